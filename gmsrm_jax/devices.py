@@ -1,0 +1,46 @@
+"""The device mesh: batches are split over its one axis "data", everything else is replicated."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from gmsrm_jax.errors import UserError
+
+
+def data_mesh() -> Mesh:
+    """A mesh over all devices of all processes, with the one axis "data"."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of weights: a whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """The sharding of batches: the first axis is split over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def check_batch(key: str, batch_size: int, mesh: Mesh) -> None:
+    """Checks that a batch can be split evenly.
+
+    Raises:
+        UserError: names the field and both numbers.
+    """
+    if batch_size % mesh.size:
+        raise UserError(
+            f"config.{key} = {batch_size} cannot be split over {mesh.size} devices; "
+            f"use a multiple of {mesh.size}"
+        )
+
+
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
+    """Puts this process's part of a batch on its devices, as one global array each."""
+    sharding = split(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, np.asarray(values))
+        for name, values in batch.items()
+    }

@@ -1,0 +1,103 @@
+"""The entry point of training and evaluation.
+
+    python -m gmsrm_jax.main --config=configs/paris.py [--workdir=runs/paris]
+        [--mode=train|evaluate] [--stage=all|memory|inpainting] [--dry_run]
+
+Exit status: 0 done; 2 something that the one line on the standard error says how to cure.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from gmsrm_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment, configs/NAME.py[:ARGUMENT,…]; --config.FIELD=VALUE changes a field"
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of logs, checkpoints and report; default: runs/<config name>"
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and evaluate, or evaluate")
+_STAGE = flags.DEFINE_enum(
+    "stage", "all", ["all", "memory", "inpainting"], "Train both stages, or only one"
+)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and end")
+
+
+def _use_compile_cache() -> None:
+    """Keeps compiled programs in the user's own cache folder, unless JAX is told of another.
+
+    The folder is for its owner only (0700): whoever can write to it can run code in a program that
+    reads it.
+    """
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    folder = base / "gmsrm-jax" / "xla"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _parse(arguments: list[str]) -> None:
+    """Parses the flags; what is unknown or malformed is a user's error.
+
+    Raises:
+        UserError: names the flag or the config file.
+    """
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except OSError as error:
+        files = [a for a in arguments if a.startswith("--config=")]
+        raise UserError(
+            f"{' '.join(files) or '--config'} cannot be read; give a file of configs/, such as "
+            "--config=configs/demo.py"
+        ) from error
+    except AttributeError as error:
+        # ml_collections reports an unknown --config.FIELD only by its last name.
+        field = str(error).strip("\"'")
+        given = [a for a in arguments if a.split("=")[0].endswith(f".{field}")]
+        if not given:
+            raise
+        raise UserError(
+            f"{given[0]}: no such field; gmsrm_jax/configuration.py lists them all"
+        ) from error
+    if len(rest) > 1:
+        raise UserError(f"unknown argument {rest[1]!r}; fields are given as --config.FIELD=VALUE")
+    if _CONFIG.value is None:
+        raise UserError("--config is missing; try --config=configs/demo.py")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs what the arguments ask for, and returns the exit status."""
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        print(flags.FLAGS.module_help(sys.modules[__name__]))
+        return 0
+    try:
+        _parse(arguments)
+        _use_compile_cache()
+        from gmsrm_jax import experiment
+
+        config = _CONFIG.value
+        workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
+        if _MODE.value == "evaluate":
+            experiment.evaluate(config, workdir)
+        else:
+            experiment.train(config, workdir, _STAGE.value, _DRY_RUN.value)
+    except UserError as error:
+        print(f"gmsrm: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,76 @@
+"""The two discriminators: StyleGAN2's residual one for stage 1, a spectral PatchGAN for stage 2."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gmsrm_jax.models.layers import (
+    LEAKY_SLOPE,
+    EqualConv,
+    EqualDense,
+    leaky_relu,
+    minibatch_stddev,
+)
+
+
+class MemoryDiscriminator(nn.Module):
+    """StyleGAN2's residual discriminator of RGB images (stage 1).
+
+    Attributes:
+        channels: resolution to number of channels, from the image size down to 4.
+    """
+
+    channels: dict[int, int]
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Maps images [N, S, S, 3] to logits [N]; positive means real."""
+        size = image.shape[1]
+        x = leaky_relu(EqualConv(self.channels[size], 1, name="from_rgb")(image))
+        resolution = size
+        while resolution > 4:
+            here, below = self.channels[resolution], self.channels[resolution // 2]
+            name = f"block_{resolution}"
+            y = leaky_relu(EqualConv(here, name=f"{name}_conv")(x))
+            y = leaky_relu(EqualConv(below, down=True, name=f"{name}_down")(y))
+            skip = EqualConv(below, 1, down=True, use_bias=False, name=f"{name}_skip")(x)
+            x = (y + skip) * (0.5**0.5)
+            resolution //= 2
+        x = minibatch_stddev(x)
+        x = leaky_relu(EqualConv(self.channels[4], name="conv_4")(x))
+        x = leaky_relu(EqualDense(self.channels[4], name="dense")(x.reshape(x.shape[0], -1)))
+        return EqualDense(1, name="logit")(x)[:, 0]
+
+
+class PatchDiscriminator(nn.Module):
+    """Spectrally normalised PatchGAN (stage 2): 4×4 convs, strides 2, 2, 2, 1, 1.
+
+    Attributes:
+        features: channels of the hidden convolutions; one more convolution gives the logits.
+    """
+
+    features: tuple[int, ...] = (64, 128, 256, 512)
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, mask: jax.Array | None = None, *, update_stats: bool
+    ) -> jax.Array:
+        """Judges patches.
+
+        Args:
+            image: [N, S, S, 3] in [-1, 1].
+            mask: [N, S, S, 1] for a discriminator that is conditioned on the hole, else None.
+            update_stats: run one power iteration and store its vectors ("batch_stats").
+
+        Returns:
+            Logits [N, h, w, 1], 30×30 for a 256 px image.
+        """
+        x = image if mask is None else jnp.concatenate([image, mask], axis=-1)
+        last = len(self.features)
+        for index, channels in enumerate((*self.features, 1)):
+            stride = 2 if index < last - 1 else 1
+            layer = nn.Conv(channels, (4, 4), (stride, stride), [(1, 1)] * 2, name=f"conv_{index}")
+            x = nn.SpectralNorm(layer, name=f"norm_{index}")(x, update_stats=update_stats)
+            if index < last:
+                x = nn.leaky_relu(x, LEAKY_SLOPE)
+        return x

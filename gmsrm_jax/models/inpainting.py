@@ -1,0 +1,203 @@
+"""GM-SRM whole: encoder, progressive queries of the generative memory, decoder (Algorithm 1)."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gmsrm_jax.models.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.models.layers import Conv, conv
+from gmsrm_jax.models.memory import GenerativeMemory
+from gmsrm_jax.variants import VARIANTS
+
+LOG_VARIANCE_LIMIT = 10.0
+
+
+def channel_table(size: int, channel_base: int, channel_max: int) -> dict[int, int]:
+    """C(r) = min(channel_base // r, channel_max) for r = 4, 8, …, size."""
+    return {2**k: min(channel_base // 2**k, channel_max) for k in range(2, size.bit_length())}
+
+
+def memory_resolutions(size: int) -> list[int]:
+    """Resolutions 4, 8, …, size / 2: the levels at which the memory is asked."""
+    return [2**k for k in range(2, size.bit_length() - 1)]
+
+
+class Fusion(nn.Module):
+    """The trainable 3×3 convolution that joins memory and encoder features, 2C to C.
+
+    It starts as a pass-through of the memory's half, so stage 2 begins with exactly the pre-trained
+    memory.
+    """
+
+    kernel_size: int = 3
+
+    @nn.compact
+    def __call__(self, memory: jax.Array, encoder: jax.Array) -> jax.Array:
+        """Maps two features [N, r, r, C] to one."""
+        channels = memory.shape[-1]
+
+        def pass_through(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+            del key
+            middle = shape[0] // 2
+            kernel = jnp.zeros(shape, dtype)
+            return kernel.at[middle, middle, :channels, :].set(jnp.eye(channels, dtype=dtype))
+
+        k = self.kernel_size
+        kernel = self.param("kernel", pass_through, (k, k, 2 * channels, channels), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x = jnp.concatenate([memory, encoder], axis=-1)
+        return conv(x, kernel) + bias[None, None, None, :]
+
+
+class Filled(NamedTuple):
+    """What the network gives.
+
+    Attributes:
+        image: raw output Î, [N, S, S, 3] in [-1, 1]; known pixels are predicted too.
+        mean: μ_i of Eq. 8, [N, levels]; zeros without conditional noise.
+        log_variance: log σ_i², [N, levels].
+    """
+
+    image: jax.Array
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+class InpaintingNetwork(nn.Module):
+    """The network of stage 2; one code path for the four variants of Table IV.
+
+    Attributes:
+        channels: resolution to number of channels, from 4 to the image size.
+        variant: a key of VARIANTS.
+        code_dim: size of a query code.
+        code_channels: width of the convolution before a code.
+        code_source: "encoder" (c¹ = f_c) or "mapping" (c¹ = average code + f_c).
+        noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
+        fusion_kernel: side of the fusion convolutions.
+        stem_skip: join the stem's feature before the output convolution.
+    """
+
+    channels: dict[int, int]
+    variant: str = "gm_srm"
+    code_dim: int = 512
+    code_channels: int = 64
+    code_source: str = "encoder"
+    noise_statistics: str = "encoder_decoder"
+    fusion_kernel: int = 3
+    stem_skip: bool = False
+
+    def setup(self) -> None:
+        """Names each part after its resolution; the same names in every variant."""
+        parts = VARIANTS[self.variant]
+        size = max(self.channels)
+        self.encoder = Encoder(self.channels, name="encoder")
+        self.levels = memory_resolutions(size)
+        if parts.memory:
+            self.memory = GenerativeMemory(self.channels, name="memory")
+            self.fusions = {r: Fusion(self.fusion_kernel, name=f"fusion_{r}") for r in self.levels}
+            mapping = self.code_source == "mapping"
+            coded = self.levels if parts.progressive else self.levels[:1]
+            self.codes = {
+                r: GridVector(
+                    self.code_dim,
+                    self.code_channels,
+                    zero_init=r > 4 or mapping,
+                    name=f"query_{r}",
+                )
+                for r in coded
+            }
+            if mapping:
+                self.average_code = self.param(
+                    "average_code", nn.initializers.zeros, (self.code_dim,)
+                )
+        if parts.conditional_noise:
+            self.statistics = {
+                r: GridVector(2, self.code_channels, zero_init=True, name=f"statistics_{r}")
+                for r in self.levels
+            }
+        self.decoder = {
+            r: DecoderBlock(self.channels[2 * r], name=f"decoder_{r}") for r in self.levels
+        }
+        self.output = Conv(3, name="output")
+
+    def query(self, resolution: int, previous: jax.Array, code: jax.Array | None) -> jax.Array:
+        """The code c^i of a level: Eq. 3 at 4×4, Eq. 7 above it.
+
+        Args:
+            resolution: r of the level.
+            previous: F_D^(i-1), [N, r, r, ·]; at 4×4 this is F_E.
+            code: c^(i-1), [N, D]; None at the first level.
+        """
+        if resolution not in self.codes:
+            if code is None:
+                raise ValueError("the first level must have a query code")
+            return code
+        update = self.codes[resolution](previous)
+        if code is not None:
+            return code + update
+        return self.average_code[None, :] + update if self.code_source == "mapping" else update
+
+    def noise_moments(
+        self, resolution: int, encoded: jax.Array, previous: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise."""
+        if not VARIANTS[self.variant].conditional_noise:
+            zeros = jnp.zeros(encoded.shape[:1], encoded.dtype)
+            return zeros, zeros
+        seen = [encoded, previous] if self.noise_statistics == "encoder_decoder" else [encoded]
+        moments = self.statistics[resolution](jnp.concatenate(seen, axis=-1))
+        limit = LOG_VARIANCE_LIMIT
+        return moments[:, 0], jnp.clip(moments[:, 1], -limit, limit)
+
+    def ask_memory(
+        self,
+        x: jax.Array | None,
+        encoded: jax.Array,
+        code: jax.Array,
+        noise: list[jax.Array],
+    ) -> jax.Array:
+        """F_M^i of Eq. 4: first conv of the level, fusion with F_E^i, second conv."""
+        if x is None:
+            x = self.memory.start(encoded.shape[0])
+        else:
+            x = self.memory.first(x, code, noise[0])
+        x = self.fusions[encoded.shape[1]](x, encoded)
+        return self.memory.second(x, code, noise[-1])
+
+    def __call__(self, image: jax.Array, mask: jax.Array, noise: list[jax.Array]) -> Filled:
+        """Predicts the whole image from its known pixels (Algorithm 1).
+
+        Args:
+            image: [N, S, S, 3] in [-1, 1]; what lies in the hole is not looked at.
+            mask: [N, S, S, 1], 1 in the hole.
+            noise: ε, N(0, 1) maps of `memory.noise_shapes` for `memory_resolutions(S)`; zeros
+                give the filling at mean noise. Unused by `base`.
+        """
+        if mask.shape != (*image.shape[:3], 1) or image.shape[1] != max(self.channels):
+            raise ValueError(f"image {image.shape}, mask {mask.shape}, size {max(self.channels)}")
+        encoded = self.encoder(image, mask)
+        maps = iter(noise)
+        decoded, code, remembered = encoded[4], None, None
+        means, log_variances = [], []
+        for r in self.levels:
+            joined = [encoded[r], decoded]
+            mean, log_variance = self.noise_moments(r, encoded[r], decoded)
+            means.append(mean)
+            log_variances.append(log_variance)
+            if VARIANTS[self.variant].memory:
+                code = self.query(r, decoded, code)
+                sigma = jnp.exp(0.5 * log_variance)
+                level_noise = [
+                    mean[:, None, None, None] + sigma[:, None, None, None] * next(maps)
+                    for _ in range(1 if r == 4 else 2)
+                ]
+                remembered = self.ask_memory(remembered, encoded[r], code, level_noise)
+                joined = [remembered, *joined]
+            decoded = self.decoder[r](joined)
+        if self.stem_skip:
+            decoded = jnp.concatenate([decoded, encoded[image.shape[1]]], axis=-1)
+        return Filled(
+            jnp.tanh(self.output(decoded)), jnp.stack(means, 1), jnp.stack(log_variances, 1)
+        )

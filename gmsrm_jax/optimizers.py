@@ -1,0 +1,61 @@
+"""Optimizers and learning rates of both stages, and the moving average of weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def lazy_adam(
+    learning_rate: float, betas: tuple[float, float], interval: int
+) -> optax.GradientTransformation:
+    """Adam for a network whose regulariser runs every `interval` steps with the same state.
+
+    StyleGAN2's correction for c = interval / (interval + 1): rate · c, betas to the power c. An
+    interval of 0 means no lazy steps and plain Adam. Gradients that are not finite are not touched
+    here: the loop stops at them.
+
+    Args:
+        learning_rate: rate before the correction.
+        betas: (β1, β2) before the correction.
+        interval: steps between two lazy steps, 0 for none.
+    """
+    c = interval / (interval + 1) if interval else 1.0
+    return optax.adam(learning_rate * c, b1=betas[0] ** c, b2=betas[1] ** c, eps=1e-8)
+
+
+def learning_rate_schedule(kind: str, peak: float, steps: int) -> optax.Schedule:
+    """The learning rate of stage 2 as a function of the step.
+
+    Args:
+        kind: "constant", "half_linear" (constant, then linear to 0 over the second half), or
+            "cosine" (half a cosine from the peak to 0).
+        peak: rate at the start.
+        steps: length of the training.
+    """
+    if kind == "half_linear":
+        half = steps // 2
+        decay = optax.linear_schedule(peak, 0.0, max(steps - half, 1))
+        return optax.join_schedules([optax.constant_schedule(peak), decay], [half])
+    if kind == "cosine":
+        return optax.cosine_decay_schedule(peak, max(steps, 1))
+    return optax.constant_schedule(peak)
+
+
+def average_weights(average: Any, weights: Any, decay: jax.Array | float) -> Any:
+    """Moves an average towards the weights: decay · average + (1 - decay) · weights."""
+    return jax.tree.map(lambda a, w: a + (1.0 - decay) * (w - a), average, weights)
+
+
+def ema_decay(images_seen: jax.Array, batch: int, half_life: float, rampup: float) -> jax.Array:
+    """Decay of stage 1's average (StyleGAN2-ADA): 0.5 ^ (batch / half-life).
+
+    Args:
+        images_seen: images the generator was trained on so far, a scalar.
+        batch: images of one step.
+        half_life: in images.
+        rampup: the half-life is at most this share of the images seen; 0 for no ramp.
+    """
+    life = jnp.minimum(half_life, rampup * images_seen) if rampup else half_life
+    return 0.5 ** (batch / jnp.maximum(life, 1e-8))

@@ -1,0 +1,176 @@
+"""What a run says while it works: text lines, JSON lines, a progress bar, TensorBoard.
+
+Every scalar goes to log.jsonl. TensorBoard gets the same scalars and the panels through clu when
+`config.tensorboard` is set; without it nothing here needs TensorFlow or clu.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from tqdm import tqdm
+
+from gmsrm_jax.report.panels import to_png
+
+_LOGGER = logging.getLogger("gmsrm")
+
+
+def say(message: str) -> None:
+    """Writes one line for people, to the terminal and to the log file of the run."""
+    _LOGGER.info(message)
+
+
+def open_text_log(path: pathlib.Path | None) -> None:
+    """Sends `say` to the standard output, and to a file if one is given."""
+    for handler in list(_LOGGER.handlers):
+        _LOGGER.removeHandler(handler)
+        handler.close()
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    screen: logging.Handler = _TerminalHandler()
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    _LOGGER.addHandler(screen)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        _LOGGER.addHandler(file)
+
+
+class _TerminalHandler(logging.Handler):
+    """Prints above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+class RunLog:
+    """The scalars and panels of one stage, in its folder."""
+
+    def __init__(self, folder: pathlib.Path, start_step: int, tensorboard: bool):
+        """Opens the folder; lines after `start_step` are of work that was lost, and are dropped."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "log.jsonl"
+        kept = [line for line in read_log(self.path) if line["step"] <= start_step]
+        self._seconds_before = kept[-1]["seconds"] if kept else 0.0
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._panels = folder / "panels"
+        self._started = time.monotonic()
+        self._writer = None
+        if tensorboard:
+            from gmsrm_jax.tensorboard import create_writer
+
+            self._writer = create_writer(folder / "tensorboard")
+
+    def seconds(self) -> float:
+        """Seconds of work on this stage, earlier runs in this workdir counted in."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        """Writes the scalars of a step; a value that is not finite is written as null."""
+        line: dict[str, float | int | None] = {
+            "step": step,
+            "images": images,
+            "seconds": round(self.seconds(), 3),
+        }
+        line |= {k: float(v) if np.isfinite(v) else None for k, v in sorted(values.items())}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            self._writer.write_scalars(step, {k: float(v) for k, v in values.items()})
+
+    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
+        self._panels.mkdir(exist_ok=True)
+        for name, image in images.items():
+            path = self._panels / f"{name}_{step:08d}.png"
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(to_png(image))
+            os.replace(temporary, path)
+        if self._writer is not None:
+            self._writer.write_images(step, {name: image[None] for name, image in images.items()})
+
+    def close(self) -> None:
+        """Flushes everything."""
+        self._file.close()
+        if self._writer is not None:
+            self._writer.flush()
+            self._writer.close()
+
+
+def read_log(path: pathlib.Path) -> list[dict[str, float]]:
+    """Reads a log.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+class Progress:
+    """A bar on a terminal, a line about every ten seconds elsewhere; both say rate and time left."""
+
+    def __init__(self, name: str, done: int, total: int, images_per_step: int):
+        """Starts at `done` of `total` steps."""
+        self._name, self._total, self._images = name, total, images_per_step
+        self._first, self._started = done, time.monotonic()
+        self._printed = self._started
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total * images_per_step,
+                initial=done * images_per_step,
+                desc=name,
+                unit="img",
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+
+    def pause(self, seconds: float) -> None:
+        """Leaves seconds that were not training, such as a validation, out of the rate."""
+        self._started += seconds
+
+    def rate(self, done: int) -> float:
+        """Images a second since the clock was started."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        return (done - self._first) * self._images / seconds
+
+    def update(self, done: int, note: str) -> None:
+        """Shows that `done` steps are completed; `note` names the losses."""
+        if self._bar is not None:
+            self._bar.n = done * self._images
+            self._bar.set_postfix_str(note)
+            return
+        now = time.monotonic()
+        if now - self._printed < 10.0 and done != self._total:
+            return
+        self._printed = now
+        rate = self.rate(done)
+        left = (self._total - done) * self._images / rate if rate > 0 else float("nan")
+        say(
+            f"{self._name}: step {done}/{self._total}, {rate:.1f} images/s, "
+            f"{format_seconds(left)} left; {note}"
+        )
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.close()
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as 0:42, 12:05 or 3:07:09; unknown time as "?"."""
+    if not np.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

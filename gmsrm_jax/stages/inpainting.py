@@ -1,0 +1,334 @@
+"""Stage 2: GM-SRM is trained to fill holes, with the generative memory frozen (Eq. 14)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from gmsrm_jax import losses, metrics
+from gmsrm_jax.models.discriminators import PatchDiscriminator
+from gmsrm_jax.models.inpainting import (
+    Filled,
+    InpaintingNetwork,
+    channel_table,
+    memory_resolutions,
+)
+from gmsrm_jax.models.memory import NOISE_STRENGTH, draw_noise
+from gmsrm_jax.models.vgg import Vgg19Weights, features
+from gmsrm_jax.optimizers import average_weights, learning_rate_schedule
+from gmsrm_jax.report.panels import grid
+from gmsrm_jax.stages.base import Batch, Scalars, TrainState, to_bytes, to_signed
+from gmsrm_jax.variants import VARIANTS
+
+
+def build_network(config: ConfigDict) -> InpaintingNetwork:
+    """The network that a config describes."""
+    model = config.model
+    return InpaintingNetwork(
+        channels=channel_table(config.image_size, model.channel_base, model.channel_max),
+        variant=config.variant,
+        code_dim=model.code_dim,
+        code_channels=model.code_channels,
+        code_source=config.memory.code_source,
+        noise_statistics=model.noise_statistics,
+        fusion_kernel=model.fusion_kernel,
+        stem_skip=model.stem_skip,
+    )
+
+
+def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
+    """Parts the network's parameters into optimised and frozen ones.
+
+    Frozen are the memory and the average code of the mapping source; with `train_noise_strength`
+    the memory's noise strengths are optimised.
+
+    Returns:
+        Two nested dicts whose union is the input.
+    """
+    flat = traverse_util.flatten_dict(params)
+
+    def frozen(path: tuple[str, ...]) -> bool:
+        if train_noise_strength and path[-1] == NOISE_STRENGTH:
+            return False
+        return path[0] in ("memory", "average_code")
+
+    parts: tuple[dict, dict] = ({}, {})
+    for path, leaf in flat.items():
+        parts[frozen(path)][path] = leaf
+    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
+
+
+def join_frozen(optimised: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `split_frozen`."""
+    flat = {**traverse_util.flatten_dict(optimised), **traverse_util.flatten_dict(frozen)}
+    return traverse_util.unflatten_dict(flat)
+
+
+class InpaintingStage:
+    """Trains encoder, codes, fusions, noise statistics, decoder and the patch discriminator.
+
+    The state's parts: params {network, discriminator}, average {network}, kept {network} (frozen
+    memory), extra {spectral} (power-iteration vectors).
+    """
+
+    name = "inpainting"
+    salt = 2
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        training_pictures: int,
+        validation: dict[str, np.ndarray],
+        vgg: Vgg19Weights,
+    ):
+        """Prepares the stage.
+
+        Args:
+            config: the run's config.
+            training_pictures: pictures in an epoch.
+            validation: {"image": uint8 [k, S, S, 3], "mask": uint8 [k, S, S, 1]} kept aside.
+            vgg: features of the perceptual loss.
+        """
+        settings = config.inpainting
+        self.settings = settings
+        self.batch_size = config.batch_size
+        self.total_steps = max(round(settings.epochs * training_pictures / config.batch_size), 1)
+        self.save_every, self.validate_every = settings.save_every, settings.validate_every
+        self.seed = config.seed
+        self.parts = VARIANTS[config.variant]
+        self.network = build_network(config)
+        self.discriminator = PatchDiscriminator(tuple(settings.discriminator_features))
+        self.resolutions = memory_resolutions(config.image_size)
+        self.schedule = learning_rate_schedule(
+            settings.schedule, settings.learning_rate, self.total_steps
+        )
+        b1, b2 = settings.betas
+        self.network_optimizer = optax.adam(self.schedule, b1=b1, b2=b2)
+        self.discriminator_optimizer = optax.adam(
+            learning_rate_schedule(
+                settings.schedule, settings.discriminator_learning_rate, self.total_steps
+            ),
+            b1=b1,
+            b2=b2,
+        )
+        self.vgg, self.layers = vgg, tuple(settings.perceptual_layers)
+        self.validation = validation
+        self.programs = {"main": self._main_step}
+        self._fill = jax.jit(self._fill_batch)
+
+    def init(self, key: jax.Array, pretrained: Any) -> TrainState:
+        """Draws the new weights, and takes memory, encoder and first query from stage 1.
+
+        Args:
+            key: random key.
+            pretrained: `kept` of stage 1's state; None for the variant without a memory.
+        """
+        size = max(self.network.channels)
+        image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
+        keys = jax.random.split(key, 3)
+        noise = draw_noise(keys[0], 1, self.resolutions)
+        drawn = self.network.init(keys[1], image, mask, noise)["params"]
+        if self.parts.memory:
+            drawn = self._take_over(drawn, pretrained)
+        network, frozen = split_frozen(drawn, self.settings.train_noise_strength)
+        judged = mask if self.settings.discriminator_mask else None
+        variables = self.discriminator.init(keys[2], image, judged, update_stats=False)
+        discriminator = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params={"network": network, "discriminator": discriminator},
+            average={"network": jax.tree.map(jnp.copy, network)},
+            optimizer={
+                "network": self.network_optimizer.init(network),
+                "discriminator": self.discriminator_optimizer.init(discriminator),
+            },
+            kept={"network": frozen},
+            extra={"spectral": variables["batch_stats"]},
+        )
+
+    def due(self, step: int) -> tuple[str, ...]:
+        """Every step is the same."""
+        del step
+        return ("main",)
+
+    def validate(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
+        """PSNR of composites and L1 in the hole, on the pictures kept aside."""
+        raw = self.fill(state, self.validation["image"], self.validation["mask"])
+        mask = self.validation["mask"].astype(np.float32)
+        truth = self.validation["image"].astype(np.float32)
+        filled = truth * (1.0 - mask) + to_bytes(raw).astype(np.float32) * mask
+        hole = (np.abs(filled - truth) * mask).sum() / max(3.0 * mask.sum(), 1.0)
+        return state, {
+            "validation/psnr": float(np.mean(np.asarray(metrics.psnr(filled, truth)))),
+            "validation/hole_l1": float(hole),
+        }
+
+    def panels(self, state: TrainState) -> dict[str, np.ndarray]:
+        """One row a picture: input, mask, raw output, composite, truth."""
+        count = min(4, len(self.validation["image"]))
+        truth, mask = self.validation["image"][:count], self.validation["mask"][:count]
+        raw = to_bytes(self.fill(state, truth, mask))
+        held = np.where(mask > 0, np.uint8(127), truth)
+        shown = np.repeat(mask * np.uint8(255), 3, axis=-1)
+        composite = np.where(mask > 0, raw, truth)
+        rows = np.stack([held, shown, raw, composite, truth], axis=1)
+        return {"fillings": grid(rows.reshape(-1, *truth.shape[1:]), 5)}
+
+    def fill(self, state: TrainState, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Raw outputs of the averaged network for uint8 images and masks, batch by batch."""
+        count, size = len(images), self.batch_size
+        rows = np.arange(-(-count // size) * size) % count
+        params = join_frozen(state.average["network"], state.kept["network"])
+        outputs = [
+            np.asarray(
+                self._fill(params, images[part], masks[part], np.asarray(part, np.int32)),
+                np.float32,
+            )
+            for part in rows.reshape(-1, size)
+        ]
+        return np.concatenate(outputs)[:count]
+
+    def _fill_batch(
+        self, params: Any, images: jax.Array, masks: jax.Array, index: jax.Array
+    ) -> jax.Array:
+        noise = indexed_noise(self.seed, index, self.resolutions)
+        return self.network.apply(
+            {"params": params}, to_signed(images), masks.astype(jnp.float32), noise
+        ).image
+
+    def _take_over(self, drawn: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+        """Puts stage 1's weights in the places of the drawn ones."""
+        source = kept["generator"]
+        joined = {**drawn, "memory": {part: source["memory"][part] for part in drawn["memory"]}}
+        if "average_code" in drawn:
+            joined["average_code"] = kept["code_average"]
+        else:
+            joined["encoder"] = source["encoder"]
+            joined["query_4"] = source["query_4"]
+        shapes, given = jax.tree.map(jnp.shape, drawn), jax.tree.map(jnp.shape, joined)
+        if shapes != given:
+            raise ValueError("stage 1's weights do not fit the network of stage 2")
+        return joined
+
+    def _judge(self, params: Any, spectral: Any, image: jax.Array, mask: jax.Array) -> Any:
+        """Logits of the patch discriminator, and its renewed power-iteration vectors."""
+        judged = mask if self.settings.discriminator_mask else None
+        logits, renewed = self.discriminator.apply(
+            {"params": params, "batch_stats": spectral},
+            image,
+            judged,
+            update_stats=True,
+            mutable=["batch_stats"],
+        )
+        return logits, renewed["batch_stats"]
+
+    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """One step of network and discriminator, both on the same fillings."""
+        settings = self.settings
+        image, mask = to_signed(batch["image"]), batch["mask"].astype(jnp.float32)
+        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
+        noise = draw_noise(keys[0], image.shape[0], self.resolutions)
+        spectral, frozen = state.extra["spectral"], state.kept["network"]
+
+        def shown(filled: jax.Array, kind: str) -> jax.Array:
+            return filled if kind == "raw" else image * (1.0 - mask) + filled * mask
+
+        def fill(params: Any, noise: list[jax.Array]) -> Filled:
+            return self.network.apply({"params": join_frozen(params, frozen)}, image, mask, noise)
+
+        def network_loss(params: Any) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
+            filled = fill(params, noise)
+            target = features(self.vgg, image, self.layers)
+            seen = features(self.vgg, shown(filled.image, settings.perceptual_image), self.layers)
+            judged = shown(filled.image, settings.discriminator_image)
+            logits, _ = self._judge(state.params["discriminator"], spectral, judged, mask)
+            scalars = {
+                "loss/reconstruction": losses.reconstruction_loss(
+                    filled.image, image, mask, settings.hole_weight, settings.reconstruction_norm
+                ),
+                "loss/perceptual": losses.perceptual_loss(seen, target),
+                "loss/adversarial": losses.adversarial_generator_loss(logits),
+            }
+            total = (
+                settings.reconstruction_weight * scalars["loss/reconstruction"]
+                + settings.perceptual_weight * scalars["loss/perceptual"]
+                + settings.adversarial_weight * scalars["loss/adversarial"]
+            )
+            if self.parts.conditional_noise:
+                scalars["loss/kl"] = losses.kl_loss(
+                    filled.mean, filled.log_variance, settings.kl_reduction
+                )
+                scalars["noise/mean"] = jnp.abs(filled.mean).mean()
+                scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
+                total += settings.kl_weight * scalars["loss/kl"]
+            if settings.diversity_weight:
+                other = fill(params, draw_noise(keys[1], image.shape[0], self.resolutions))
+                scalars["loss/diversity"] = losses.diversity_loss(filled.image, other.image, mask)
+                total += settings.diversity_weight * scalars["loss/diversity"]
+            scalars["loss/total"] = total
+            return total, (scalars, judged)
+
+        (_, (scalars, judged)), gradient = jax.value_and_grad(network_loss, has_aux=True)(
+            state.params["network"]
+        )
+        judged = jax.lax.stop_gradient(judged)
+
+        def discriminator_loss(params: Any) -> tuple[jax.Array, Any]:
+            fake, _ = self._judge(params, spectral, judged, mask)
+            real, renewed = self._judge(params, spectral, image, mask)
+            loss = losses.adversarial_discriminator_loss(real, fake, settings.adversarial_form)
+            return loss, (renewed, real.mean(), fake.mean())
+
+        (loss, (spectral, real, fake)), discriminator_gradient = jax.value_and_grad(
+            discriminator_loss, has_aux=True
+        )(state.params["discriminator"])
+
+        updates, moved = self.network_optimizer.update(
+            gradient, state.optimizer["network"], state.params["network"]
+        )
+        network = optax.apply_updates(state.params["network"], updates)
+        updates, discriminator_moved = self.discriminator_optimizer.update(
+            discriminator_gradient, state.optimizer["discriminator"], state.params["discriminator"]
+        )
+        discriminator = optax.apply_updates(state.params["discriminator"], updates)
+        scalars |= {
+            "loss/discriminator": loss,
+            "gradient/network": optax.global_norm(gradient),
+            "gradient/discriminator": optax.global_norm(discriminator_gradient),
+            "logits/real": real,
+            "logits/fake": fake,
+            "optimizer/learning_rate": jnp.asarray(self.schedule(state.step), jnp.float32),
+        }
+        return (
+            state.replace(
+                step=state.step + 1,
+                params={"network": network, "discriminator": discriminator},
+                average={
+                    "network": average_weights(state.average["network"], network, settings.ema)
+                },
+                optimizer={"network": moved, "discriminator": discriminator_moved},
+                extra={"spectral": spectral},
+            ),
+            scalars,
+        )
+
+
+def indexed_noise(seed: int, index: jax.Array, resolutions: list[int]) -> list[jax.Array]:
+    """Noise maps that depend on the seed and each example's own index, whatever the batch.
+
+    Args:
+        seed: of the maps.
+        index: int32 [N], one for each example.
+        resolutions: levels of the memory that are asked.
+
+    Returns:
+        Maps [N, r, r, 1] in the order of `memory.noise_shapes`.
+    """
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(index)
+    maps = jax.vmap(lambda key: draw_noise(key, 1, resolutions))(keys)
+    return [m[:, 0] for m in maps]
