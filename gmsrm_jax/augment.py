@@ -112,7 +112,9 @@ def _inverse_geometry(key: jax.Array, n: int, size: int, p: jax.Array) -> jax.Ar
         chosen = jax.random.uniform(next(keys), (n,)) < p
         return jnp.where(chosen, draw(), 0.0), jnp.where(chosen, draw(), 0.0)
 
-    steps = [scale(_maybe(next(keys), p, jnp.sign(uniform(-1.0, 1.0)), 1.0), one)]
+    chosen = next(keys)
+    mirror = jnp.sign(uniform(-1.0, 1.0))
+    steps = [scale(_maybe(chosen, p, mirror, 1.0), one)]
     quarters = jnp.floor(uniform(0.0, 4.0)) * (np.pi / 2)
     steps.append(rotate(_maybe(next(keys), p, quarters, 0.0)))
     x, y = two(lambda: jnp.round(uniform(-0.125, 0.125) * size))

@@ -142,7 +142,7 @@ def base_config() -> ConfigDict:
     evaluation.noise = "sampled"  # or "mean": ε = 0
     evaluation.batch_size = 16
     evaluation.max_images = 0  # 0: all of the test set
-    evaluation.panel_images = 4  # rows of pictures in the report
+    evaluation.panel_rows = 8  # rows of pictures in the report
     return config
 
 
@@ -151,6 +151,7 @@ def runlocal(config: ConfigDict) -> None:
     config.image_size = 32
     config.batch_size = 8
     config.log_every = 4
+    config.xla_optimization_level = 1
     config.model.channel_base = 512
     config.model.channel_max = 32
     config.model.code_dim = 32
@@ -219,6 +220,10 @@ def check_config(config: ConfigDict) -> None:
     for key in _POSITIVE:
         if not value(key) > 0:
             raise UserError(f"config.{key} = {value(key)!r}; it must be above 0")
+    if config.xla_optimization_level not in range(4):
+        raise UserError(
+            f"config.xla_optimization_level = {config.xla_optimization_level}; use 0, 1, 2 or 3"
+        )
     size = config.image_size
     if size < 32 or size & (size - 1):
         raise UserError(f"config.image_size = {size}; use a power of two from 32")

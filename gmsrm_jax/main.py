@@ -8,6 +8,7 @@ Exit status: 0 done; 2 something that the one line on the standard error says ho
 
 import os
 import pathlib
+import shlex
 import sys
 
 from absl import flags
@@ -76,6 +77,26 @@ def _parse(arguments: list[str]) -> None:
         raise UserError("--config is missing; try --config=configs/demo.py")
 
 
+def _run(command: str) -> None:
+    """Dispatches on the flags."""
+    import jax
+
+    from gmsrm_jax.configuration import check_config
+    from gmsrm_jax.experiment import train
+    from gmsrm_jax.run_log import open_text_log
+    from gmsrm_jax.scoring import evaluate_run
+
+    config = _CONFIG.value
+    check_config(config)
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
+    if _MODE.value == "evaluate":
+        open_text_log(workdir / "evaluate.log" if workdir.exists() else None)
+        evaluate_run(config, workdir, command)
+    else:
+        train(config, workdir, _STAGE.value, _DRY_RUN.value, command)
+
+
 def main(arguments: list[str]) -> int:
     """Runs what the arguments ask for, and returns the exit status."""
     if "--help" in arguments or "-h" in arguments:
@@ -85,14 +106,7 @@ def main(arguments: list[str]) -> int:
     try:
         _parse(arguments)
         _use_compile_cache()
-        from gmsrm_jax import experiment
-
-        config = _CONFIG.value
-        workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
-        if _MODE.value == "evaluate":
-            experiment.evaluate(config, workdir)
-        else:
-            experiment.train(config, workdir, _STAGE.value, _DRY_RUN.value)
+        _run(shlex.join(["python", "-m", "gmsrm_jax.main", *arguments[1:]]))
     except UserError as error:
         print(f"gmsrm: error: {error}", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
-from gmsrm_jax.report.panels import to_png
+from gmsrm_jax.panels import to_png
 
 _LOGGER = logging.getLogger("gmsrm")
 

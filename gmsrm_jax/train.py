@@ -33,8 +33,10 @@ def abstract_state(stage: Stage, seed: int, pretrained: Any) -> TrainState:
 
 def initial_state(stage: Stage, seed: int, pretrained: Any, mesh: Mesh) -> TrainState:
     """The state before the first step, on every device."""
-    init = jax.jit(stage.init, out_shardings=replicated(mesh))
-    return init(jax.random.key(seed), pretrained)
+    key = jax.random.key(seed)
+    lowered = jax.jit(stage.init, out_shardings=replicated(mesh)).lower(key, pretrained)
+    # It runs once: hundreds of small random-number kernels take longer to optimise than to run.
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": 0})(key, pretrained)
 
 
 def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str, Any]:
@@ -62,13 +64,18 @@ def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
     say(f"{stage.name}: GFLOP per picture: {shown}")
 
 
-def compile_programs(stage: Stage, lowered: dict[str, Any]) -> Compiled:
-    """Compiles side by side, and says how long it took."""
+def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: int) -> Compiled:
+    """Compiles side by side at a level of LLVM, and says how long it took."""
+    options = {"xla_backend_optimization_level": optimization_level}
     say(f"{stage.name}: compiling {', '.join(lowered)} …")
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         compiled = dict(
-            zip(lowered, pool.map(lambda program: program.compile(), lowered.values()), strict=True)
+            zip(
+                lowered,
+                pool.map(lambda program: program.compile(options), lowered.values()),
+                strict=True,
+            )
         )
     say(f"{stage.name}: compiled in {format_seconds(time.monotonic() - started)}")
     return compiled
@@ -83,6 +90,7 @@ def train_stage(
     seed: int,
     pretrained: Any = None,
     log_every: int,
+    optimization_level: int,
     tensorboard: bool,
 ) -> TrainState:
     """Runs a stage to its end and returns the last state.
@@ -98,6 +106,7 @@ def train_stage(
         seed: of the initial weights.
         pretrained: what an earlier stage hands over.
         log_every: steps between two lines of the log.
+        optimization_level: LLVM's, for the training programs.
         tensorboard: write TensorBoard files as well.
 
     Raises:
@@ -127,7 +136,13 @@ def train_stage(
         stage.batch_size, start, stage.salt, jax.process_index(), jax.process_count()
     )
     try:
-        return _run(stage, state, start, batches, checkpoints, log, mesh, log_every)
+        batch = to_devices(next(batches), mesh)
+        lowered = lower_programs(stage, state, batch, mesh)
+        say_flops(stage, lowered)
+        programs = compile_programs(stage, lowered, optimization_level)
+        return _run(
+            stage, state, start, programs, batch, batches, checkpoints, log, mesh, log_every
+        )
     finally:
         checkpoints.finish()
         log.close()
@@ -137,6 +152,8 @@ def _run(
     stage: Stage,
     state: TrainState,
     start: int,
+    programs: Compiled,
+    batch: dict[str, jax.Array],
     batches: Iterator[dict[str, np.ndarray]],
     checkpoints: Checkpoints,
     log: RunLog,
@@ -144,10 +161,6 @@ def _run(
     log_every: int,
 ) -> TrainState:
     """Runs the steps after `start`: train, look, log, validate, save."""
-    batch = to_devices(next(batches), mesh)
-    lowered = lower_programs(stage, state, batch, mesh)
-    say_flops(stage, lowered)
-    programs = compile_programs(stage, lowered)
     progress = Progress(stage.name, start, stage.total_steps, stage.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     total = stage.total_steps

@@ -20,7 +20,7 @@ from gmsrm_jax.models.inpainting import (
 from gmsrm_jax.models.memory import NOISE_STRENGTH, draw_noise
 from gmsrm_jax.models.vgg import Vgg19Weights, features
 from gmsrm_jax.optimizers import average_weights, learning_rate_schedule
-from gmsrm_jax.report.panels import grid
+from gmsrm_jax.panels import grid
 from gmsrm_jax.stages.base import Batch, Scalars, TrainState, to_bytes, to_signed
 from gmsrm_jax.variants import VARIANTS
 

@@ -15,7 +15,7 @@ from gmsrm_jax.models.memory import NOISE_STRENGTH, draw_noise
 from gmsrm_jax.models.pretraining import MemoryGenerator, mix_codes
 from gmsrm_jax.models.vgg import Vgg19Weights
 from gmsrm_jax.optimizers import average_weights, ema_decay, lazy_adam
-from gmsrm_jax.report.panels import grid
+from gmsrm_jax.panels import grid
 from gmsrm_jax.stages.base import Batch, Scalars, TrainState, to_bytes, to_signed
 from gmsrm_jax.stages.distance import FeatureDistance
 

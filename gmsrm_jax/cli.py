@@ -1,0 +1,50 @@
+"""The `gmsrm` command: filling holes, evaluating, converting, one subcommand for each."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import gmsrm_jax
+from gmsrm_jax.commands import convert
+from gmsrm_jax.errors import UserError
+
+# A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
+_COMMANDS = (convert,)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser, and the parsers of its subcommands, that take no abbreviated options."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"allow_abbrev": False, **kwargs})
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser with all subcommands; parsed arguments have the subcommand as `run`."""
+    parser = _Parser(prog="gmsrm", description="Fills holes in pictures with GM-SRM.")
+    parser.add_argument("--version", action="version", version=f"gmsrm {gmsrm_jax.__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand; returns 0, or 2 after a `UserError`, which is printed as one line."""
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except UserError as error:
+        print(f"gmsrm: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def entry_point() -> None:
+    """Runs `main` on the process's arguments and exits with its status."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,1 @@
+"""Scoring of filled pictures: fixed masks, four measures, tables by hole ratio."""

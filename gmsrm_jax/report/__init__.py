@@ -1,0 +1,1 @@
+"""A run's result as one HTML file: tables, loss curves and pictures."""

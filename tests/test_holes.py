@@ -1,0 +1,126 @@
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax import holes
+from gmsrm_jax.errors import UserError
+
+
+def random_masks(count, size, seed=0):
+    return (np.random.default_rng(seed).random((count, size, size, 1)) < 0.3).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (0.0, None),
+        (1e-6, 0),
+        (0.1, 0),
+        (0.1001, 1),
+        (0.25, 2),
+        (0.3, 2),
+        (0.5, 4),
+        (0.6, 5),
+        (0.61, None),
+        (1.0, None),
+    ],
+)
+def test_bins_exclude_their_lower_and_include_their_upper_bound(ratio, expected):
+    assert holes.ratio_bin(ratio) == expected
+
+
+def test_bin_names():
+    names = [holes.bin_name(i) for i in range(len(holes.RATIO_BINS))]
+    assert names == ["0-10%", "10-20%", "20-30%", "30-40%", "40-50%", "50-60%"]
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "first", "side"),
+    [(256, 0.25, 64, 128), (256, 0.5, 37, 181), (64, 0.5, 9, 45), (32, 1.0, 0, 32)],
+)
+def test_center_mask_is_the_square_of_the_rule(size, ratio, first, side):
+    mask = holes.center_mask(size, ratio)
+    assert mask.shape == (size, size, 1)
+    assert mask.dtype == np.float32
+    for row in range(size):
+        for column in range(size):
+            inside = first <= row < first + side and first <= column < first + side
+            assert mask[row, column, 0] == float(inside)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5])
+def test_center_mask_refuses_other_ratios(ratio):
+    with pytest.raises(UserError, match=str(ratio)):
+        holes.center_mask(64, ratio)
+
+
+def test_hole_ratio_counts_pixels():
+    mask = np.zeros((8, 4, 1), np.float32)
+    mask[:3, 1] = 1.0
+    assert holes.hole_ratio(mask) == 3 / 32
+
+
+def test_read_mask_takes_grey_128_and_above_as_hole(tmp_path):
+    grey = np.tile(np.array([0, 127, 128, 255], np.uint8), (4, 1))
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    mask = holes.read_mask(tmp_path / "mask.png", 4)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask[..., 0], np.tile([0, 0, 1, 1], (4, 1)))
+    inverted = holes.read_mask(tmp_path / "mask.png", 4, invert=True)
+    np.testing.assert_array_equal(inverted, 1 - mask)
+
+
+def test_read_mask_resizes_to_nearest_pixels(tmp_path):
+    small = random_masks(1, 16)[0]
+    large = small.repeat(2, 0).repeat(2, 1)
+    Image.fromarray(255 * large[..., 0]).convert("RGB").save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(holes.read_mask(tmp_path / "mask.png", 16), small)
+
+
+def test_read_mask_names_a_file_it_cannot_read(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"<html>")
+    for name in ("broken.png", "absent.png"):
+        with pytest.raises(UserError, match=name):
+            holes.read_mask(tmp_path / name, 32)
+
+
+def test_packed_bits_are_the_pixels_in_reading_order():
+    masks = random_masks(3, 5)
+    packed = holes.pack_masks(masks)
+    assert packed.shape == (3, math.ceil(25 / 8))
+    for n in range(3):
+        for pixel in range(25):
+            bit = packed[n, pixel // 8] >> (7 - pixel % 8) & 1
+            assert bit == masks[n, pixel // 5, pixel % 5, 0]
+    np.testing.assert_array_equal(holes.unpack_masks(packed, 5), masks)
+
+
+def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
+    masks = random_masks(6, 32)
+    holes.write_mask_bank(tmp_path / "bank.npz", masks)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank.npz"]
+    read = holes.read_mask_bank(tmp_path / "bank.npz")
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, masks)
+    with np.load(tmp_path / "bank.npz", allow_pickle=False) as file:
+        assert file["bits"].nbytes == masks.size // 8
+
+
+def test_bank_errors_name_the_file_and_the_cure(tmp_path):
+    def check(name):
+        with pytest.raises(UserError, match=rf"{name}.*gmsrm masks") as caught:
+            holes.read_mask_bank(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+    check("absent.npz")
+    (tmp_path / "text.npz").write_text("not a bank")
+    check("text.npz")
+    np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
+    check("other.npz")
+    bits = np.zeros((2, 128), np.uint8)
+    np.savez(tmp_path / "count.npz", bits=bits, count=3, size=32)
+    check("count.npz")
+    np.savez(tmp_path / "pickle.npz", bits=np.array([{}], object), count=1, size=32)
+    check("pickle.npz")

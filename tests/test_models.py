@@ -1,0 +1,372 @@
+"""The network of stage 2: sizes, the paper's equations, the hole's polarity, its beginning."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_networks import (
+    CHANNELS,
+    LEVELS,
+    SIZE,
+    abstract,
+    abstract_inputs,
+    applied,
+    filled_by_hand,
+    inputs,
+    normal,
+    shapes_of,
+    small,
+    weights_for,
+)
+
+from gmsrm_jax.models import layers
+from gmsrm_jax.models.discriminators import MemoryDiscriminator, PatchDiscriminator
+from gmsrm_jax.models.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.models.inpainting import (
+    Fusion,
+    InpaintingNetwork,
+    channel_table,
+    memory_resolutions,
+)
+from gmsrm_jax.models.memory import GenerativeMemory, MappingNetwork, code_levels, noise_shapes
+from gmsrm_jax.models.pretraining import MemoryGenerator
+from gmsrm_jax.variants import VARIANTS
+
+MEMORY_VARIANTS = ("gm_bm", "gm_csv", "gm_srm")
+
+
+def millions(tree: Any, *prefixes: str) -> float:
+    leaves = [
+        leaf
+        for name, part in tree.items()
+        if not prefixes or name.startswith(prefixes)
+        for leaf in jax.tree.leaves(part)
+    ]
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves) / 1e6
+
+
+def test_paper_scale_has_the_known_parameter_counts():
+    channels = channel_table(256, 16384, 512)
+    assert channels == {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64}
+    network = shapes_of(InpaintingNetwork(channels), *abstract_inputs(256))
+    assert millions(network, "encoder") == pytest.approx(18.9, abs=0.1)
+    assert round(millions(network, "decoder"), 1) == 33.8
+    assert round(millions(network, "fusion"), 1) == 20.4
+    noise = [abstract(*shape) for shape in noise_shapes(2, sorted(channels))]
+    memory = shapes_of(GenerativeMemory(channels), abstract(2, 7, 512), noise)
+    assert round(millions(memory), 2) == 22.67
+    mapping = shapes_of(MappingNetwork(512, 8), abstract(2, 512))
+    assert round(millions(mapping), 2) == 2.10
+    image = abstract(4, 256, 256, 3)
+    assert round(millions(shapes_of(MemoryDiscriminator(channels), image)), 2) == 24.00
+    patch = PatchDiscriminator()
+    logits, variables = jax.eval_shape(
+        lambda key, x: patch.init_with_output(key, x, update_stats=False), jax.random.key(0), image
+    )
+    assert logits.shape == (4, 30, 30, 1)
+    assert round(millions(variables["params"]), 2) == 2.76
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize("source", ["encoder", "mapping"])
+def test_every_size_variant_and_code_source_fits_together(size, source):
+    channels = channel_table(size, 8 * size, 16)
+    levels = [2**k for k in range(2, 12) if 2**k < size]
+    assert memory_resolutions(size) == levels
+    assert code_levels(size) == len(levels) + 1
+    generator = MemoryGenerator(channels, source, code_dim=8, code_channels=4)
+    image, mask, _ = abstract_inputs(size)
+    noise = [abstract(*shape) for shape in noise_shapes(2, sorted(channels))]
+    assert len(noise) == 2 * len(channels) - 1
+    made, pretrained = jax.eval_shape(
+        generator.init_with_output, jax.random.key(0), image, mask, abstract(2, 8), noise
+    )
+    assert made.shape == (2, size, size, 3)
+    for variant in VARIANTS:
+        network = InpaintingNetwork(
+            channels, variant, code_dim=8, code_channels=4, code_source=source
+        )
+        result, variables = jax.eval_shape(
+            network.init_with_output, jax.random.key(0), *abstract_inputs(size)
+        )
+        assert result.image.shape == (2, size, size, 3)
+        assert result.mean.shape == result.log_variance.shape == (2, len(levels))
+        # What stage 1 hands over has the same shapes under the same names.
+        given, taken = pretrained["params"], variables["params"]
+        shared = ("memory", "encoder", "query_4") if source == "encoder" else ("memory",)
+        for part in shared:
+            if part in taken:
+                own = {name: given[part][name] for name in taken[part]}
+                assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, taken[part])
+        assert ("average_code" in taken) == (source == "mapping" and variant != "base")
+
+
+def test_variants_have_the_parts_of_table_four():
+    names = {v: set(shapes_of(small(v), *abstract_inputs(SIZE))) for v in VARIANTS}
+    base = {"encoder", "decoder_4", "decoder_8", "decoder_16", "output"}
+    assert names["base"] == base
+    memory = {"memory", "fusion_4", "fusion_8", "fusion_16", "query_4"}
+    statistics = {"statistics_4", "statistics_8", "statistics_16"}
+    assert names["gm_bm"] == base | memory
+    assert names["gm_csv"] == base | memory | statistics
+    assert names["gm_srm"] == base | memory | statistics | {"query_8", "query_16"}
+
+
+def test_grid_vector_keeps_the_grid():
+    module = GridVector(5, channels=6, grid=2)
+    x = normal(3, 2, 4, 4, 3)
+    params = weights_for(module, x)
+    y = (
+        layers.conv(x, params["conv"]["conv"]["kernel"])
+        + params["conv"]["conv"]["bias"][None, None, None]
+    )
+    y = np.asarray(y, np.float64)
+    y = np.where(y > 0, y, 0.2 * y).reshape(2, 2, 2, 2, 2, 6).mean((2, 4)).reshape(2, 24)
+    expected = y @ np.asarray(params["dense"]["kernel"]) + np.asarray(params["dense"]["bias"])
+    np.testing.assert_allclose(applied(module, params, x), expected, rtol=1e-3, atol=1e-4)
+
+
+def residual(params: Any, x: jax.Array) -> jax.Array:
+    """x + CA(ReLU(IN(conv(x)))), the end of Eq. 2 and 6."""
+    y = jax.nn.relu(layers.instance_norm(convolved(params["conv"], x)))
+    return x + layers.ChannelAttention().apply({"params": params["attention"]}, y)
+
+
+def convolved(params: Any, x: jax.Array, stride: int = 1) -> jax.Array:
+    y = layers.conv(x, params["conv"]["kernel"], stride, [(1, 1), (1, 1)])
+    return y + params["conv"]["bias"][None, None, None, :]
+
+
+def test_encoder_is_equation_2_on_the_known_pixels_and_the_mask():
+    image, mask, _ = inputs()
+    encoder = Encoder(CHANNELS)
+    params = weights_for(encoder, image, mask)
+
+    def by_hand(params, image, mask):
+        x = convolved(params["stem"], jnp.concatenate([image * (1 - mask), mask], -1))
+        found = {SIZE: x}
+        for r in (16, 8, 4):
+            x = jax.nn.relu(layers.instance_norm(convolved(params[f"down_{r}"], x, 2)))
+            x = found[r] = residual(params[f"block_{r}"], x)
+        return found
+
+    got, expected = applied(encoder, params, image, mask), jax.jit(by_hand)(params, image, mask)
+    assert set(got) == {4, 8, 16, 32}
+    for r, feature in got.items():
+        assert feature.shape == (2, r, r, CHANNELS[r])
+        np.testing.assert_allclose(feature, expected[r], rtol=1e-4, atol=1e-5)
+
+
+def test_decoder_block_is_equation_6():
+    parts = [normal(4, 2, 8, 8, 3), normal(5, 2, 8, 8, 5)]
+    block = DecoderBlock(6)
+    params = weights_for(block, parts)
+
+    def by_hand(params, parts):
+        x = layers.bilinear_upsample(jnp.concatenate(parts, -1))
+        return residual(
+            params["block"], jax.nn.relu(layers.instance_norm(convolved(params["up"], x)))
+        )
+
+    got = applied(block, params, parts)
+    assert got.shape == (2, 16, 16, 6)
+    np.testing.assert_allclose(got, jax.jit(by_hand)(params, parts), rtol=1e-4, atol=1e-5)
+
+
+@functools.cache
+def drawn(variant: str, source: str) -> tuple[InpaintingNetwork, Any]:
+    """A network with normal weights everywhere, none of them zero."""
+    network = small(variant, code_source=source)
+    return network, weights_for(network, *inputs())
+
+
+@pytest.mark.parametrize(
+    ("variant", "source"),
+    [("base", "encoder"), ("gm_bm", "mapping"), ("gm_csv", "encoder"), ("gm_srm", "encoder")],
+)
+def test_output_depends_on_known_pixels_and_mask_but_not_on_the_hole(variant, source):
+    network, params = drawn(variant, source)
+    image, mask, noise = inputs()
+    fill = jax.jit(network.apply)
+    result = fill({"params": params}, image, mask, noise)
+    assert result.image.shape == image.shape
+    assert np.all(np.abs(result.image) <= 1)  # tanh
+    assert np.std(result.image) > 0.05
+    inside = np.where(mask > 0, np.float32(0.9), image)
+    for got, kept in zip(fill({"params": params}, inside, mask, noise), result, strict=True):
+        np.testing.assert_array_equal(got, kept)
+    outside = image.copy()
+    outside[:, 2, 2] += 0.5
+    assert np.all(
+        np.any(fill({"params": params}, outside, mask, noise).image != result.image, (1, 2, 3))
+    )
+    other = fill({"params": params}, np.zeros_like(image), mask, noise).image
+    wider = fill({"params": params}, np.zeros_like(image), np.ones_like(mask), noise).image
+    assert np.any(other != wider)  # a black pixel is not a hole
+    silent = fill({"params": params}, image, mask, [0 * n for n in noise]).image
+    assert np.any(silent != result.image) == VARIANTS[variant].memory
+
+
+def test_network_refuses_a_mask_of_another_shape():
+    network, params = drawn("base", "encoder")
+    image, mask, noise = inputs()
+    with pytest.raises(ValueError, match="mask"):
+        network.apply({"params": params}, image, mask[..., 0], noise)
+    with pytest.raises(ValueError, match="size 32"):
+        network.apply({"params": params}, image[:, :16, :16], mask[:, :16, :16], noise)
+
+
+def test_conditional_noise_is_mean_plus_deviation_times_noise():
+    """Eq. 8 and 9: gm_csv with fixed statistics is gm_bm whose noise was shifted and scaled."""
+    network, params = drawn("gm_csv", "encoder")
+    image, mask, noise = inputs()
+    params = {**params}
+    moments = {4: (0.7, -1.0), 8: (-0.4, 0.6), 16: (0.1, -25.0)}  # the last is clamped to -10
+    for r, values in moments.items():
+        dense = params[f"statistics_{r}"]["dense"]
+        fixed = {"kernel": 0 * dense["kernel"], "bias": jnp.float32(values)}
+        params[f"statistics_{r}"] = {**params[f"statistics_{r}"], "dense": fixed}
+    conditional = jax.jit(network.apply)({"params": params}, image, mask, noise)
+    np.testing.assert_allclose(conditional.mean, [[0.7, -0.4, 0.1]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(conditional.log_variance, [[-1.0, 0.6, -10.0]] * 2, rtol=1e-6)
+    shifted = []
+    for n in noise:
+        mean, log_variance = moments[n.shape[1]]
+        shifted.append(mean + np.exp(0.5 * max(log_variance, -10.0), dtype=np.float32) * n)
+    plain = {k: v for k, v in params.items() if not k.startswith("statistics")}
+    expected = jax.jit(small("gm_bm").apply)({"params": plain}, image, mask, shifted)
+    np.testing.assert_allclose(conditional.image, expected.image, rtol=1e-3, atol=1e-4)
+    assert not np.any(expected.mean) and not np.any(expected.log_variance)
+
+
+def test_noise_statistics_of_algorithm_1_see_the_encoder_only():
+    encoded, decoded = normal(20, 2, 8, 8, 8), normal(21, 2, 8, 8, 8)
+    for kind, depends in (("encoder_decoder", True), ("encoder", False)):
+        network = small("gm_csv", noise_statistics=kind)
+        params = weights_for(network, *inputs())
+        ask = jax.jit(functools.partial(network.apply, method="noise_moments"), static_argnums=1)
+        moments = [ask({"params": params}, 8, encoded, d) for d in (decoded, 0 * decoded)]
+        assert np.any(moments[0][0] != moments[1][0]) == depends
+        assert np.any(moments[0][1] != moments[1][1]) == depends
+
+
+def test_codes_are_progressive_in_gm_srm_only():
+    """Eq. 7: c^i = f_c^i(F_D^(i-1)) + c^(i-1) with weights of its own at every level."""
+    feature, code = normal(22, 2, 8, 8, 8), normal(23, 2, 8)
+    for variant, levels in (("gm_srm", (4, 8)), ("gm_csv", (4,))):
+        network, params = drawn(variant, "encoder")
+        ask = functools.partial(network.apply, {"params": params}, method="query")
+        for r in levels:
+            own = GridVector(8, 4).apply({"params": params[f"query_{r}"]}, feature)
+            before = None if r == 4 else code
+            expected = own if r == 4 else code + own
+            np.testing.assert_allclose(ask(r, feature, before), expected, rtol=1e-5, atol=1e-6)
+        if variant == "gm_csv":
+            np.testing.assert_array_equal(ask(8, feature, code), code)
+
+
+def test_stem_skip_widens_the_output_convolution_only():
+    given = abstract_inputs(SIZE)
+    plain, skipping = (shapes_of(small("gm_srm", stem_skip=s), *given) for s in (False, True))
+    assert skipping["output"]["conv"]["kernel"].shape == (3, 3, 2 * CHANNELS[SIZE], 3)
+    assert plain["output"]["conv"]["kernel"].shape == (3, 3, CHANNELS[SIZE], 3)
+    assert plain.pop("decoder_16") == skipping.pop("decoder_16")
+
+
+@pytest.fixture(scope="module")
+def beginnings():
+    """The variants with a memory and the mapping source, as `init` draws them from one key.
+
+    The key's kind is one that compiles fast; noise strengths, which start at 0, are set to 0.5.
+    """
+    networks = {variant: small(variant) for variant in MEMORY_VARIANTS}
+    networks["mapping"] = small("gm_srm", code_source="mapping")
+
+    @jax.jit
+    def init(key):
+        return {name: net.init(key, *inputs())["params"] for name, net in networks.items()}
+
+    params = init(jax.random.key(0, impl="unsafe_rbg"))
+
+    def louder(path, leaf):
+        return leaf + 0.5 if path[-1].key == "noise_strength" else leaf
+
+    return networks, jax.tree_util.tree_map_with_path(louder, params)
+
+
+def test_variants_give_the_same_filling_at_the_beginning(beginnings):
+    networks, params = beginnings
+    image, mask, noise = inputs()
+
+    def fill(name, params, noise):
+        return jax.jit(networks[name].apply)({"params": params}, image, mask, noise)
+
+    results = {name: fill(name, params[name], noise) for name in MEMORY_VARIANTS}
+    for name in MEMORY_VARIANTS[:2]:
+        np.testing.assert_allclose(results[name].image, results["gm_srm"].image, atol=1e-6)
+        for part, weights in params[name].items():
+            jax.tree.map(np.testing.assert_array_equal, weights, params["gm_srm"][part])
+    assert not np.any(results["gm_srm"].mean) and not np.any(results["gm_srm"].log_variance)
+    assert np.std(results["gm_srm"].image) > 0.05
+    # The same comparison sees a code or noise that differs.
+    dense = params["gm_srm"]["query_8"]["dense"]
+    moved = {**params["gm_srm"]["query_8"], "dense": {**dense, "bias": dense["bias"] + 1.0}}
+    other = fill("gm_srm", {**params["gm_srm"], "query_8": moved}, noise)
+    assert np.abs(other.image - results["gm_srm"].image).max() > 1e-4
+    other = fill("gm_srm", params["gm_srm"], [-n for n in noise])
+    assert np.abs(other.image - results["gm_srm"].image).max() > 1e-4
+
+
+def test_fusions_pass_the_memory_through_at_the_beginning(beginnings):
+    networks, params = beginnings
+    network, weights = networks["gm_srm"], params["gm_srm"]
+    code, (_, _, noise) = normal(30, 2, 8), inputs()
+    encoded = {r: normal(r, 2, r, r, CHANNELS[r]) for r in LEVELS}
+
+    @jax.jit
+    def both(weights):
+        memory = GenerativeMemory(CHANNELS).bind({"params": weights["memory"]})
+        bound = network.bind({"params": weights})
+        asked, pure, found = None, None, []
+        for r, maps in zip(LEVELS, (noise[:1], noise[1:3], noise[3:]), strict=True):
+            asked = bound.ask_memory(asked, encoded[r], code, maps)
+            pure = memory.start(2) if pure is None else memory.first(pure, code, maps[0])
+            pure = memory.second(pure, code, maps[-1])
+            found.append((asked, pure))
+        return found
+
+    for asked, pure in both(weights):
+        np.testing.assert_allclose(asked, pure, rtol=1e-5, atol=1e-6)
+        assert np.std(pure) > 0.1
+    changed = {**weights, "fusion_4": filled_by_hand(weights["fusion_4"])}
+    asked, pure = both(changed)[0]
+    assert np.abs(asked - pure).max() > 0.1
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_fusion_starts_with_nothing_of_the_encoder(side):
+    memory, encoded = normal(31, 2, 8, 8, 5), normal(32, 2, 8, 8, 5)
+    module = Fusion(side)
+    params = module.init(jax.random.key(0), memory, encoded)["params"]
+    assert params["kernel"].shape == (side, side, 10, 5)
+    np.testing.assert_array_equal(module.apply({"params": params}, memory, encoded), memory)
+
+
+def test_first_code_is_the_average_code_with_the_mapping_source(beginnings):
+    networks, params = beginnings
+    weights = {**params["mapping"], "average_code": jnp.arange(8.0)}
+    feature = normal(33, 2, 4, 4, 8)
+    ask = functools.partial(networks["mapping"].apply, method="query")
+    np.testing.assert_array_equal(
+        ask({"params": weights}, 4, feature, None), np.broadcast_to(np.arange(8.0), (2, 8))
+    )
+    moved = weights_for(GridVector(8, 4), feature)
+    own = GridVector(8, 4).apply({"params": moved}, feature)
+    np.testing.assert_allclose(
+        ask({"params": {**weights, "query_4": moved}}, 4, feature, None),
+        np.arange(8.0) + np.asarray(own),
+        rtol=1e-5,
+    )
