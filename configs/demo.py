@@ -33,6 +33,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.memory.batch_size = 16
     config.memory.length_kimg = 4.0
+    config.memory.encoder_learning_rate = 1e-3
     config.memory.ema_kimg = 0.5
     config.memory.ema_rampup = 0.1
     config.memory.style_mixing = 0.0

@@ -113,7 +113,7 @@ def _inverse_geometry(key: jax.Array, n: int, size: int, p: jax.Array) -> jax.Ar
         return jnp.where(chosen, draw(), 0.0), jnp.where(chosen, draw(), 0.0)
 
     chosen = next(keys)
-    mirror = jnp.sign(uniform(-1.0, 1.0))
+    mirror = jnp.where(uniform(-1.0, 1.0) < 0.0, -1.0, 1.0)
     steps = [scale(_maybe(chosen, p, mirror, 1.0), one)]
     quarters = jnp.floor(uniform(0.0, 4.0)) * (np.pi / 2)
     steps.append(rotate(_maybe(next(keys), p, quarters, 0.0)))

@@ -5,6 +5,8 @@ experiment needs, and returns `apply_argument(config, argument)`. Lengths are co
 every number here is resolved once and never reinterpreted later.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from gmsrm_jax.errors import UserError
@@ -12,6 +14,7 @@ from gmsrm_jax.variants import VARIANTS
 
 _CHOICES = {
     "variant": tuple(VARIANTS),
+    "matmul_precision": ("default", "high", "highest"),
     "data.pipeline": ("tfdata", "arrays"),
     "data.test_resize": ("shorter_side", "direct"),
     "model.noise_statistics": ("encoder_decoder", "encoder"),
@@ -55,9 +58,8 @@ def base_config() -> ConfigDict:
     config.seed = 0  # everything random is a function of it
     config.log_every = 50  # steps between two lines of the log
     config.tensorboard = True  # scalars and panels through clu; the JSON lines are always written
-    config.matmul_precision = (
-        "default"  # default | high | highest, see jax_default_matmul_precision
-    )
+    config.matmul_precision = "default"  # or high, highest: jax_default_matmul_precision
+    config.xla_optimization_level = 3  # of LLVM, 0 to 3; 1 compiles faster, for short CPU runs
 
     config.model = ConfigDict()
     config.model.channel_base = 16384  # C(r) = min(channel_base // r, channel_max)
@@ -71,6 +73,7 @@ def base_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.train = ""  # folder, "bundled:NAME", or array file *.npy
     config.data.test = ""
+    config.data.note = ""  # where the pictures come from; a part of the error when they are missing
     config.data.pipeline = "tfdata"  # or "arrays": pictures and masks from memory, no TensorFlow
     config.data.validation_count = 100  # training pictures kept aside, chosen by a stable hash
     config.data.shorter_side = 1.25  # shorter side after the resize, in image sizes (320 at 256)
@@ -208,8 +211,8 @@ def check_config(config: ConfigDict) -> None:
         UserError: names the field, its value and what it can be.
     """
 
-    def value(key: str) -> object:
-        item = config
+    def value(key: str) -> Any:
+        item: Any = config
         for part in key.split("."):
             item = item[part]
         return item

@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.checkpoints import Checkpoints, require_step
-from gmsrm_jax.configuration import check_config
 from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
 from gmsrm_jax.errors import UserError
@@ -54,6 +54,7 @@ def train(
         wants.remove("memory")
         if not wants:
             raise UserError(f"variant {config.variant!r} has no memory; use --stage=inpainting")
+    _check_data_is_there(config)
     data = open_data(config)
     run = Run(config, workdir, data, dry_run)
     open_text_log(None if dry_run else workdir / "train.log")
@@ -167,6 +168,22 @@ class Run:
                 "mask": jax.ShapeDtypeStruct((*size, 1), np.uint8),
             }
             say_flops(stage, lower_programs(stage, state, batch, self.mesh))
+
+
+def _check_data_is_there(config: ConfigDict) -> None:
+    """Checks that the places of the pictures exist, before anything slow is done.
+
+    Raises:
+        UserError: says what to place where, and what runs without it.
+    """
+    for key in ("train", "test"):
+        spec = config.data[key]
+        if not spec or not resolve_path(spec).exists():
+            note = f"{config.data.note}; " if config.data.note else ""
+            raise UserError(
+                f"config.data.{key} = {spec!r} does not exist. {note}without any data set, "
+                "this config with :runlocal behind it and --config=configs/demo.py run"
+            )
 
 
 def _count(tree: Any) -> int:

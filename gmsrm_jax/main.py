@@ -29,6 +29,10 @@ _STAGE = flags.DEFINE_enum(
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and end")
 
 
+# TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def _use_compile_cache() -> None:
     """Keeps compiled programs in the user's own cache folder, unless JAX is told of another.
 
@@ -52,20 +56,21 @@ def _parse(arguments: list[str]) -> None:
     Raises:
         UserError: names the flag or the config file.
     """
+    # Before ml_collections does it, which prints a traceback of its own.
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, given, joined = flag.partition("=")
+        file = pathlib.Path((joined if given else value).split(":")[0])
+        if name in ("--config", "-config") and not file.is_file():
+            raise UserError(f"--config: no file {str(file)!r}; give one such as configs/demo.py")
     try:
         rest = flags.FLAGS(arguments)
+        config = _CONFIG.value
     except flags.Error as error:
         raise UserError(" ".join(str(error).split())) from error
-    except OSError as error:
-        files = [a for a in arguments if a.startswith("--config=")]
-        raise UserError(
-            f"{' '.join(files) or '--config'} cannot be read; give a file of configs/, such as "
-            "--config=configs/demo.py"
-        ) from error
-    except AttributeError as error:
-        # ml_collections reports an unknown --config.FIELD only by its last name.
-        field = str(error).strip("\"'")
-        given = [a for a in arguments if a.split("=")[0].endswith(f".{field}")]
+    except (AttributeError, KeyError) as error:
+        # ml_collections reports an unknown --config.FIELD only by one of its names.
+        field = str(error).split("\n")[0].strip("\"' ")
+        given = [a for a in arguments if field in a.split("=")[0].split(".")[1:]]
         if not given:
             raise
         raise UserError(
@@ -73,7 +78,7 @@ def _parse(arguments: list[str]) -> None:
         ) from error
     if len(rest) > 1:
         raise UserError(f"unknown argument {rest[1]!r}; fields are given as --config.FIELD=VALUE")
-    if _CONFIG.value is None:
+    if config is None:
         raise UserError("--config is missing; try --config=configs/demo.py")
 
 

@@ -116,7 +116,7 @@ def read_log(path: pathlib.Path) -> list[dict[str, float]]:
 
 
 class Progress:
-    """A bar on a terminal, a line about every ten seconds elsewhere; both say rate and time left."""
+    """A bar on a terminal, elsewhere a line every ten seconds; both with rate and time left."""
 
     def __init__(self, name: str, done: int, total: int, images_per_step: int):
         """Starts at `done` of `total` steps."""

@@ -31,6 +31,7 @@ from gmsrm_jax.models.memory import draw_noise, noise_shapes
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.report import Picture, panel_rows, write_report
 from gmsrm_jax.run_log import Progress, format_seconds, read_log, say
+from gmsrm_jax.stages.base import apply
 from gmsrm_jax.stages.inpainting import build_network, indexed_noise, join_frozen, split_frozen
 from gmsrm_jax.train import checkpoint_folder
 
@@ -108,7 +109,7 @@ def network_fill(config: ConfigDict, params: Any, mesh: Mesh) -> Fill:
             noise = [jnp.zeros(shape) for shape in noise_shapes(len(image), resolutions)]
         else:
             noise = indexed_noise(config.evaluation.seed, index, resolutions)
-        return network.apply({"params": params}, image, mask, noise).image
+        return apply(network, params, image, mask, noise).image
 
     compiled = jax.jit(fill)
 

@@ -15,5 +15,5 @@ def create_writer(folder: pathlib.Path) -> metric_writers.MetricWriter:
 
 
 def parameter_table(params: Any) -> str:
-    """clu's table of names, shapes and sizes, with the total."""
+    """The clu table of names, shapes and sizes, with the total."""
     return parameter_overview.get_parameter_overview(params, include_stats=False)

@@ -36,7 +36,9 @@ def initial_state(stage: Stage, seed: int, pretrained: Any, mesh: Mesh) -> Train
     key = jax.random.key(seed)
     lowered = jax.jit(stage.init, out_shardings=replicated(mesh)).lower(key, pretrained)
     # It runs once: hundreds of small random-number kernels take longer to optimise than to run.
-    return lowered.compile(compiler_options={"xla_backend_optimization_level": 0})(key, pretrained)
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})(
+        key, pretrained
+    )
 
 
 def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
 
 def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: int) -> Compiled:
     """Compiles side by side at a level of LLVM, and says how long it took."""
-    options = {"xla_backend_optimization_level": optimization_level}
+    options: dict[str, str | bool] = {"xla_backend_optimization_level": str(optimization_level)}
     say(f"{stage.name}: compiling {', '.join(lowered)} …")
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:

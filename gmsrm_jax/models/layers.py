@@ -66,8 +66,11 @@ def fir_filter(x: jax.Array, padding: tuple[int, int]) -> jax.Array:
         pads[axis] = padding
         padded = jnp.pad(x, pads)
         size = padded.shape[axis] - 3
-        parts = [jax.lax.slice_in_dim(padded, t, t + size, axis=axis) for t in range(4)]
-        x = sum(float(w) * part for w, part in zip(_FIR, parts, strict=True))
+        taps = [
+            float(weight) * jax.lax.slice_in_dim(padded, t, t + size, axis=axis)
+            for t, weight in enumerate(_FIR)
+        ]
+        x = taps[0] + taps[1] + taps[2] + taps[3]
     return x
 
 

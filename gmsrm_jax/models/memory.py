@@ -125,14 +125,14 @@ class GenerativeMemory(nn.Module):
             raise ValueError(f"{codes.shape[1]} codes for resolutions {self.resolutions}")
         maps = iter(noise)
         x = self.start(codes.shape[0])
-        image = None
+        image = jnp.zeros((codes.shape[0], 2, 2, 3))
         for level, r in enumerate(self.resolutions):
             code = codes[:, level]
             if r > 4:
                 x = self.first(x, code, next(maps))
             x = self.second(x, code, next(maps))
             rgb = self.rgb_layers[r](x, code)
-            image = rgb if image is None else fir_upsample(image) + rgb
+            image = fir_upsample(image) + rgb
         return image
 
 

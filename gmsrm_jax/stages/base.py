@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Batch = Mapping[str, jax.Array]
 Scalars = dict[str, jax.Array]
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything that changes during a stage; a checkpoint holds all of it.
 
     Attributes:
@@ -79,12 +80,17 @@ class Stage(Protocol):
         ...
 
 
-def to_signed(image: jax.Array) -> jax.Array:
+def apply(module: nn.Module, params: Any, *inputs: Any, method: str | None = None) -> Any:
+    """Runs a module, or one of its methods, that has parameters and no other variables."""
+    return module.apply({"params": params}, *inputs, method=method)
+
+
+def to_signed(image: jax.Array | np.ndarray) -> jax.Array:
     """uint8 images 0 … 255 to float32 [-1, 1]."""
-    return image.astype(np.float32) / 127.5 - 1.0
+    return jnp.asarray(image, jnp.float32) / 127.5 - 1.0
 
 
-def to_bytes(image: jax.Array) -> np.ndarray:
+def to_bytes(image: jax.Array | np.ndarray) -> np.ndarray:
     """Images [-1, 1] to uint8, rounded to the nearest and clipped."""
     scaled = (np.asarray(image, np.float32) + 1.0) * 127.5
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -21,7 +21,7 @@ from gmsrm_jax.models.memory import NOISE_STRENGTH, draw_noise
 from gmsrm_jax.models.vgg import Vgg19Weights, features
 from gmsrm_jax.optimizers import average_weights, learning_rate_schedule
 from gmsrm_jax.panels import grid
-from gmsrm_jax.stages.base import Batch, Scalars, TrainState, to_bytes, to_signed
+from gmsrm_jax.stages.base import Batch, Program, Scalars, TrainState, apply, to_bytes, to_signed
 from gmsrm_jax.variants import VARIANTS
 
 
@@ -117,7 +117,7 @@ class InpaintingStage:
         )
         self.vgg, self.layers = vgg, tuple(settings.perceptual_layers)
         self.validation = validation
-        self.programs = {"main": self._main_step}
+        self.programs: dict[str, Program] = {"main": self._main_step}
         self._fill = jax.jit(self._fill_batch)
 
     def init(self, key: jax.Array, pretrained: Any) -> TrainState:
@@ -196,9 +196,8 @@ class InpaintingStage:
         self, params: Any, images: jax.Array, masks: jax.Array, index: jax.Array
     ) -> jax.Array:
         noise = indexed_noise(self.seed, index, self.resolutions)
-        return self.network.apply(
-            {"params": params}, to_signed(images), masks.astype(jnp.float32), noise
-        ).image
+        image, mask = to_signed(images), masks.astype(jnp.float32)
+        return apply(self.network, params, image, mask, noise).image
 
     def _take_over(self, drawn: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
         """Puts stage 1's weights in the places of the drawn ones."""
@@ -239,7 +238,7 @@ class InpaintingStage:
             return filled if kind == "raw" else image * (1.0 - mask) + filled * mask
 
         def fill(params: Any, noise: list[jax.Array]) -> Filled:
-            return self.network.apply({"params": join_frozen(params, frozen)}, image, mask, noise)
+            return apply(self.network, join_frozen(params, frozen), image, mask, noise)
 
         def network_loss(params: Any) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
             filled = fill(params, noise)

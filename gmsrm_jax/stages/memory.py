@@ -16,14 +16,14 @@ from gmsrm_jax.models.pretraining import MemoryGenerator, mix_codes
 from gmsrm_jax.models.vgg import Vgg19Weights
 from gmsrm_jax.optimizers import average_weights, ema_decay, lazy_adam
 from gmsrm_jax.panels import grid
-from gmsrm_jax.stages.base import Batch, Scalars, TrainState, to_bytes, to_signed
+from gmsrm_jax.stages.base import Batch, Program, Scalars, TrainState, apply, to_bytes, to_signed
 from gmsrm_jax.stages.distance import FeatureDistance
 
 _CODE_AVERAGE_DECAY = 0.995
 
 
 class MemoryStage:
-    """Trains code source, memory and discriminator; keeps the snapshot nearest to held-out pictures.
+    """Trains code source, memory and discriminator; keeps the snapshot nearest to other pictures.
 
     The state's parts: params {generator, discriminator}, average {generator}, kept {generator,
     code_average, distance, step} (the snapshot), extra {path_mean, code_average, ada_p, ada_sign,
@@ -78,7 +78,11 @@ class MemoryStage:
         self.discriminator_optimizer = lazy_adam(
             settings.learning_rate, settings.betas, settings.r1_interval
         )
-        self.programs = {"r1": self._r1_step, "path": self._path_step, "main": self._main_step}
+        self.programs: dict[str, Program] = {
+            "r1": self._r1_step,
+            "path": self._path_step,
+            "main": self._main_step,
+        }
         self.validation = validation
         self.distance = FeatureDistance(vgg, validation["image"])
         self._sample = jax.jit(self._sample_batch)
@@ -177,7 +181,7 @@ class MemoryStage:
     def _sample_batch(self, params: Any, inputs: Batch, index: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(self.seed), index)
         image, mask, latent, noise = self._generator_inputs(key, inputs)
-        return self.generator.apply({"params": params}, image, mask, latent, noise)
+        return apply(self.generator, params, image, mask, latent, noise)
 
     def _keep_snapshot(self, state: TrainState, distance: jax.Array) -> TrainState:
         kept = {
@@ -210,7 +214,7 @@ class MemoryStage:
         return images
 
     def _logits(self, params: Any, images: jax.Array) -> jax.Array:
-        return self.discriminator.apply({"params": params}, images)
+        return apply(self.discriminator, params, images)
 
     def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """One step of generator and discriminator, both on the same generated images."""
@@ -221,12 +225,12 @@ class MemoryStage:
         discriminator = state.params["discriminator"]
 
         def generator_loss(params: Any) -> tuple[jax.Array, tuple[Scalars, jax.Array, jax.Array]]:
-            codes = generator.apply({"params": params}, image, mask, latent, method="codes")
+            codes = apply(generator, params, image, mask, latent, method="codes")
             mixed = codes
             if settings.style_mixing:
                 others = jnp.roll(codes, 1, axis=0)
                 mixed = mix_codes(keys[1], codes, others, settings.style_mixing)
-            fake = generator.apply({"params": params}, mixed, noise, method="synthesise")
+            fake = apply(generator, params, mixed, noise, method="synthesise")
             logits = self._logits(discriminator, self._augment(keys[2], fake, probability))
             scalars = {"loss/generator": losses.logistic_generator_loss(logits)}
             total = scalars["loss/generator"]
@@ -324,10 +328,10 @@ class MemoryStage:
         image, mask, latent, noise = self._generator_inputs(keys[0], part)
 
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            codes = generator.apply({"params": params}, image, mask, latent, method="codes")
+            codes = apply(generator, params, image, mask, latent, method="codes")
 
             def synthesise(codes: jax.Array) -> jax.Array:
-                return generator.apply({"params": params}, codes, noise, method="synthesise")
+                return apply(generator, params, codes, noise, method="synthesise")
 
             lengths = losses.path_lengths(synthesise, codes, keys[1])
             mean = average_weights(

@@ -1,0 +1,34 @@
+r"""Your own pictures at 128 px, with settings for a few hundred to a few thousand of them.
+
+Any folder of JPEG or PNG pictures will do, sub-folders included; a twentieth of them or so should
+be kept in a second folder for the evaluation. Perceptual features are the bundled ones, up to
+relu3_1, so nothing has to be fetched. Stage 1 augments, because a discriminator memorises a small
+set long before it has seen a million pictures.
+Time: stage 1 sees 400,000 pictures, stage 2 each of yours 100 times; meant for a GPU. No score is
+known in advance.
+
+    python -m gmsrm_jax.main --config=configs/folder.py \
+        --config.data.train=DIR --config.data.test=DIR
+    python -m gmsrm_jax.main --config=configs/folder.py:runlocal    # a minute or two, no data set
+"""
+
+from ml_collections import ConfigDict
+
+from gmsrm_jax.configuration import VGG_LAYERS, apply_argument, base_config
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    config = base_config()
+    config.name = "folder"
+    config.image_size = 128
+    config.data.note = "Give your own folders: --config.data.train=DIR --config.data.test=DIR"
+    config.model.channel_base = 8192
+    config.model.channel_max = 256
+    config.data.validation_count = 24
+    config.memory.length_kimg = 400.0
+    config.memory.augment = "ada"
+    config.memory.reconstruction_weight = 1.0
+    config.inpainting.perceptual_layers = VGG_LAYERS[:3]
+    config.inpainting.vgg = "bundled"
+    return apply_argument(config, argument)

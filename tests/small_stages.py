@@ -1,0 +1,115 @@
+"""Both stages at 32 px with a few channels, synthetic pictures, and a record of their programs."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from small_networks import filled_by_hand
+
+from gmsrm_jax.configuration import base_config, check_config, runlocal
+from gmsrm_jax.models.vgg import load_vgg19
+from gmsrm_jax.stages.base import Stage, TrainState
+from gmsrm_jax.stages.inpainting import InpaintingStage
+from gmsrm_jax.stages.memory import MemoryStage
+
+SIZE, BATCH, PICTURES = 32, 4, 32
+
+
+def small_config(**fields: Any) -> ConfigDict:
+    """The local config, smaller still; `memory__augment="ada"` sets memory.augment."""
+    config = base_config()
+    runlocal(config)
+    config.tensorboard = False
+    config.batch_size = config.memory.batch_size = BATCH
+    config.model.channel_base, config.model.channel_max = 128, 8
+    config.model.code_dim, config.model.code_channels = 8, 4
+    config.memory.validation_samples = 6
+    config.inpainting.epochs = 1.0
+    config.inpainting.discriminator_features = (4, 6, 8, 8)
+    with config.unlocked():
+        for name, value in fields.items():
+            section, _, key = name.rpartition("__")
+            (config[section] if section else config)[key] = value
+    check_config(config)
+    return config
+
+
+def pictures(seed: int, count: int) -> dict[str, np.ndarray]:
+    """Noise over a slope, uint8, with a hole of another place in each."""
+    rng = np.random.default_rng(seed)
+    slope = np.linspace(40, 200, SIZE)[None, None, :, None] * np.ones((count, SIZE, 1, 3))
+    image = np.clip(slope + rng.normal(0, 30, (count, SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+    mask = np.zeros((count, SIZE, SIZE, 1), np.uint8)
+    for index in range(count):
+        row, column = rng.integers(0, SIZE // 2, 2)
+        mask[index, row : row + SIZE // 2, column : column + SIZE // 2] = 1
+    return {"image": image, "mask": mask}
+
+
+def vgg(config: ConfigDict) -> Any:
+    return load_vgg19("bundled", tuple(config.inpainting.perceptual_layers))
+
+
+def memory_stage(config: ConfigDict) -> MemoryStage:
+    return MemoryStage(config, pictures(1, 6), vgg(config))
+
+
+def inpainting_stage(config: ConfigDict) -> InpaintingStage:
+    return InpaintingStage(config, PICTURES, pictures(1, 6), vgg(config))
+
+
+def abstract_memory(config: ConfigDict) -> TrainState:
+    """Shapes of stage 1's state."""
+    return jax.eval_shape(memory_stage(config).init, jax.random.key(0), None)
+
+
+def snapshot(config: ConfigDict) -> dict[str, Any]:
+    """What stage 1 hands over, with weights drawn here."""
+    kept = abstract_memory(config).kept
+    return {
+        "generator": filled_by_hand(kept["generator"], seed=5),
+        "code_average": jnp.arange(config.model.code_dim, dtype=jnp.float32),
+        "distance": jnp.ones(()),
+        "step": jnp.asarray(7, jnp.int32),
+    }
+
+
+def initial(stage: Stage, pretrained: Any = None) -> TrainState:
+    """The first state; the key is of a kind that compiles fast."""
+    return jax.jit(stage.init)(jax.random.key(0, impl="unsafe_rbg"), pretrained)
+
+
+class Call(NamedTuple):
+    """One call of a program: the state on both sides, on the host, and what it measured."""
+
+    before: TrainState
+    after: TrainState
+    scalars: dict[str, np.ndarray]
+
+
+class Recorder:
+    """Runs a stage's programs as the training loop does: compiled, the state's memory reused."""
+
+    def __init__(self, stage: Stage):
+        self.stage = stage
+        self.programs = {
+            name: jax.jit(program, donate_argnums=0) for name, program in stage.programs.items()
+        }
+
+    def call(self, name: str, state: TrainState, batch: dict[str, np.ndarray]) -> Call:
+        """Runs one program on a state from the host."""
+        after, scalars = self.programs[name](jax.tree.map(jnp.array, state), batch)
+        return Call(state, jax.device_get(after), jax.device_get(scalars))
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """Bit for bit the same trees."""
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def leaves(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by their path."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}

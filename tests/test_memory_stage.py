@@ -1,0 +1,267 @@
+"""Stage 1: what each program moves and by how much, ADA, averages, and the snapshot it keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_stages import (
+    BATCH,
+    SIZE,
+    Recorder,
+    assert_same,
+    initial,
+    leaves,
+    memory_stage,
+    pictures,
+    small_config,
+)
+
+from gmsrm_jax import losses
+from gmsrm_jax.stages.base import to_signed
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def config():
+    return small_config(
+        memory__augment="ada",
+        memory__ada_interval=2,
+        memory__ada_kimg=0.1,
+        memory__ema_rampup=5.0,
+        memory__noise_strength_init=0.1,
+        memory__reconstruction_weight=0.5,
+    )
+
+
+@pytest.fixture(scope="module")
+def recorder(config):
+    return Recorder(memory_stage(config))
+
+
+@pytest.fixture(scope="module")
+def run(recorder):
+    """The lazy programs on the first state, then main steps from p = 0.5."""
+    state = jax.device_get(initial(recorder.stage))
+    calls = {"r1": recorder.call("r1", state, pictures(10, BATCH))}
+    calls["path"] = recorder.call("path", calls["r1"].after, pictures(10, BATCH))
+    state = calls["path"].after
+    state = state.replace(extra={**state.extra, "ada_p": np.float32(0.5)})
+    for step in range(STEPS):
+        calls[step] = recorder.call("main", state, pictures(10 + step, BATCH))
+        state = calls[step].after
+    return calls
+
+
+def moved(before, after) -> dict[str, np.ndarray]:
+    """Largest change of each leaf."""
+    return {
+        name: np.abs(new - old).max()
+        for (name, new), old in zip(leaves(after).items(), leaves(before).values(), strict=True)
+    }
+
+
+def test_due_runs_the_lazy_programs_on_their_intervals_and_main_last():
+    stage = memory_stage(small_config())
+    due = [stage.due(step) for step in range(33)]
+    assert [step for step, names in enumerate(due) if "r1" in names] == [0, 16, 32]
+    assert [step for step, names in enumerate(due) if "path" in names] == list(range(0, 33, 4))
+    assert all(names[-1] == "main" and names.count("main") == 1 for names in due)
+    assert stage.total_steps == 32  # 0.128 kimg in batches of 4
+    without = memory_stage(small_config(memory__r1_interval=0, memory__path_interval=0))
+    assert {without.due(step) for step in range(33)} == {("main",)}
+
+
+def test_everything_measured_is_finite_and_every_state_too(run):
+    for call in run.values():
+        for name, value in {**leaves(call.after), **call.scalars}.items():
+            assert np.all(np.isfinite(value)) or name.startswith(".kept['distance']")
+
+
+def test_each_program_moves_its_own_part(run):
+    for name, still in (("r1", "generator"), ("path", "discriminator")):
+        call = run[name]
+        for part in ("params", "optimizer"):
+            before, after = getattr(call.before, part), getattr(call.after, part)
+            assert_same(before[still], after[still])
+        assert_same(call.before.average, call.after.average)
+        assert call.after.step == call.before.step
+    assert_same(run["r1"].before.extra, run["r1"].after.extra)
+    for step in range(STEPS):
+        assert run[step].after.step == step + 1
+        assert_same(run[step].before.kept, run[step].after.kept)
+        for network in ("generator", "discriminator"):
+            changes = moved(run[step].before.params[network], run[step].after.params[network])
+            kernels = {k: v for k, v in changes.items() if "kernel" in k}
+            assert all(v > 0 for v in kernels.values()), kernels
+
+
+def test_first_steps_have_the_lazy_rates(run):
+    """With β1 = 0 Adam's first step is the rate times the gradient's sign."""
+
+    def typical(call, network, *parts):
+        changes = [
+            np.abs(new - old).ravel()
+            for (name, new), old in zip(
+                leaves(call.after.params[network]).items(),
+                leaves(call.before.params[network]).values(),
+                strict=True,
+            )
+            if not parts or any(f"['{part}']" in name for part in parts)
+        ]
+        return np.median(np.concatenate(changes)), max(c.max() for c in changes)
+
+    for found, rate in (
+        (typical(run["r1"], "discriminator"), 0.0025 * 16 / 17),
+        (typical(run["path"], "generator", "memory"), 0.0025 * 4 / 5),
+        (typical(run["path"], "generator", "encoder", "query_4"), 2e-4 * 4 / 5),
+    ):
+        assert found[0] == pytest.approx(rate, rel=0.01)
+        assert found[1] < rate * 1.001
+
+
+def test_lazy_and_main_steps_share_one_optimizer_state(run):
+    def counts(state, network):
+        return {
+            int(leaf)
+            for name, leaf in leaves(state.optimizer[network]).items()
+            if name.endswith(".count")
+        }
+
+    for network in ("generator", "discriminator"):
+        assert counts(run[0].before, network) == {1}
+        assert counts(run[STEPS - 1].after, network) == {1 + STEPS}
+
+
+def test_r1_has_the_weight_of_stylegan2_ada(config, recorder, run):
+    """γ = 0.0002 · size² / batch, times half the squared gradient at the pictures; here p = 0."""
+    images = to_signed(jnp.asarray(pictures(10, BATCH)["image"]))
+    params = run["r1"].before.params["discriminator"]
+    discriminator = recorder.stage.discriminator
+    slope = jax.jit(jax.grad(lambda x: discriminator.apply({"params": params}, x).sum()))(images)
+    penalty = 0.5 * np.square(np.asarray(slope, np.float64)).sum() / BATCH
+    expected = 0.0002 * SIZE**2 / BATCH * penalty
+    np.testing.assert_allclose(run["r1"].scalars["loss/r1"], expected, rtol=1e-3)
+
+
+def test_path_mean_moves_by_its_decay(run):
+    mean = run["path"].after.extra["path_mean"]
+    np.testing.assert_allclose(run["path"].scalars["path/mean_length"], mean)
+    length = mean / 0.01  # from 0
+    assert length > 0
+    # Weight 2 times a mean square, which is at least the square of the mean.
+    assert run["path"].scalars["loss/path_length"] >= 2 * (length - mean) ** 2 * (1 - 1e-4)
+
+
+def test_average_follows_half_life_and_ramp(config, run):
+    for step in range(STEPS):
+        call = run[step]
+        life = min(config.memory.ema_kimg * 1000, 5.0 * BATCH * (step + 1))
+        decay = 0.5 ** (BATCH / life)
+        for name, new in leaves(call.after.average).items():
+            old = leaves(call.before.average)[name].astype(np.float64)
+            weights = leaves({"generator": call.after.params["generator"]})[name]
+            np.testing.assert_allclose(
+                new, decay * old + (1 - decay) * weights, rtol=1e-4, atol=1e-6
+            )
+
+
+def test_average_code_follows_the_mean_code(recorder, run):
+    generator = recorder.stage.generator
+    codes = jax.jit(
+        lambda params, image, mask: generator.apply(
+            {"params": params}, image, mask, jnp.zeros((BATCH, 8)), method="codes"
+        )
+    )
+    for step in (0, 1):
+        call, batch = run[step], pictures(10 + step, BATCH)
+        found = codes(
+            call.before.params["generator"],
+            to_signed(batch["image"]),
+            batch["mask"].astype(np.float32),
+        )
+        assert found.shape == (BATCH, 4, 8)
+        np.testing.assert_array_equal(found[:, 0], found[:, 3])
+        mean = np.asarray(found)[:, 0].mean(0)
+        old = call.before.extra["code_average"]
+        np.testing.assert_allclose(
+            call.after.extra["code_average"], 0.995 * old + 0.005 * mean, rtol=1e-3, atol=1e-6
+        )
+
+
+def test_ada_moves_by_the_mean_sign_over_its_interval(recorder, run):
+    signs = [run[step].scalars["ada/r_t"] for step in range(STEPS)]
+    p = 0.5
+    for step in range(STEPS):
+        if step % 2:
+            p += np.sign(np.mean(signs[step - 1 : step + 1]) - 0.6) * 2 * BATCH / 100
+        np.testing.assert_allclose(run[step].after.extra["ada_p"], p, rtol=1e-5)
+        np.testing.assert_allclose(run[step].scalars["ada/p"], p, rtol=1e-5)
+        assert run[step].after.extra["ada_count"] == (step + 1) % 2
+    # Earlier signs of the interval count: nine of them decide against the tenth.
+    state = run[1].before
+    for earlier, direction in ((-9.0, -1), (9.0, 1)):
+        extra = {**state.extra, "ada_sign": np.float32(earlier), "ada_count": np.float32(9)}
+        call = recorder.call("main", state.replace(extra=extra), pictures(11, BATCH))
+        assert call.scalars["ada/p"] == pytest.approx(0.5 + direction * 0.08, rel=1e-5)
+        assert call.after.extra["ada_sign"] == 0
+
+
+def test_main_step_is_a_function_of_state_and_batch(recorder, run):
+    again = recorder.call("main", run[2].before, pictures(12, BATCH))
+    assert_same(again.after, run[2].after)
+    later = run[2].before.replace(step=np.int32(40))
+    other = recorder.call("main", later, pictures(12, BATCH))
+    assert other.scalars["loss/generator"] != run[2].scalars["loss/generator"]
+
+
+def test_noise_strengths_and_losses_are_measured(run):
+    names = set(run[0].scalars)
+    layers = ["conv_4", *[f"{kind}_{r}" for r in (8, 16, 32) for kind in ("up", "conv")]]
+    assert {f"noise_strength/{layer}" for layer in layers} <= names
+    assert {"loss/generator", "loss/discriminator", "loss/reconstruction", "ada/r_t"} <= names
+    params = run[0].after.params["generator"]["memory"]
+    np.testing.assert_array_equal(
+        run[0].scalars["noise_strength/up_16"], params["up_16"]["noise_strength"]
+    )
+
+
+def test_validation_keeps_the_nearest_snapshot(recorder, run, monkeypatch):
+    stage = recorder.stage
+    asked = []
+
+    def distances(values):
+        left = iter(values)
+
+        def distance(samples):
+            asked.append(samples)
+            return next(left)
+
+        return distance
+
+    monkeypatch.setattr(stage, "distance", distances([3.0, 1.0, 2.0, float("nan")]))
+    state = jax.tree.map(jnp.array, run[0].after)
+    kept = []
+    for step in range(4):
+        state, scores = stage.validate(state)
+        kept.append((float(scores["validation/vgg_distance"]), int(state.kept["step"])))
+        best = {0: 3.0}.get(step, 1.0)
+        assert scores["validation/best_vgg_distance"] == best == state.kept["distance"]
+        if step < 2:
+            assert_same(state.kept["generator"], state.average["generator"])
+            assert_same(state.kept["code_average"], state.extra["code_average"])
+        # The kept weights survive a step that reuses the state's memory.
+        state, _ = recorder.programs["main"](state, pictures(20 + step, BATCH))
+    assert [step for _, step in kept] == [1, 2, 2, 2]
+    assert [samples.shape for samples in asked] == [(6, SIZE, SIZE, 3)] * 4
+    assert np.any(asked[0] != asked[1])
+
+
+def test_panels_are_pictures(recorder, run):
+    panels = recorder.stage.panels(run[0].after)
+    assert set(panels) == {"samples", "asked_with"}
+    for panel in panels.values():
+        assert panel.dtype == np.uint8
+        assert panel.shape[2] == 3
+        assert panel.std() > 0

@@ -1,0 +1,135 @@
+"""What both stages have in common: every switch, the hand-over, the snapshot's distance, noise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_stages import (
+    BATCH,
+    SIZE,
+    abstract_memory,
+    inpainting_stage,
+    memory_stage,
+    pictures,
+    small_config,
+    vgg,
+)
+
+from gmsrm_jax.models.vgg import features
+from gmsrm_jax.stages.base import to_bytes, to_signed
+from gmsrm_jax.stages.distance import FeatureDistance
+from gmsrm_jax.stages.inpainting import indexed_noise, join_frozen, split_frozen
+
+ABSTRACT_BATCH = {
+    "image": jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 3), np.uint8),
+    "mask": jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 1), np.uint8),
+}
+
+
+def assert_programs_keep_the_state(stage, state):
+    """A state that changes its structure could be neither donated nor restored."""
+    for program in stage.programs.values():
+        after, scalars = jax.eval_shape(program, state, ABSTRACT_BATCH)
+        assert jax.tree.structure(after) == jax.tree.structure(state)
+        for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        assert all(s.shape == () for s in scalars.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"memory__code_source": "mapping", "memory__augment": "diffaug"},
+        {"memory__style_mixing": 0.0, "memory__reconstruction_weight": 1.0},
+    ],
+)
+def test_stage_one_runs_with_every_switch(fields):
+    config = small_config(**fields)
+    assert_programs_keep_the_state(memory_stage(config), abstract_memory(config))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"variant": "base"},
+        {"variant": "gm_bm", "inpainting__perceptual_image": "composite"},
+        {"variant": "gm_csv", "model__fusion_kernel": 1, "model__stem_skip": True},
+        {"memory__code_source": "mapping", "inpainting__discriminator_mask": True},
+    ],
+)
+def test_stage_two_runs_with_every_switch(fields):
+    config = small_config(**fields)
+    stage = inpainting_stage(config)
+    kept = None if config.variant == "base" else abstract_memory(config).kept
+    state = jax.eval_shape(stage.init, jax.random.key(0), kept)
+    assert_programs_keep_the_state(stage, state)
+    assert bool(state.kept["network"]) == (config.variant != "base")
+    assert "memory" not in state.params["network"]
+    if config.variant != "base":
+        assert set(state.kept["network"]) - {"average_code"} == {"memory"}
+
+
+def test_stage_two_refuses_a_memory_of_another_width():
+    config = small_config(variant="gm_bm")
+    wider = abstract_memory(small_config(variant="gm_bm", model__channel_max=16)).kept
+    with pytest.raises(ValueError, match="do not fit"):
+        jax.eval_shape(inpainting_stage(config).init, jax.random.key(0), wider)
+
+
+@pytest.mark.parametrize("train_noise_strength", [False, True])
+def test_frozen_and_optimised_parts_are_disjoint_and_whole(train_noise_strength):
+    layer = {"kernel": 1, "noise_strength": 2, "style": {"bias": 3}}
+    params = {"memory": {"conv_4": layer, "constant": 4}, "average_code": 5, "query_4": {"a": 6}}
+    optimised, frozen = split_frozen(params, train_noise_strength)
+    own = {"query_4": {"a": 6}}
+    strength = {"memory": {"conv_4": {"noise_strength": 2}}}
+    assert optimised == ({**own, **strength} if train_noise_strength else own)
+    assert ("noise_strength" in frozen["memory"]["conv_4"]) != train_noise_strength
+    assert frozen["average_code"] == 5
+    assert join_frozen(optimised, frozen) == params
+
+
+def test_bytes_and_signed_images_are_inverse():
+    image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    signed = to_signed(image)
+    assert signed.dtype == np.float32
+    assert (signed.min(), signed.max()) == (-1.0, 1.0)
+    np.testing.assert_array_equal(to_bytes(signed), image)
+    np.testing.assert_array_equal(
+        to_bytes(jnp.asarray([-3.0, 0.0039, 0.0040, 7.0])), [0, 128, 128, 255]
+    )
+
+
+def test_feature_distance_is_frechets_between_diagonal_gaussians():
+    weights, real = vgg(small_config()), pictures(3, 5)["image"]
+    distance = FeatureDistance(weights, real)
+    samples = np.asarray(to_signed(pictures(4, 19)["image"])) * 0.8 + 0.1
+    moments = []
+    for images in (samples, np.asarray(to_signed(real))):
+        found = jax.jit(lambda w, x: features(w, x, ("relu1_1", "relu2_1", "relu3_1")))(
+            weights, images
+        )
+        means = [np.asarray(f, np.float64).mean((1, 2)) for f in found]
+        moments.append([(m.mean(0), m.std(0)) for m in means])
+    expected = np.mean(
+        [
+            (np.sum((m - mr) ** 2) + np.sum((s - sr) ** 2)) / np.sum(sr**2)
+            for (m, s), (mr, sr) in zip(*moments, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(distance(samples), expected, rtol=1e-3)
+    assert distance(np.asarray(to_signed(real))) == pytest.approx(0.0, abs=1e-9)
+    assert distance(samples) > 0.01
+
+
+def test_indexed_noise_does_not_depend_on_the_batch():
+    draw = jax.jit(indexed_noise, static_argnums=2)
+    three, one = draw(3, np.asarray([5, 2, 9]), (4, 8)), draw(3, np.asarray([2]), (4, 8))
+    assert [m.shape for m in three] == [(3, 4, 4, 1), (3, 8, 8, 1), (3, 8, 8, 1)]
+    for batch, alone in zip(three, one, strict=True):
+        np.testing.assert_array_equal(batch[1], alone[0])
+        assert np.any(batch[0] != batch[1])
+    assert np.any(three[1] != three[2])
+    assert np.any(draw(4, np.asarray([2]), (4, 8))[0] != one[0])
+    values = np.concatenate([m.ravel() for m in three])
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=0.15)
