@@ -6,7 +6,6 @@ renames, so a killed save leaves the earlier checkpoints as they were.
 """
 
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -108,8 +107,3 @@ def require_step(checkpoints: Checkpoints, purpose: str) -> int:
     if step is None:
         raise UserError(f"no checkpoint in {checkpoints.folder}; {purpose}")
     return step
-
-
-def part_names() -> Sequence[str]:
-    """Names of a checkpoint's items."""
-    return _ITEMS

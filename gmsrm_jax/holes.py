@@ -130,7 +130,7 @@ def read_packed_masks(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     Raises:
         UserError: the file is missing, is no mask bank, or holds no mask.
     """
-    cure = "write one with `gmsrm masks`"
+    cure = "write one with gmsrm_jax.holes.write_mask_bank"
     try:
         with np.load(path, allow_pickle=False) as bank:
             bits, count, size = bank["bits"], int(bank["count"]), int(bank["size"])

@@ -13,6 +13,14 @@ from gmsrm_jax.models.memory import noise_shapes
 
 SIZE, LEVELS = 32, [4, 8, 16]
 CHANNELS = channel_table(SIZE, 128, 8)
+# A test runs its programs once or twice, so XLA's slow optimisations do not pay.
+compiled = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -41,7 +49,7 @@ def weights_for(module: nn.Module, *inputs: Any, seed: int = 0) -> Any:
 
 
 def applied(module: nn.Module, params: Any, *inputs: Any, **options: Any) -> Any:
-    return jax.jit(functools.partial(module.apply, **options))({"params": params}, *inputs)
+    return compiled(functools.partial(module.apply, **options))({"params": params}, *inputs)
 
 
 def small(variant: str, **fields: Any) -> InpaintingNetwork:

@@ -1,12 +1,13 @@
 """Both stages at 32 px with a few channels, synthetic pictures, and a record of their programs."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from small_networks import filled_by_hand
+from small_networks import compiled, filled_by_hand
 
 from gmsrm_jax.configuration import base_config, check_config, runlocal
 from gmsrm_jax.models.vgg import load_vgg19
@@ -78,7 +79,7 @@ def snapshot(config: ConfigDict) -> dict[str, Any]:
 
 def initial(stage: Stage, pretrained: Any = None) -> TrainState:
     """The first state; the key is of a kind that compiles fast."""
-    return jax.jit(stage.init)(jax.random.key(0, impl="unsafe_rbg"), pretrained)
+    return compiled(stage.init)(jax.random.key(0, impl="unsafe_rbg"), pretrained)
 
 
 class Call(NamedTuple):
@@ -95,13 +96,55 @@ class Recorder:
     def __init__(self, stage: Stage):
         self.stage = stage
         self.programs = {
-            name: jax.jit(program, donate_argnums=0) for name, program in stage.programs.items()
+            name: compiled(program, donate_argnums=0) for name, program in stage.programs.items()
         }
 
     def call(self, name: str, state: TrainState, batch: dict[str, np.ndarray]) -> Call:
         """Runs one program on a state from the host."""
         after, scalars = self.programs[name](jax.tree.map(jnp.array, state), batch)
         return Call(state, jax.device_get(after), jax.device_get(scalars))
+
+
+def assert_slope(
+    call: Callable[[TrainState], Call],
+    state: TrainState,
+    network: str,
+    measure: Callable[[dict[str, Any]], float],
+    b1: float,
+    part: str = "",
+) -> None:
+    """Compares the gradient that an optimizer was given with the slope of what was measured.
+
+    Args:
+        call: runs a program on a state.
+        state: a state whose optimizer has made no step yet, so that its first moment tells the
+            gradient.
+        network: which of the state's networks.
+        measure: the scalar that this network minimises, from what the program measures.
+        b1: decay of the first moment.
+        part: only weights with this in their path. The square of a gradient jumps where a leaky
+            ReLU turns, so a lazy program's slope can be had only behind the last of them.
+    """
+    first = call(state)
+    gradient = {
+        name.split(".mu")[1]: leaf.astype(np.float64) / (1 - b1)
+        for name, leaf in leaves(first.after.optimizer[network]).items()
+        if ".mu" in name
+    }
+    assert gradient.keys() == leaves(state.params[network]).keys()
+    gradient = {name: g if part in name else 0 * g for name, g in gradient.items()}
+    norm = np.sqrt(sum(np.square(g).sum() for g in gradient.values()))
+    length = 0.01 * abs(measure(first.scalars)) / norm
+    ends = []
+    for side in (length, -length):
+
+        def move(path: Any, leaf: np.ndarray, side: float = side) -> np.ndarray:
+            return np.float32(leaf + side * gradient[jax.tree_util.keystr(path)] / norm)
+
+        moved = jax.tree_util.tree_map_with_path(move, state.params[network])
+        there = call(state.replace(params={**state.params, network: moved}))
+        ends.append(measure(there.scalars))
+    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * length), norm, rtol=0.02)
 
 
 def assert_same(first: Any, second: Any) -> None:

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import compiled
 
 from gmsrm_jax.augment import ada_augment, adapt_probability, diff_augment
 
 SIZE = 32
-_differ = jax.jit(diff_augment)
-_ada = jax.jit(ada_augment)
+_differ = compiled(diff_augment)
+_ada = compiled(ada_augment)
 
 
 def constant(count: int, *colour: float) -> np.ndarray:
@@ -62,20 +63,26 @@ def test_diffaug_shifts_by_an_eighth_and_cuts_half_a_side(flat):
     for shift in (top, left):
         share = np.bincount(shift, minlength=5) / len(flat)
         np.testing.assert_allclose(share, [5 / 9] + [1 / 9] * 4, atol=0.03)
+    # The square's rows where nothing was shifted up or down: more zeros than in other rows.
+    level = seen[seen[:, 0].any(1) & seen[:, -1].any(1)]
+    zeros = (~level).sum(2)
+    cut = zeros > zeros.min(1, keepdims=True)
+    ends = set(zip(cut.argmax(1).tolist(), (SIZE - cut[:, ::-1].argmax(1)).tolist(), strict=True))
+    assert ends == {(max(c - 8, 0), min(c + 8, SIZE)) for c in range(SIZE + 1)}
     rows = np.arange(SIZE)
-    visible, cut = [], []
+    visible, overlap = [], []
     for move in range(-4, 5):
         inside = (rows >= move) & (rows < SIZE + move)
         visible.append(inside.sum())
         for centre in range(SIZE + 1):
-            cut.append((inside & (rows >= centre - 8) & (rows < centre + 8)).sum())
-    expected = np.mean(visible) ** 2 - np.mean(cut) ** 2
+            overlap.append((inside & (rows >= centre - 8) & (rows < centre + 8)).sum())
+    expected = np.mean(visible) ** 2 - np.mean(overlap) ** 2
     np.testing.assert_allclose(seen.sum((1, 2)).mean(), expected, rtol=0.01)
 
 
 def test_diffaug_is_differentiable_and_random():
     images = np.random.default_rng(0).uniform(-1, 1, (4, SIZE, SIZE, 3)).astype(np.float32)
-    gradient = jax.jit(jax.grad(lambda x: jnp.square(diff_augment(jax.random.key(0), x)).sum()))
+    gradient = compiled(jax.grad(lambda x: jnp.square(diff_augment(jax.random.key(0), x)).sum()))
     slope = np.asarray(gradient(images))
     assert np.all(np.isfinite(slope))
     assert np.all(np.any(slope != 0, axis=(1, 2, 3)))
@@ -98,7 +105,9 @@ def test_ada_is_affine_in_the_image_and_has_that_derivative():
     zero = np.zeros_like(images)
     linear = np.asarray(_ada(key, direction, 1.0) - _ada(key, zero, 1.0))
     np.testing.assert_allclose(change, linear, atol=2e-4)
-    slope = jax.jit(jax.grad(lambda x: (ada_augment(key, x, jnp.ones(())) * weights).sum()))(images)
+    slope = compiled(jax.grad(lambda x: (ada_augment(key, x, jnp.ones(())) * weights).sum()))(
+        images
+    )
     np.testing.assert_allclose((slope * direction).sum(), (change * weights).sum(), rtol=1e-3)
     assert np.abs(change).mean() > 0.1
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import compiled
 
 from gmsrm_jax.models import layers
 
@@ -20,7 +21,7 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 def run(function: Callable[..., Any], *arrays: Any, **static: Any) -> Any:
     """Calls it as one compiled program, on float32."""
     single = jax.tree.map(lambda a: a if isinstance(a, jax.Array) else jnp.float32(a), arrays)
-    return jax.jit(functools.partial(function, **static))(*single)
+    return compiled(functools.partial(function, **static))(*single)
 
 
 def weights_for(module: nn.Module, x: np.ndarray) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from small_networks import (
     LEVELS,
     applied,
+    compiled,
     filled_by_hand,
     inputs,
     normal,
@@ -33,7 +34,7 @@ CHANNELS = {4: 8, 8: 6, 16: 4}
 def test_noise_has_one_map_at_4_and_two_at_every_other_resolution():
     shapes = [(3, 4, 4, 1)] + [(3, r, r, 1) for r in (8, 8, 16, 16)]
     assert noise_shapes(3, LEVELS) == shapes
-    maps = jax.jit(lambda key: draw_noise(key, 64, [16, 32]))(jax.random.key(1))
+    maps = compiled(lambda key: draw_noise(key, 64, [16, 32]))(jax.random.key(1))
     assert [m.shape for m in maps] == [(64, r, r, 1) for r in (16, 16, 32, 32)]
     for m in map(np.asarray, maps):
         np.testing.assert_allclose([m.mean(), m.std()], [0.0, 1.0], atol=0.03)
@@ -54,7 +55,7 @@ def test_synthesis_layer_adds_noise_and_bias_before_its_activation(up):
         y = y + params["noise_strength"] * noise + params["bias"][None, None, None]
         return np.sqrt(2, dtype=np.float32) * jnp.where(y > 0, y, 0.2 * y)
 
-    expected = jax.jit(by_hand)(params, x, code, noise)
+    expected = compiled(by_hand)(params, x, code, noise)
     np.testing.assert_allclose(
         applied(module, params, x, code, noise), expected, rtol=1e-4, atol=1e-5
     )
@@ -80,7 +81,7 @@ def test_memory_adds_up_the_images_of_its_levels():
             image = part if image is None else layers.fir_upsample(image) + part
         return image
 
-    got, expected = applied(memory, params, codes, noise), jax.jit(by_hand)(params, codes, noise)
+    got, expected = applied(memory, params, codes, noise), compiled(by_hand)(params, codes, noise)
     assert got.shape == (2, 16, 16, 3)
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match="2 codes"):
@@ -103,7 +104,7 @@ def test_mapping_normalises_and_trains_a_hundred_times_slower():
 
 def test_style_mixing_takes_the_end_of_another_examples_codes():
     codes = np.broadcast_to(np.arange(4.0)[None, :, None], (4000, 4, 2)).astype(np.float32)
-    mix = jax.jit(mix_codes)
+    mix = compiled(mix_codes)
     mixed = np.asarray(mix(jax.random.key(0), codes, codes + 10, 0.75))
     foreign = mixed >= 10
     np.testing.assert_array_equal(mixed, codes + 10 * foreign)
@@ -141,7 +142,7 @@ def test_memory_discriminator_is_residual_and_compares_within_groups_of_four():
 
     got = applied(module, params, image)
     assert got.shape == (8,)
-    np.testing.assert_allclose(got, jax.jit(by_hand)(params, image), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got, compiled(by_hand)(params, image), rtol=1e-3, atol=1e-4)
     image[5] = 0
     changed = np.asarray(applied(module, params, image)) != np.asarray(got)
     assert changed.tolist() == [False] * 4 + [True] * 4
@@ -160,7 +161,7 @@ def test_patch_discriminator_divides_by_the_largest_singular_value(conditioned):
         filled_by_hand(shapes["batch_stats"]),
     )
 
-    @jax.jit
+    @compiled
     def updated(stats, image):
         def step(stats, _):
             _, renewed = module.apply(
@@ -174,7 +175,7 @@ def test_patch_discriminator_divides_by_the_largest_singular_value(conditioned):
         return jax.lax.scan(step, stats, None, length=400)[0]
 
     stats = updated(stats, image)
-    got = jax.jit(functools.partial(module.apply, update_stats=False))(
+    got = compiled(functools.partial(module.apply, update_stats=False))(
         {"params": params, "batch_stats": stats}, *given
     )
     x = np.concatenate(given, axis=-1)

@@ -14,6 +14,7 @@ from small_networks import (
     abstract,
     abstract_inputs,
     applied,
+    compiled,
     filled_by_hand,
     inputs,
     normal,
@@ -153,7 +154,7 @@ def test_encoder_is_equation_2_on_the_known_pixels_and_the_mask():
             x = found[r] = residual(params[f"block_{r}"], x)
         return found
 
-    got, expected = applied(encoder, params, image, mask), jax.jit(by_hand)(params, image, mask)
+    got, expected = applied(encoder, params, image, mask), compiled(by_hand)(params, image, mask)
     assert set(got) == {4, 8, 16, 32}
     for r, feature in got.items():
         assert feature.shape == (2, r, r, CHANNELS[r])
@@ -173,7 +174,7 @@ def test_decoder_block_is_equation_6():
 
     got = applied(block, params, parts)
     assert got.shape == (2, 16, 16, 6)
-    np.testing.assert_allclose(got, jax.jit(by_hand)(params, parts), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got, compiled(by_hand)(params, parts), rtol=1e-4, atol=1e-5)
 
 
 @functools.cache
@@ -190,7 +191,7 @@ def drawn(variant: str, source: str) -> tuple[InpaintingNetwork, Any]:
 def test_output_depends_on_known_pixels_and_mask_but_not_on_the_hole(variant, source):
     network, params = drawn(variant, source)
     image, mask, noise = inputs()
-    fill = jax.jit(network.apply)
+    fill = compiled(network.apply)
     result = fill({"params": params}, image, mask, noise)
     assert result.image.shape == image.shape
     assert np.all(np.abs(result.image) <= 1)  # tanh
@@ -229,7 +230,7 @@ def test_conditional_noise_is_mean_plus_deviation_times_noise():
         dense = params[f"statistics_{r}"]["dense"]
         fixed = {"kernel": 0 * dense["kernel"], "bias": jnp.float32(values)}
         params[f"statistics_{r}"] = {**params[f"statistics_{r}"], "dense": fixed}
-    conditional = jax.jit(network.apply)({"params": params}, image, mask, noise)
+    conditional = compiled(network.apply)({"params": params}, image, mask, noise)
     np.testing.assert_allclose(conditional.mean, [[0.7, -0.4, 0.1]] * 2, rtol=1e-6)
     np.testing.assert_allclose(conditional.log_variance, [[-1.0, 0.6, -10.0]] * 2, rtol=1e-6)
     shifted = []
@@ -237,7 +238,7 @@ def test_conditional_noise_is_mean_plus_deviation_times_noise():
         mean, log_variance = moments[n.shape[1]]
         shifted.append(mean + np.exp(0.5 * max(log_variance, -10.0), dtype=np.float32) * n)
     plain = {k: v for k, v in params.items() if not k.startswith("statistics")}
-    expected = jax.jit(small("gm_bm").apply)({"params": plain}, image, mask, shifted)
+    expected = compiled(small("gm_bm").apply)({"params": plain}, image, mask, shifted)
     np.testing.assert_allclose(conditional.image, expected.image, rtol=1e-3, atol=1e-4)
     assert not np.any(expected.mean) and not np.any(expected.log_variance)
 
@@ -247,7 +248,7 @@ def test_noise_statistics_of_algorithm_1_see_the_encoder_only():
     for kind, depends in (("encoder_decoder", True), ("encoder", False)):
         network = small("gm_csv", noise_statistics=kind)
         params = weights_for(network, *inputs())
-        ask = jax.jit(functools.partial(network.apply, method="noise_moments"), static_argnums=1)
+        ask = compiled(functools.partial(network.apply, method="noise_moments"), static_argnums=1)
         moments = [ask({"params": params}, 8, encoded, d) for d in (decoded, 0 * decoded)]
         assert np.any(moments[0][0] != moments[1][0]) == depends
         assert np.any(moments[0][1] != moments[1][1]) == depends
@@ -285,7 +286,7 @@ def beginnings():
     networks = {variant: small(variant) for variant in MEMORY_VARIANTS}
     networks["mapping"] = small("gm_srm", code_source="mapping")
 
-    @jax.jit
+    @compiled
     def init(key):
         return {name: net.init(key, *inputs())["params"] for name, net in networks.items()}
 
@@ -302,7 +303,7 @@ def test_variants_give_the_same_filling_at_the_beginning(beginnings):
     image, mask, noise = inputs()
 
     def fill(name, params, noise):
-        return jax.jit(networks[name].apply)({"params": params}, image, mask, noise)
+        return compiled(networks[name].apply)({"params": params}, image, mask, noise)
 
     results = {name: fill(name, params[name], noise) for name in MEMORY_VARIANTS}
     for name in MEMORY_VARIANTS[:2]:
@@ -326,7 +327,7 @@ def test_fusions_pass_the_memory_through_at_the_beginning(beginnings):
     code, (_, _, noise) = normal(30, 2, 8), inputs()
     encoded = {r: normal(r, 2, r, r, CHANNELS[r]) for r in LEVELS}
 
-    @jax.jit
+    @compiled
     def both(weights):
         memory = GenerativeMemory(CHANNELS).bind({"params": weights["memory"]})
         bound = network.bind({"params": weights})

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import compiled
 from small_stages import (
     BATCH,
     SIZE,
@@ -106,7 +107,7 @@ def test_feature_distance_is_frechets_between_diagonal_gaussians():
     samples = np.asarray(to_signed(pictures(4, 19)["image"])) * 0.8 + 0.1
     moments = []
     for images in (samples, np.asarray(to_signed(real))):
-        found = jax.jit(lambda w, x: features(w, x, ("relu1_1", "relu2_1", "relu3_1")))(
+        found = compiled(lambda w, x: features(w, x, ("relu1_1", "relu2_1", "relu3_1")))(
             weights, images
         )
         means = [np.asarray(f, np.float64).mean((1, 2)) for f in found]
@@ -123,7 +124,7 @@ def test_feature_distance_is_frechets_between_diagonal_gaussians():
 
 
 def test_indexed_noise_does_not_depend_on_the_batch():
-    draw = jax.jit(indexed_noise, static_argnums=2)
+    draw = compiled(indexed_noise, static_argnums=2)
     three, one = draw(3, np.asarray([5, 2, 9]), (4, 8)), draw(3, np.asarray([2]), (4, 8))
     assert [m.shape for m in three] == [(3, 4, 4, 1), (3, 8, 8, 1), (3, 8, 8, 1)]
     for batch, alone in zip(three, one, strict=True):

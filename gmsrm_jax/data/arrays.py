@@ -39,19 +39,21 @@ class ArrayData:
         if not isinstance(split.pictures, ArrayPictures):
             raise UserError(
                 f"config.data.train = {config.data.train!r} is no array file (*.npy), which "
-                f"data.pipeline = 'arrays' needs; write one with `gmsrm data`, or set "
+                f"data.pipeline = 'arrays' needs; write one with "
+                f"gmsrm_jax.data.arrays.write_pictures, or set "
                 f"--config.data.pipeline=tfdata"
             )
         if not config.masks.bank:
             raise UserError(
                 "config.masks.bank is empty, but data.pipeline = 'arrays' takes its masks from a "
-                "bank; write one with `gmsrm masks` and set --config.masks.bank=FILE.npz"
+                "bank; write one with gmsrm_jax.holes.write_mask_bank and set "
+                "--config.masks.bank=FILE.npz"
             )
         bank, size = read_packed_masks(config.masks.bank)
         if size != config.image_size:
             raise UserError(
                 f"{config.masks.bank}: masks of {size} px, but config.image_size = "
-                f"{config.image_size}; write a bank of that size with `gmsrm masks`"
+                f"{config.image_size}; write a bank of that size"
             )
         self.num_examples = len(split.training)
         self.description = f"{split.description}; {len(bank)} masks in {config.masks.bank}"

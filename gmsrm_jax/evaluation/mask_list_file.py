@@ -184,14 +184,15 @@ def read_mask_list(path: str | os.PathLike[str]) -> MaskList:
         zlib.error,
     ) as e:
         raise UserError(
-            f"{path}: cannot be read as a mask list ({e}); write one with `gmsrm masks`"
+            f"{path}: cannot be read as a mask list ({e}); write one "
+            "with gmsrm_jax.evaluation.mask_lists.write_mask_list"
         ) from e
     shape = (len(mask_list.names), len(mask_list.bins))
     width = -(-(mask_list.size**2) // 8)
     if mask_list.packed.shape != (*shape, width) or mask_list.ratios.shape != shape:
         raise UserError(
             f"{path}: {mask_list.packed.shape} packed bits do not hold {shape[0]} x {shape[1]} "
-            f"masks of {mask_list.size} px; write the list again with `gmsrm masks`"
+            f"masks of {mask_list.size} px; write the list again for this size"
         )
     for example in range(shape[0] * shape[1]):
         picture, position = divmod(example, shape[1])

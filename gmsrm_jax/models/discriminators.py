@@ -13,6 +13,24 @@ from gmsrm_jax.models.layers import (
 )
 
 
+class ResidualDown(nn.Module):
+    """One halving of the resolution: conv, conv ×1/2, plus a skip, both scaled by sqrt(1/2).
+
+    Attributes:
+        features: output channels.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, r, r, C] to [N, r/2, r/2, features]."""
+        y = leaky_relu(EqualConv(x.shape[-1], name="conv")(x))
+        y = leaky_relu(EqualConv(self.features, down=True, name="down")(y))
+        skip = EqualConv(self.features, 1, down=True, use_bias=False, name="skip")(x)
+        return (y + skip) * (0.5**0.5)
+
+
 class MemoryDiscriminator(nn.Module):
     """StyleGAN2's residual discriminator of RGB images (stage 1).
 
@@ -29,12 +47,7 @@ class MemoryDiscriminator(nn.Module):
         x = leaky_relu(EqualConv(self.channels[size], 1, name="from_rgb")(image))
         resolution = size
         while resolution > 4:
-            here, below = self.channels[resolution], self.channels[resolution // 2]
-            name = f"block_{resolution}"
-            y = leaky_relu(EqualConv(here, name=f"{name}_conv")(x))
-            y = leaky_relu(EqualConv(below, down=True, name=f"{name}_down")(y))
-            skip = EqualConv(below, 1, down=True, use_bias=False, name=f"{name}_skip")(x)
-            x = (y + skip) * (0.5**0.5)
+            x = ResidualDown(self.channels[resolution // 2], name=f"block_{resolution}")(x)
             resolution //= 2
         x = minibatch_stddev(x)
         x = leaky_relu(EqualConv(self.channels[4], name="conv_4")(x))

@@ -4,6 +4,7 @@ All arrays are NHWC, kernels HWIO. The formulas are StyleGAN2's (Karras et al., 
 the attention that of squeeze-and-excitation (Hu et al., arXiv 1709.01507).
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -12,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 LEAKY_SLOPE = 0.2
-_FIR = np.asarray([1.0, 3.0, 3.0, 1.0], np.float32) / 8.0
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
@@ -59,21 +59,29 @@ def modulated_conv(
     return y * jax.lax.rsqrt(power + 1e-8)[:, None, None, :]
 
 
+def _neighbours(x: jax.Array, axis: int, padding: tuple[int, int], count: int) -> list[jax.Array]:
+    """Slices of the zero-padded array at offsets 0 … count - 1 along an axis, as long as fits."""
+    pads = [(0, 0)] * 4
+    pads[axis] = padding
+    padded = jnp.pad(x, pads)
+    size = padded.shape[axis] - count + 1
+    return [jax.lax.slice_in_dim(padded, t, t + size, axis=axis) for t in range(count)]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def fir_filter(x: jax.Array, padding: tuple[int, int]) -> jax.Array:
-    """Blurs with outer([1, 3, 3, 1]) / 64 after zero padding: size H to H + sum(padding) - 3."""
+    """Blurs with outer([1, 3, 3, 1]) / 64 after zero padding: size H to H + sum(padding) - 3.
+
+    The three FIR functions name their own transposes, which are such filters again: one pass over
+    the array in every direction, where the transposes of four slices would store four arrays.
+    """
     for axis in (1, 2):
-        pads = [(0, 0)] * 4
-        pads[axis] = padding
-        padded = jnp.pad(x, pads)
-        size = padded.shape[axis] - 3
-        taps = [
-            float(weight) * jax.lax.slice_in_dim(padded, t, t + size, axis=axis)
-            for t, weight in enumerate(_FIR)
-        ]
-        x = taps[0] + taps[1] + taps[2] + taps[3]
+        a, b, c, d = _neighbours(x, axis, padding, 4)
+        x = 0.125 * (a + d) + 0.375 * (b + c)
     return x
 
 
+@jax.custom_vjp
 def fir_upsample(x: jax.Array) -> jax.Array:
     """Doubles height and width: zero insertion, then the FIR filter with gain 4, padding (2, 1).
 
@@ -81,22 +89,36 @@ def fir_upsample(x: jax.Array) -> jax.Array:
     (3·x[i] + x[i+1]) / 4, with zeros outside.
     """
     for axis in (1, 2):
-        pads = [(0, 0)] * 4
-        pads[axis] = (1, 1)
-        padded = jnp.pad(x, pads)
-        size = x.shape[axis]
-        before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
-        after = jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
-        even, odd = 0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after
+        before, here, after = _neighbours(x, axis, (1, 1), 3)
+        phases = [0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after]
         shape = list(x.shape)
-        shape[axis] = 2 * size
-        x = jnp.stack([even, odd], axis=axis + 1).reshape(shape)
+        shape[axis] *= 2
+        x = jnp.stack(phases, axis=axis + 1).reshape(shape)
     return x
 
 
+@jax.custom_vjp
 def fir_downsample(x: jax.Array) -> jax.Array:
-    """Halves height and width: the FIR filter with padding (1, 1), then every second pixel."""
-    return fir_filter(x, (1, 1))[:, ::2, ::2, :]
+    """Halves height and width: the FIR filter with padding (1, 1), then every second pixel.
+
+    Written by phases: output i is (x[2i-1] + 3·x[2i] + 3·x[2i+1] + x[2i+2]) / 8 along each axis.
+    """
+    for axis in (1, 2):
+        shape = list(x.shape)
+        shape[axis : axis + 1] = [shape[axis] // 2, 2]
+        even, odd = (jax.lax.index_in_dim(x.reshape(shape), k, axis + 1, False) for k in (0, 1))
+        before, _ = _neighbours(odd, axis, (1, 0), 2)
+        _, after = _neighbours(even, axis, (0, 1), 2)
+        x = 0.125 * (before + after) + 0.375 * (even + odd)
+    return x
+
+
+fir_filter.defvjp(
+    lambda x, padding: (fir_filter(x, padding), None),
+    lambda padding, _, g: (fir_filter(g, (3 - padding[0], 3 - padding[1])),),
+)
+fir_upsample.defvjp(lambda x: (fir_upsample(x), None), lambda _, g: (4.0 * fir_downsample(g),))
+fir_downsample.defvjp(lambda x: (fir_downsample(x), None), lambda _, g: (0.25 * fir_upsample(g),))
 
 
 def bilinear_upsample(x: jax.Array) -> jax.Array:

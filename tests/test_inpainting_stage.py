@@ -1,0 +1,303 @@
+"""Stage 2: the hand-over, the frozen memory, the terms of Eq. 14, averages and validation."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from small_networks import compiled
+from small_stages import (
+    BATCH,
+    SIZE,
+    Recorder,
+    assert_same,
+    assert_slope,
+    initial,
+    inpainting_stage,
+    leaves,
+    pictures,
+    small_config,
+    snapshot,
+)
+
+from gmsrm_jax.models.vgg import features
+from gmsrm_jax.stages.base import to_signed
+from gmsrm_jax.stages.inpainting import join_frozen
+
+STEPS = 6
+MEMORY_LAYERS = {"constant", "conv_4", "up_8", "conv_8", "up_16", "conv_16"}
+
+
+def begin(config):
+    """A stage's recorder, what stage 1 gave it, and its first state."""
+    stage, kept = inpainting_stage(config), snapshot(config)
+    return Recorder(stage), jax.device_get(kept), jax.device_get(initial(stage, kept))
+
+
+def train(recorder, state, steps):
+    calls = []
+    for step in range(steps):
+        calls.append(recorder.call("main", state, pictures(10 + step, BATCH)))
+        state = calls[-1].after
+    return calls
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """GM-SRM with the encoder source and the paper's settings, eight steps long."""
+    return begin(small_config(inpainting__ema=0.9))
+
+
+@pytest.fixture(scope="module")
+def calls(plain):
+    recorder, _, state = plain
+    return train(recorder, state, STEPS)
+
+
+@pytest.fixture(scope="module")
+def switched():
+    """The other side of every switch, with noise strengths that are trained."""
+    config = small_config(
+        variant="gm_csv",
+        model__noise_statistics="encoder",
+        model__stem_skip=True,
+        memory__code_source="mapping",
+        inpainting__train_noise_strength=True,
+        inpainting__discriminator_mask=True,
+        inpainting__discriminator_image="composite",
+        inpainting__perceptual_image="composite",
+        inpainting__adversarial_form="wasserstein",
+        inpainting__reconstruction_norm="region",
+        inpainting__kl_reduction="sum",
+        inpainting__schedule="cosine",
+        inpainting__diversity_weight=0.1,
+    )
+    recorder, kept, state = begin(config)
+    return kept, train(recorder, state, 3)
+
+
+def test_encoder_source_hands_over_memory_encoder_and_first_query(plain):
+    recorder, kept, state = plain
+    assert recorder.stage.total_steps == 8
+    network, memory = state.params["network"], state.kept["network"]["memory"]
+    assert_same(network["encoder"], kept["generator"]["encoder"])
+    assert_same(network["query_4"], kept["generator"]["query_4"])
+    assert_same(memory, {name: kept["generator"]["memory"][name] for name in MEMORY_LAYERS})
+    assert_same(state.average["network"], network)
+    for zero in ("query_8", "query_16", "statistics_4", "statistics_16"):
+        assert not np.any(network[zero]["dense"]["kernel"])
+
+
+def test_mapping_source_hands_over_memory_and_average_code(switched):
+    kept, calls = switched
+    before = calls[0].before
+    memory = join_frozen(before.params["network"], before.kept["network"])["memory"]
+    assert_same(memory, {name: kept["generator"]["memory"][name] for name in MEMORY_LAYERS})
+    np.testing.assert_array_equal(before.kept["network"]["average_code"], kept["code_average"])
+    assert not np.any(before.params["network"]["query_4"]["dense"]["kernel"])
+
+
+def test_frozen_memory_keeps_every_bit_and_has_no_optimizer_slot(calls):
+    first, last = calls[0].before, calls[-1].after
+    assert_same(first.kept, last.kept)
+    assert set(last.kept["network"]) == {"memory"}
+    for network in ("network", "discriminator"):
+        weights = leaves(last.params[network])
+        slots = [leaf for leaf in leaves(last.optimizer[network]).values() if leaf.ndim]
+        scalars = [leaf for leaf in weights.values() if not leaf.ndim]
+        assert not scalars  # so that every slot without an axis is a count
+        assert sum(s.size for s in slots) == 2 * sum(w.size for w in weights.values())
+        assert len(slots) == 2 * len(weights)
+    assert not any("memory" in name for name in leaves(last.params["network"]))
+
+
+def test_everything_else_moves(calls):
+    first, last = calls[0].before, calls[-1].after
+    for network in ("network", "discriminator"):
+        before, after = leaves(first.params[network]), leaves(last.params[network])
+        still = [name for name in before if np.all(before[name] == after[name])]
+        # Four squeeze units may all be dead, and then their attention has no gradient.
+        assert not [name for name in still if "kernel" in name and "attention" not in name]
+        assert len(still) < len(before) / 4
+
+
+def test_only_noise_strengths_move_with_their_switch(switched):
+    _, calls = switched
+    first, last = calls[0].before, calls[-1].after
+    assert_same(first.kept, last.kept)
+    before, after = (leaves(state.params["network"]["memory"]) for state in (first, last))
+    assert len(before) == len(MEMORY_LAYERS) - 1
+    assert all("noise_strength" in name for name in before)
+    assert all(before[name] != after[name] for name in before)
+    assert not any("noise_strength" in name for name in leaves(last.kept))
+    weights = leaves(last.params["network"])
+    slots = sum(leaf.size for leaf in leaves(last.optimizer["network"]).values())
+    assert slots - 2 * sum(w.size for w in weights.values()) in (1, 2)  # counts
+
+
+def test_rate_falls_over_the_second_half_and_bounds_the_first_step(calls):
+    wanted = [2e-4 * min(1.0, (8 - step) / 4) for step in range(STEPS)]
+    rates = [call.scalars["optimizer/learning_rate"] for call in calls]
+    np.testing.assert_allclose(rates, wanted, rtol=1e-5)
+    for network in ("network", "discriminator"):
+        before, after = (
+            leaves(calls[0].before.params[network]),
+            leaves(calls[0].after.params[network]),
+        )
+        steps = np.concatenate([np.abs(after[name] - before[name]).ravel() for name in before])
+        assert steps.max() < 2e-4 * 1.001
+        assert np.median(steps[steps > 0]) == pytest.approx(2e-4, rel=0.05)
+
+
+def test_average_moves_by_its_decay(calls):
+    for call in calls:
+        old, new = leaves(call.before.average), leaves(call.after.average)
+        weights = leaves({"network": call.after.params["network"]})
+        for name in new:
+            expected = 0.9 * old[name].astype(np.float64) + 0.1 * weights[name]
+            np.testing.assert_allclose(new[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def without_noise(state):
+    """The state with noise strengths of 0, so that no draw of the step shows."""
+
+    def quiet(path, leaf):
+        return np.zeros_like(leaf) if path[-1].key == "noise_strength" else leaf
+
+    return state.replace(kept=jax.tree_util.tree_map_with_path(quiet, state.kept))
+
+
+def judged(discriminator, state, *inputs):
+    apply = compiled(
+        functools.partial(discriminator.apply, update_stats=True, mutable=["batch_stats"])
+    )
+    variables = {"params": state.params["discriminator"], "batch_stats": state.extra["spectral"]}
+    logits, renewed = apply(variables, *inputs)
+    return np.asarray(logits, np.float64), jax.device_get(renewed["batch_stats"])
+
+
+def test_terms_of_the_objective_are_those_of_equation_14(plain, calls):
+    recorder, stage, batch = plain[0], plain[0].stage, pictures(30, BATCH)
+    state = without_noise(calls[2].after)
+    call = recorder.call("main", state, batch)
+    image, mask = np.asarray(to_signed(batch["image"])), batch["mask"].astype(np.float32)
+    params = join_frozen(state.params["network"], state.kept["network"])
+    noise = [np.zeros((BATCH, r, r, 1), np.float32) for r in (4, 8, 8, 16, 16)]
+    filled = compiled(stage.network.apply)({"params": params}, image, mask, noise)
+    error = np.abs(np.asarray(filled.image, np.float64) - image)
+    taps = compiled(functools.partial(features, layers=stage.layers))
+    seen, target = (taps(stage.vgg, x) for x in (filled.image, image))
+    fake, _ = judged(stage.discriminator, state, filled.image)
+    real, renewed = judged(stage.discriminator, state, image)
+    mean, log_variance = (np.asarray(x, np.float64) for x in (filled.mean, filled.log_variance))
+    expected = {
+        "reconstruction": (error * (1 - mask)).mean() + 10 * (error * mask).mean(),
+        "perceptual": sum(
+            np.abs(np.asarray(s - t)).mean() for s, t in zip(seen, target, strict=True)
+        ),
+        "adversarial": -fake.mean(),
+        "kl": 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).mean(),
+        "discriminator": np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean(),
+    }
+    assert expected["kl"] > 0
+    for name, value in expected.items():
+        np.testing.assert_allclose(call.scalars[f"loss/{name}"], value, rtol=1e-3)
+    weights = {"reconstruction": 1.0, "perceptual": 0.1, "adversarial": 0.01, "kl": 0.01}
+    total = sum(weight * expected[name] for name, weight in weights.items())
+    np.testing.assert_allclose(call.scalars["loss/total"], total, rtol=1e-3)
+    # One power iteration a step.
+    for name, value in leaves(call.after.extra["spectral"]).items():
+        np.testing.assert_allclose(value, leaves(renewed)[name], rtol=1e-4, atol=1e-5)
+
+
+def test_network_descends_the_whole_objective(plain, calls):
+    recorder, _, first = plain
+    # Weights of a later step, where codes and statistics are no longer zero.
+    state = calls[-1].after.replace(optimizer=first.optimizer)
+    assert_slope(
+        lambda state: recorder.call("main", state, pictures(32, BATCH)),
+        state,
+        "network",
+        lambda scalars: scalars["loss/total"],
+        b1=0.5,
+    )
+
+
+def test_total_weighs_every_switched_term(switched):
+    _, calls = switched
+    for call in calls:
+        terms = {name.removeprefix("loss/"): value for name, value in call.scalars.items()}
+        total = (
+            terms["reconstruction"]
+            + 0.1 * terms["perceptual"]
+            + 0.01 * terms["adversarial"]
+            + 0.01 * terms["kl"]
+            + 0.1 * terms["diversity"]
+        )
+        np.testing.assert_allclose(terms["total"], total, rtol=1e-5)
+        assert terms["diversity"] < 0
+        wasserstein = 1 - call.scalars["logits/real"] + call.scalars["logits/fake"]
+        np.testing.assert_allclose(terms["discriminator"], wasserstein, rtol=1e-4)
+
+
+@pytest.mark.parametrize("hole", [0, 1])
+def test_a_mask_without_or_all_hole_gives_finite_losses(plain, hole):
+    recorder, _, state = plain
+    batch = {**pictures(31, BATCH), "mask": np.full((BATCH, SIZE, SIZE, 1), hole, np.uint8)}
+    call = recorder.call("main", state, batch)
+    for name, value in {**call.scalars, **leaves(call.after)}.items():
+        assert np.all(np.isfinite(value)), name
+
+
+def test_step_is_a_function_of_state_and_batch(plain, calls):
+    recorder = plain[0]
+    again = recorder.call("main", calls[3].before, pictures(13, BATCH))
+    assert_same(again.after, calls[3].after)
+    later = recorder.call("main", calls[3].before.replace(step=np.int32(40)), pictures(13, BATCH))
+    assert later.scalars["loss/total"] != calls[3].scalars["loss/total"]
+
+
+def test_validation_scores_composites(plain, calls):
+    stage, state = plain[0].stage, calls[-1].after
+    given = pictures(1, 6)
+    raw = stage.fill(state, given["image"], given["mask"])
+    assert raw.shape == (6, SIZE, SIZE, 3)
+    same, scores = stage.validate(state)
+    assert same is state
+    truth, mask = given["image"].astype(np.float64), given["mask"].astype(np.float64)
+    pixels = np.clip(np.round((raw.astype(np.float64) + 1) * 127.5), 0, 255)
+    error = (pixels - truth) * mask
+    expected = (10 * np.log10(255**2 / np.square(error).mean((1, 2)))).mean()
+    np.testing.assert_allclose(scores["validation/psnr"], expected, atol=0.01)
+    hole = np.abs(error).sum() / (3 * mask.sum())
+    np.testing.assert_allclose(scores["validation/hole_l1"], hole, rtol=1e-3)
+
+
+def test_fillings_use_the_average_and_do_not_depend_on_the_batch(plain, calls):
+    stage, state = plain[0].stage, calls[-1].after
+    given = pictures(2, 6)
+    whole = stage.fill(state, given["image"], given["mask"])
+    part = stage.fill(state, given["image"][:3], given["mask"][:3])
+    np.testing.assert_allclose(part, whole[:3], atol=1e-5)
+    averaged = state.replace(params=calls[0].before.params)
+    assert_same(stage.fill(averaged, given["image"], given["mask"]), whole)
+    other = state.replace(average=calls[0].before.average)
+    assert np.abs(stage.fill(other, given["image"], given["mask"]) - whole).max() > 1e-4
+    seen = given["image"] * (1 - given["mask"])
+    np.testing.assert_array_equal(stage.fill(state, seen, given["mask"]), whole)
+
+
+def test_panels_show_input_mask_output_composite_and_truth(plain, calls):
+    panel = plain[0].stage.panels(calls[-1].after)["fillings"]
+    assert panel.dtype == np.uint8
+    assert panel.shape == (4 * SIZE + 3 * 2, 5 * SIZE + 4 * 2, 3)
+    given = pictures(1, 6)
+    step = SIZE + 2
+    held, shown, raw, composite, truth = (
+        panel[:SIZE, k * step : k * step + SIZE] for k in range(5)
+    )
+    mask = given["mask"][0] > 0
+    np.testing.assert_array_equal(truth, given["image"][0])
+    np.testing.assert_array_equal(held, np.where(mask, 127, truth))
+    np.testing.assert_array_equal(shown, np.where(mask, 255, 0).repeat(3, 2))
+    np.testing.assert_array_equal(composite, np.where(mask, raw, truth))

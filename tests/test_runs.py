@@ -1,0 +1,208 @@
+"""Whole runs as a person starts them: the README's commands, a kill, and no TensorFlow at all."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from gmsrm_jax.data.arrays import write_pictures
+from gmsrm_jax.data.images import open_pictures
+from gmsrm_jax.evaluation.mask_lists import make_mask_list, write_mask_list
+from gmsrm_jax.holes import center_mask, write_mask_bank
+
+ROOT = pathlib.Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+STAGES = ("memory", "inpainting")
+ITEMS = ("params", "average", "optimizer", "kept", "extra")
+
+
+def runnable_commands() -> list[str]:
+    """The README's commands in blocks marked runnable, one string each."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash runnable\n(.*?)```", text, flags=re.DOTALL)
+    return [block.replace("\\\n", " ").strip() for block in blocks]
+
+
+def start(command: str, workdir: pathlib.Path) -> subprocess.Popen:
+    """Starts a README command, with this interpreter and in a workdir of the test."""
+    words = [sys.executable if w == "python" else w for w in shlex.split(command)]
+    words = [w for w in words if not w.startswith("--workdir=")]
+    return subprocess.Popen(
+        [*words, f"--workdir={workdir}"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def last_state(workdir: pathlib.Path, stage: str) -> dict:
+    """Every array of a stage's newest checkpoint, by path."""
+    with ocp.CheckpointManager((workdir / stage / "checkpoints").absolute()) as manager:
+        args = ocp.args.Composite(**{name: ocp.args.StandardRestore() for name in ITEMS})
+        state = manager.restore(manager.latest_step(), args=args)
+    leaves = jax.tree_util.tree_leaves_with_path({name: state[name] for name in ITEMS})
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def scalars(workdir: pathlib.Path, stage: str) -> list[dict]:
+    """The log's lines without what depends on the clock."""
+    lines = (workdir / stage / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    clock = ("seconds", "perf/images_per_second")
+    return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The README's short training run, uninterrupted: its workdir and output."""
+    command = next(c for c in runnable_commands() if "runlocal" in c)
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    process = start(command, workdir)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    return workdir, output
+
+
+@pytest.mark.slow
+def test_short_run_trains_both_stages_evaluates_and_reports(finished):
+    workdir, output = finished
+    for word in ("compiling", "GFLOP", "images/s", "left", "PSNR", "report.html"):
+        assert word in output
+    for stage in STAGES:
+        assert (workdir / stage / "tensorboard").is_dir()
+        assert list((workdir / stage / "panels").glob("*.png"))
+        assert scalars(workdir, stage)[-1]["step"] > 0
+    for file in ("metrics.json", "per_image.csv", "mask_list.npz"):
+        assert (workdir / "evaluation" / file).is_file()
+    assert (workdir / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.slow
+def test_the_same_command_again_does_nothing_that_is_finished(finished):
+    workdir, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/params/*")}
+    process = start(next(c for c in runnable_commands() if "runlocal" in c), workdir)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert output.count("nothing to do") == 3
+    assert {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/params/*")} == before
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_to_the_same_bits(finished, tmp_path):
+    workdir, _ = finished
+    command = next(c for c in runnable_commands() if "runlocal" in c)
+    killed = tmp_path / "run"
+    for stage in STAGES:
+        process = start(command, killed)
+        deadline = time.monotonic() + 600
+        while not (killed / stage / "checkpoints" / "8").is_dir():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = start(command, killed)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    for stage in STAGES:
+        expected, got = last_state(workdir, stage), last_state(killed, stage)
+        assert expected.keys() == got.keys()
+        different = [k for k in expected if not np.array_equal(expected[k], got[k])]
+        assert different == []
+        assert scalars(killed, stage) == scalars(workdir, stage)
+
+
+@pytest.mark.slow
+def test_changed_config_is_refused_with_the_differing_field(finished):
+    workdir, _ = finished
+    command = next(c for c in runnable_commands() if "runlocal" in c)
+    process = start(f"{command} --config.inpainting.hole_weight=3", workdir)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "inpainting.hole_weight (10.0 then, 3.0 now)" in output
+
+
+@pytest.mark.slow
+def test_evaluation_from_a_checkpoint_alone(finished):
+    workdir, _ = finished
+    file = workdir / "evaluation" / "metrics.json"
+    before = json.loads(file.read_text(encoding="utf-8"))
+    file.unlink()
+    command = next(c for c in runnable_commands() if "runlocal" in c)
+    process = start(f"{command} --mode=evaluate", workdir)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert json.loads(file.read_text(encoding="utf-8")) == before
+
+
+@pytest.mark.slow
+def test_dry_run_says_what_would_be_done_and_writes_nothing(tmp_path):
+    command = next(c for c in runnable_commands() if "dry_run" in c)
+    process = start(f"{command} --config.batch_size=8", tmp_path / "run")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    for word in ("image_size: 64", "devices: 4", "2 per device", "377 for training", "GFLOP"):
+        assert word in output
+    assert re.search(r"generator/memory/conv_4/kernel +\| \(3, 3, 64, 64\)", output)
+    assert not (tmp_path / "run").exists()
+
+
+NO_TENSORFLOW = """
+import sys
+for name in ("tensorflow", "tensorflow_datasets", "clu"):
+    sys.modules[name] = None
+import gmsrm_jax
+from gmsrm_jax.main import main
+sys.exit(main(["main", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_whole_run_from_arrays_without_tensorflow_tfds_and_clu(tmp_path):
+    rng = np.random.default_rng(0)
+    facades = open_pictures("bundled:facades/train")
+    write_pictures(
+        tmp_path / "train.npy", [facades.image(i)[:64, :64] for i in rng.permutation(401)[:40]]
+    )
+    write_pictures(tmp_path / "test.npy", [facades.image(i)[64:128, :64] for i in range(4)])
+    masks = [np.roll(center_mask(32, r), s, 1) for r in (0.1, 0.3, 0.5) for s in (-4, 0, 6)]
+    write_mask_bank(tmp_path / "masks.npz", np.stack(masks).astype(np.uint8))
+    names = [open_pictures(str(tmp_path / "test.npy")).name(i) for i in range(4)]
+    write_mask_list(tmp_path / "list.npz", make_mask_list(names, 32, 0))
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            NO_TENSORFLOW,
+            "--config=configs/folder.py:runlocal",
+            f"--workdir={tmp_path / 'run'}",
+            "--config.tensorboard=False",
+            "--config.data.pipeline=arrays",
+            f"--config.data.train={tmp_path / 'train.npy'}",
+            f"--config.data.test={tmp_path / 'test.npy'}",
+            f"--config.masks.bank={tmp_path / 'masks.npz'}",
+            f"--config.evaluation.masks={tmp_path / 'list.npz'}",
+            "--config.memory.length_kimg=0.032",
+            "--config.inpainting.epochs=1",
+        ],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert scalars(tmp_path / "run", "inpainting")[-1]["step"] == 3
