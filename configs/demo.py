@@ -25,26 +25,25 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 64
     config.model.code_dim = 128
     config.model.code_channels = 32
+    config.model.stem_skip = True
 
     config.data.train = "bundled:facades/train"
     config.data.test = "bundled:facades/test"
     config.data.validation_count = 24
     config.data.num_threads = 2
 
-    config.memory.batch_size = 16
-    config.memory.length_kimg = 4.0
+    config.memory.batch_size = 8
+    config.memory.length_kimg = 4.8
     config.memory.encoder_learning_rate = 1e-3
-    config.memory.ema_kimg = 0.5
-    config.memory.ema_rampup = 0.1
-    config.memory.style_mixing = 0.0
-    config.memory.augment = "diffaug"
-    config.memory.reconstruction_weight = 5.0
+    config.memory.ema_kimg = 0.4
+    config.memory.style_mixing = 0.0  # an example must be compared with its own picture
+    config.memory.reconstruction_weight = 2.0
     config.memory.noise_strength_init = 0.05
     config.memory.validation_samples = 48
-    config.memory.validate_every = 50
-    config.memory.save_every = 50
+    config.memory.validate_every = 100
+    config.memory.save_every = 100
 
-    config.inpainting.epochs = 12.0
+    config.inpainting.epochs = 8.0
     config.inpainting.learning_rate = 1e-3
     config.inpainting.ema = 0.98
     config.inpainting.perceptual_layers = VGG_LAYERS[:3]

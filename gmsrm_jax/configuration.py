@@ -109,9 +109,6 @@ def base_config() -> ConfigDict:
     memory.ada_interval = 4  # steps between two moves of p
     memory.ada_kimg = 500.0  # thousand images in which p could go from 0 to 1
     memory.reconstruction_weight = 0.0  # L1 to the whole picture, encoder source only
-    memory.rematerialise_from = (
-        0  # resolution from which activations are computed twice, not stored
-    )
     memory.validation_samples = 256  # images in the distance that chooses the snapshot
     memory.save_every = 2000  # steps
     memory.validate_every = 2000  # steps

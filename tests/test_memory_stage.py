@@ -1,5 +1,7 @@
 """Stage 1: what each program moves and by how much, ADA, averages, and the snapshot it keeps."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,32 +87,43 @@ def test_each_network_descends_its_loss_weighted_by_the_interval(
     )
 
 
-def test_losses_of_the_main_step_are_logistic(recorder, run):
-    """With equal examples and silent noise neither mixing nor a draw matters; p = 0."""
+@pytest.fixture(scope="module")
+def silent(recorder, run):
+    """The first state without noise, and a program for what its networks make of a batch."""
 
     def quiet(path, leaf):
         return np.zeros_like(leaf) if path[-1].key == "noise_strength" else leaf
 
-    stage, state = recorder.stage, run["r1"].before
-    params = jax.tree_util.tree_map_with_path(quiet, state.params)
-    batch = {name: values.repeat(BATCH, 0) for name, values in pictures(16, 1).items()}
-    call = recorder.call("main", state.replace(params=params), batch)
-    image, mask = to_signed(batch["image"]), batch["mask"].astype(np.float32)
+    state = run["r1"].before
+    state = state.replace(params=jax.tree_util.tree_map_with_path(quiet, state.params))
+    generator, discriminator = recorder.stage.generator, recorder.stage.discriminator
+    latent = np.zeros((BATCH, 8), np.float32)
     noise = [np.zeros((BATCH, r, r, 1), np.float32) for r in (4, 8, 8, 16, 16, 32, 32)]
 
     @compiled
-    def expected(params):
-        latent = jnp.zeros((BATCH, 8))
-        fake = stage.generator.apply({"params": params["generator"]}, image, mask, latent, noise)
-        variables = {"params": params["discriminator"]}
-        return fake, *(stage.discriminator.apply(variables, x) for x in (fake, image))
+    def made(image, mask):
+        variables = {name: {"params": own} for name, own in state.params.items()}
+        fake = generator.apply(variables["generator"], image, mask, latent, noise)
+        return fake, *(discriminator.apply(variables["discriminator"], x) for x in (fake, image))
 
-    fake, fake_logits, real_logits = (np.asarray(x, np.float64) for x in expected(params))
+    def make(batch):
+        image = to_signed(batch["image"])
+        results = made(image, batch["mask"].astype(np.float32))
+        return image, *(np.asarray(x, np.float64) for x in results)
+
+    return state, make
+
+
+def test_losses_of_the_main_step_are_logistic(recorder, silent):
+    """With equal examples and without noise neither mixing nor a draw matters; p = 0."""
+    state, make = silent
+    batch = {name: values.repeat(BATCH, 0) for name, values in pictures(16, 1).items()}
+    call = recorder.call("main", state, batch)
+    image, fake, fake_logits, real_logits = make(batch)
+    real_loss, fake_loss = np.log1p(np.exp(-real_logits)), np.log1p(np.exp(fake_logits))
     values = {
         "loss/generator": np.log1p(np.exp(-fake_logits)).mean(),
-        "loss/discriminator": (
-            np.log1p(np.exp(fake_logits)) + np.log1p(np.exp(-real_logits))
-        ).mean(),
+        "loss/discriminator": (real_loss + fake_loss).mean(),
         "loss/reconstruction": np.abs(fake - image).mean(),
         "logits/real": real_logits.mean(),
         "logits/fake": fake_logits.mean(),
@@ -118,6 +131,23 @@ def test_losses_of_the_main_step_are_logistic(recorder, run):
     }
     for name, value in values.items():
         np.testing.assert_allclose(call.scalars[name], value, rtol=2e-3, atol=1e-5, err_msg=name)
+
+
+def test_reconstruction_counts_examples_with_their_own_codes_only(recorder, silent):
+    """It is the mean error of the examples that were not mixed, 0 where all were."""
+    state, make = silent
+    batch = pictures(17, BATCH)
+    image, fake, _, _ = make(batch)
+    error = np.abs(fake - image).mean((1, 2, 3))
+    subsets = [k for size in (1, 2, 3, 4) for k in itertools.combinations(range(BATCH), size)]
+    found = []
+    for step in range(12):
+        call = recorder.call("main", state.replace(step=np.int32(step)), batch)
+        found.append(float(call.scalars["loss/reconstruction"]))
+    means = [0.0, *[error[list(own)].mean() for own in subsets]]
+    assert all(min(abs(value - mean) for mean in means) < 1e-5 for value in found)
+    assert 0.0 in found
+    assert max(found) > 0
 
 
 def test_due_runs_the_lazy_programs_on_their_intervals_and_main_last():
