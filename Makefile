@@ -21,4 +21,4 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy gmsrm_jax configs tools
+	$(BIN)/mypy gmsrm_jax configs tools benchmarks

@@ -19,11 +19,21 @@ _ITEMS = ("params", "average", "optimizer", "kept", "extra")
 _TO_KEEP = 2
 
 
+def checkpoint_folder(workdir: pathlib.Path, stage_name: str) -> pathlib.Path:
+    """Where a stage keeps its checkpoints."""
+    return workdir / stage_name / "checkpoints"
+
+
 class Checkpoints:
     """The checkpoints of one stage in one folder, by step."""
 
-    def __init__(self, folder: pathlib.Path):
-        """Opens the folder; it is made at the first save."""
+    def __init__(self, folder: pathlib.Path, read_only: bool = False):
+        """Opens the folder.
+
+        Args:
+            folder: made if it is missing, unless read only.
+            read_only: write and clean up nothing, as beside a run that is saving there.
+        """
         self.folder = folder
         policies = ocp.checkpoint_managers
         self._manager = ocp.CheckpointManager(
@@ -31,7 +41,9 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.LatestN(_TO_KEEP),
                 save_decision_policy=policies.FixedIntervalPolicy(1),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+                create=not read_only,
             ),
         )
 
@@ -87,7 +99,8 @@ class Checkpoints:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{self.folder}/{step} cannot be restored with this config ({reason}); use the "
-                "config it was trained with (config.json in its workdir), or another workdir"
+                "config it was trained with (config.json in its workdir) or another workdir; if "
+                "the files are damaged, remove this folder to go on from the checkpoint before it"
             ) from error
         return {**empty, **{name: restored[name] for name in items}}
 
@@ -97,13 +110,14 @@ class Checkpoints:
         self._manager.close()
 
 
-def require_step(checkpoints: Checkpoints, purpose: str) -> int:
-    """The newest step of a folder that must have one.
+def open_finished(folder: pathlib.Path, cure: str) -> tuple[Checkpoints, int]:
+    """Opens a folder that must have a checkpoint, for reading; returns it and its newest step.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: there is no checkpoint; says the cure.
     """
-    step = checkpoints.latest()
-    if step is None:
-        raise UserError(f"no checkpoint in {checkpoints.folder}; {purpose}")
-    return step
+    checkpoints = Checkpoints(folder, read_only=True) if folder.is_dir() else None
+    step = checkpoints.latest() if checkpoints else None
+    if checkpoints is None or step is None:
+        raise UserError(f"no checkpoint in {folder}; {cure}")
+    return checkpoints, step

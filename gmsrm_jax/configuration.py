@@ -5,6 +5,7 @@ experiment needs, and returns `apply_argument(config, argument)`. Lengths are co
 every number here is resolved once and never reinterpreted later.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -40,6 +41,11 @@ _POSITIVE = (
     "memory.save_every",
     "memory.validate_every",
     "memory.ema_kimg",
+    "memory.path_batch_shrink",
+    "memory.ada_interval",
+    "memory.ada_kimg",
+    "memory.validation_samples",
+    "memory.mapping_layers",
     "inpainting.epochs",
     "inpainting.save_every",
     "inpainting.validate_every",
@@ -204,6 +210,17 @@ def apply_argument(config: ConfigDict, argument: str | None) -> ConfigDict:
     return config.lock()
 
 
+def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields as one dict with dotted names, tuples as lists."""
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
 def check_config(config: ConfigDict) -> None:
     """Checks the values that fields can be given.
 
@@ -230,6 +247,23 @@ def check_config(config: ConfigDict) -> None:
     size = config.image_size
     if size < 32 or size & (size - 1):
         raise UserError(f"config.image_size = {size}; use a power of two from 32")
+    if config.model.channel_base < size:
+        raise UserError(
+            f"config.model.channel_base = {config.model.channel_base} leaves no channel at "
+            f"{size} px; use at least {size}"
+        )
+    if config.model.fusion_kernel not in (1, 3):
+        raise UserError(f"config.model.fusion_kernel = {config.model.fusion_kernel}; use 1 or 3")
+    if config.data.validation_count < 2:
+        raise UserError(
+            f"config.data.validation_count = {config.data.validation_count}; keep at least 2 "
+            "pictures aside, for the snapshot of stage 1 is chosen by them"
+        )
+    for key in ("seed", "evaluation.seed", "evaluation.max_images"):
+        if value(key) < 0:
+            raise UserError(f"config.{key} = {value(key)}; it must be 0 or above")
+    if not 0.0 <= config.inpainting.ema < 1.0:
+        raise UserError(f"config.inpainting.ema = {config.inpainting.ema}; use 0 up to below 1")
     layers = tuple(config.inpainting.perceptual_layers)
     if layers != VGG_LAYERS[: len(layers)] or not layers:
         raise UserError(

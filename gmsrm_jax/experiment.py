@@ -1,6 +1,5 @@
 """A whole training run: both stages, then the evaluation, each part done once in a workdir."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -10,28 +9,25 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.checkpoints import Checkpoints, require_step
+from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
 from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
+from gmsrm_jax.resume import check_config_of_run, remember_config
 from gmsrm_jax.run_log import open_text_log, say
-from gmsrm_jax.scoring import evaluate_run
+from gmsrm_jax.scoring import check_evaluation, evaluate_run
 from gmsrm_jax.stages.base import Stage
+from gmsrm_jax.stages.distance import DISTANCE_LAYERS
 from gmsrm_jax.stages.inpainting import InpaintingStage
 from gmsrm_jax.stages.memory import MemoryStage
 from gmsrm_jax.train import (
     abstract_state,
-    checkpoint_folder,
     lower_programs,
     say_flops,
     train_stage,
 )
 from gmsrm_jax.variants import VARIANTS
-
-# Fields that may differ when a run goes on: they do not change what is learned.
-_FREE = ("name", "log_every", "tensorboard", "evaluation", "data.num_threads", "data.test")
 
 
 def train(
@@ -54,18 +50,26 @@ def train(
         wants.remove("memory")
         if not wants:
             raise UserError(f"variant {config.variant!r} has no memory; use --stage=inpainting")
-    _check_data_is_there(config)
+    evaluates = "inpainting" in wants and bool(config.data.test)
+    _check_pictures_are_there(config, "train")
+    if evaluates:
+        _check_pictures_are_there(config, "test")
     data = open_data(config)
+    check_config_of_run(config, workdir, data.fingerprint)
+    if evaluates:
+        check_evaluation(config)
     run = Run(config, workdir, data, dry_run)
     open_text_log(None if dry_run else workdir / "train.log")
     run.describe(wants)
     if dry_run:
         return
-    _remember_config(config, workdir)
+    remember_config(config, workdir, data.fingerprint)
     for name in wants:
         run.train(name)
-    if "inpainting" in wants:
+    if evaluates:
         evaluate_run(config, workdir, command)
+    elif "inpainting" in wants:
+        say("no evaluation: config.data.test is empty; give a folder, with --mode=evaluate")
 
 
 class Run:
@@ -79,9 +83,8 @@ class Run:
         self.config, self.workdir, self.data = config, workdir, data
         self.mesh: Mesh = data_mesh()
         self.validation = data.validation()
-        self.vgg: Vgg19Weights = load_vgg19(
-            config.inpainting.vgg, tuple(config.inpainting.perceptual_layers)
-        )
+        layers = max(tuple(config.inpainting.perceptual_layers), DISTANCE_LAYERS, key=len)
+        self.vgg: Vgg19Weights = load_vgg19(config.inpainting.vgg, layers)
 
     def stage(self, name: str) -> Stage:
         """Builds a stage."""
@@ -110,8 +113,8 @@ class Run:
         """What the finished stage 1 kept: its best snapshot."""
         stage = self.stage("memory")
         folder = checkpoint_folder(self.workdir, "memory")
-        checkpoints = Checkpoints(folder)
-        step = require_step(checkpoints, "run --stage=memory first, with the same --workdir")
+        cure = "run --stage=memory first, with the same --workdir"
+        checkpoints, step = open_finished(folder, cure)
         if step < stage.total_steps:
             raise UserError(
                 f"stage 1 in {folder} stands at step {step} of {stage.total_steps}; "
@@ -170,54 +173,20 @@ class Run:
             say_flops(stage, lower_programs(stage, state, batch, self.mesh))
 
 
-def _check_data_is_there(config: ConfigDict) -> None:
-    """Checks that the places of the pictures exist, before anything slow is done.
+def _check_pictures_are_there(config: ConfigDict, key: str) -> None:
+    """Checks that config.data.train or test exists, before anything slow is done.
 
     Raises:
         UserError: says what to place where, and what runs without it.
     """
-    for key in ("train", "test"):
-        spec = config.data[key]
-        if not spec or not resolve_path(spec).exists():
-            note = f"{config.data.note}; " if config.data.note else ""
-            raise UserError(
-                f"config.data.{key} = {spec!r} does not exist. {note}without any data set, "
-                "this config with :runlocal behind it and --config=configs/demo.py run"
-            )
+    spec = config.data[key]
+    if not spec or not resolve_path(spec).exists():
+        note = f"{config.data.note}; " if config.data.note else ""
+        raise UserError(
+            f"config.data.{key} = {spec!r} does not exist. {note}without any data set, "
+            "this config with :runlocal behind it and --config=configs/demo.py run"
+        )
 
 
 def _count(tree: Any) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _remember_config(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes config.json; a workdir that was begun with another config is refused.
-
-    Raises:
-        UserError: names the differing fields and both values.
-    """
-    path = workdir / "config.json"
-    now = _flatten(config.to_dict())
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [
-            f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(_FREE)
-        ]
-        if changed:
-            raise UserError(
-                f"{workdir} was begun with another config: {'; '.join(changed)}; "
-                "use the same one to go on, or another --workdir"
-            )
-    write_atomically(path, (json.dumps(now, indent=1, ensure_ascii=False) + "\n").encode())

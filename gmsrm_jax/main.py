@@ -45,8 +45,12 @@ def _use_compile_cache() -> None:
         return
     base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     folder = base / "gmsrm-jax" / "xla"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        print(f"gmsrm: no compile cache: {error}; every start compiles anew", file=sys.stderr)
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
@@ -57,27 +61,29 @@ def _parse(arguments: list[str]) -> None:
         UserError: names the flag or the config file.
     """
     # Before ml_collections does it, which prints a traceback of its own.
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, given, joined = flag.partition("=")
-        file = pathlib.Path((joined if given else value).split(":")[0])
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, given, value = argument.partition("=")
+        file = pathlib.Path((value if given else following).split(":")[0])
         if name in ("--config", "-config") and not file.is_file():
             raise UserError(f"--config: no file {str(file)!r}; give one such as configs/demo.py")
     try:
-        rest = flags.FLAGS(arguments)
+        unparsed = flags.FLAGS(arguments)
         config = _CONFIG.value
     except flags.Error as error:
         raise UserError(" ".join(str(error).split())) from error
     except (AttributeError, KeyError) as error:
         # ml_collections reports an unknown --config.FIELD only by one of its names.
         field = str(error).split("\n")[0].strip("\"' ")
-        given = [a for a in arguments if field in a.split("=")[0].split(".")[1:]]
-        if not given:
+        culprits = [a for a in arguments if field in a.split("=")[0].split(".")[1:]]
+        if not culprits:
             raise
         raise UserError(
-            f"{given[0]}: no such field; gmsrm_jax/configuration.py lists them all"
+            f"{culprits[0]}: no such field; gmsrm_jax/configuration.py lists them all"
         ) from error
-    if len(rest) > 1:
-        raise UserError(f"unknown argument {rest[1]!r}; fields are given as --config.FIELD=VALUE")
+    if len(unparsed) > 1:
+        raise UserError(
+            f"unknown argument {unparsed[1]!r}; fields are given as --config.FIELD=VALUE"
+        )
     if config is None:
         raise UserError("--config is missing; try --config=configs/demo.py")
 
@@ -93,6 +99,8 @@ def _run(command: str) -> None:
 
     config = _CONFIG.value
     check_config(config)
+    if jax.process_count() > 1:
+        raise UserError(f"{jax.process_count()} processes; only one is supported so far")
     jax.config.update("jax_default_matmul_precision", config.matmul_precision)
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
     if _MODE.value == "evaluate":

@@ -6,7 +6,6 @@ Every scalar goes to log.jsonl. TensorBoard gets the same scalars and the panels
 
 import json
 import logging
-import os
 import pathlib
 import sys
 import time
@@ -15,6 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 from tqdm import tqdm
 
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.files import write_atomically
 from gmsrm_jax.panels import to_png
 
 _LOGGER = logging.getLogger("gmsrm")
@@ -26,7 +27,11 @@ def say(message: str) -> None:
 
 
 def open_text_log(path: pathlib.Path | None) -> None:
-    """Sends `say` to the standard output, and to a file if one is given."""
+    """Sends `say` to the standard output, and to a file if one is given.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     for handler in list(_LOGGER.handlers):
         _LOGGER.removeHandler(handler)
         handler.close()
@@ -36,16 +41,23 @@ def open_text_log(path: pathlib.Path | None) -> None:
     screen.setFormatter(logging.Formatter("%(message)s"))
     _LOGGER.addHandler(screen)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}); change --workdir"
+            ) from error
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         _LOGGER.addHandler(file)
 
 
 class _TerminalHandler(logging.Handler):
-    """Prints above a progress bar instead of through it."""
+    """Prints above a progress bar instead of through it, and no rates beside the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "beside_bar", False):
+            return
         tqdm.write(self.format(record), file=sys.stdout)
         sys.stdout.flush()
 
@@ -59,9 +71,7 @@ class RunLog:
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= start_step]
         self._seconds_before = kept[-1]["seconds"] if kept else 0.0
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self.path.open("a", encoding="utf-8")
         self._panels = folder / "panels"
         self._started = time.monotonic()
@@ -90,12 +100,8 @@ class RunLog:
 
     def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
-        self._panels.mkdir(exist_ok=True)
         for name, image in images.items():
-            path = self._panels / f"{name}_{step:08d}.png"
-            temporary = path.with_suffix(".tmp")
-            temporary.write_bytes(to_png(image))
-            os.replace(temporary, path)
+            write_atomically(self._panels / f"{name}_{step:08d}.png", to_png(image))
         if self._writer is not None:
             self._writer.write_images(step, {name: image[None] for name, image in images.items()})
 
@@ -116,7 +122,7 @@ def read_log(path: pathlib.Path) -> list[dict[str, float]]:
 
 
 class Progress:
-    """A bar on a terminal, elsewhere a line every ten seconds; both with rate and time left."""
+    """A bar on a terminal and a log line every ten seconds, both with rate and time left."""
 
     def __init__(self, name: str, done: int, total: int, images_per_step: int):
         """Starts at `done` of `total` steps."""
@@ -148,17 +154,15 @@ class Progress:
         if self._bar is not None:
             self._bar.n = done * self._images
             self._bar.set_postfix_str(note)
-            return
         now = time.monotonic()
         if now - self._printed < 10.0 and done != self._total:
             return
         self._printed = now
         rate = self.rate(done)
         left = (self._total - done) * self._images / rate if rate > 0 else float("nan")
-        say(
-            f"{self._name}: step {done}/{self._total}, {rate:.1f} images/s, "
-            f"{format_seconds(left)} left; {note}"
-        )
+        line = f"{self._name}: step {done}/{self._total}, {rate:.1f} images/s, "
+        line += f"{format_seconds(left)} left" + (f"; {note}" if note else "")
+        _LOGGER.info(line, extra={"beside_bar": self._bar is not None})
 
     def close(self) -> None:
         """Ends the bar."""

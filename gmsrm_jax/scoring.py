@@ -1,7 +1,10 @@
 """From a trained workdir to scores and a report: averaged weights fill the test set's holes."""
 
+import functools
+import importlib
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,38 +14,36 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gmsrm_jax.checkpoints import Checkpoints, require_step
-from gmsrm_jax.data.images import open_pictures
+from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder, open_finished
+from gmsrm_jax.data.images import Pictures, open_pictures
 from gmsrm_jax.devices import check_batch, data_mesh, replicated, to_devices
 from gmsrm_jax.evaluation.baselines import mean_colour
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
-    Fill,
     evaluate,
     evaluated_names,
 )
 from gmsrm_jax.evaluation.examples import read_examples
 from gmsrm_jax.evaluation.mask_list_file import write_mask_list
-from gmsrm_jax.evaluation.mask_lists import open_mask_list
+from gmsrm_jax.evaluation.mask_lists import MaskList, open_mask_list
 from gmsrm_jax.evaluation.tables import format_table
-from gmsrm_jax.models.inpainting import memory_resolutions
-from gmsrm_jax.models.memory import draw_noise, noise_shapes
+from gmsrm_jax.models.inpainting import build_network, join_frozen, split_frozen
+from gmsrm_jax.models.memory import draw_noise, indexed_noise, memory_resolutions, noise_shapes
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.report import Picture, panel_rows, write_report
+from gmsrm_jax.resume import check_config_of_run
 from gmsrm_jax.run_log import Progress, format_seconds, read_log, say
 from gmsrm_jax.stages.base import apply
-from gmsrm_jax.stages.inpainting import build_network, indexed_noise, join_frozen, split_frozen
-from gmsrm_jax.train import checkpoint_folder
 
-METHOD = "GM-SRM"
+METHODS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}
 UNTRAINED = "untrained network"
 
 
 def evaluate_run(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:
     """Scores the newest stage-2 checkpoint of a workdir, and writes evaluation/ and report.html.
 
-    A checkpoint that was scored with this config before is not scored again.
+    A checkpoint that was scored with this config and these masks before is not scored again.
 
     Args:
         config: the run's config.
@@ -53,29 +54,29 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, command: str) -> Non
         UserError: there is no checkpoint, or no test set.
     """
     mesh = data_mesh()
-    check_batch("evaluation.batch_size", config.evaluation.batch_size, mesh)
-    pictures = open_pictures(config.data.test)
-    checkpoints = Checkpoints(checkpoint_folder(workdir, "inpainting"))
-    step = require_step(checkpoints, "train first, with the same --workdir")
-    settings = json.loads(config.to_json())
-    facts = {"checkpoint_step": step, "config": settings}
+    folder = checkpoint_folder(workdir, "inpainting")
+    checkpoints, step = open_finished(folder, "train first, with the same --workdir")
+    check_config_of_run(config, workdir, None)
+    pictures, mask_list = _open_test_set(config)
+    facts = {"checkpoint_step": step, "config": json.loads(config.to_json())}
     output = workdir / "evaluation"
-    if _scored(output / METRICS_FILE, facts):
+    before = _scores_of(output / METRICS_FILE, facts, mask_list)
+    if before is not None:
         say(f"evaluation: step {step} was scored before, nothing to do")
         checkpoints.finish()
+        _write_report(config, workdir, before, command)
         return
     params = _trained_weights(config, checkpoints, step, mesh)
     checkpoints.finish()
-    names = evaluated_names(pictures, config.evaluation.max_images)
-    mask_list = open_mask_list(config, names)
     write_mask_list(output / "mask_list.npz", mask_list)
-    examples = len(names) * len(mask_list.bins)
-    say(f"evaluation: step {step}, {len(names)} pictures × {len(mask_list.bins)} masks")
-    progress = Progress("evaluation", 0, examples, 1)
+    names, bins = mask_list.names, mask_list.bins
+    say(f"evaluation: step {step}, {len(names)} pictures × {len(bins)} masks")
+    progress = Progress("evaluation", 0, len(names) * len(bins), 1)
+    fill = network_fill(config, mesh)
     evaluation = evaluate(
         {
-            METHOD: network_fill(config, params, mesh),
-            UNTRAINED: network_fill(config, _untrained_weights(config, mesh), mesh),
+            METHODS[config.variant]: functools.partial(fill, params),
+            UNTRAINED: functools.partial(fill, _untrained_weights(config, mesh)),
             "mean colour": mean_colour,
         },
         pictures,
@@ -93,11 +94,39 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, command: str) -> Non
     progress.close()
     say(format_table(evaluation.metrics))
     _write_report(config, workdir, evaluation.metrics, command)
-    say(f"report: {workdir / 'report.html'}")
 
 
-def network_fill(config: ConfigDict, params: Any, mesh: Mesh) -> Fill:
-    """A method of the evaluation: the network with these weights.
+def check_evaluation(config: ConfigDict) -> None:
+    """Checks before a training what its evaluation will need; masks to be drawn are not drawn yet.
+
+    Raises:
+        UserError: see `_open_test_set`; or TensorFlow is missing and masks must be drawn.
+    """
+    if config.evaluation.masks == "generated":
+        importlib.import_module("gmsrm_jax.data.masks")
+        _open_pictures(config)
+    else:
+        _open_test_set(config)
+
+
+def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
+    check_batch("evaluation.batch_size", config.evaluation.batch_size, data_mesh())
+    pictures = open_pictures(config.data.test)
+    return pictures, evaluated_names(pictures, config.evaluation.max_images)
+
+
+def _open_test_set(config: ConfigDict) -> tuple[Pictures, MaskList]:
+    """Opens what an evaluation needs besides weights.
+
+    Raises:
+        UserError: batch size, test pictures or masks cannot be used.
+    """
+    pictures, names = _open_pictures(config)
+    return pictures, open_mask_list(config, names)
+
+
+def network_fill(config: ConfigDict, mesh: Mesh) -> Callable[..., np.ndarray]:
+    """A method of the evaluation (`evaluate.Fill`) with the weights as its first argument.
 
     The noise of an example is a function of `evaluation.seed` and its index alone; with
     `evaluation.noise` = "mean" it is zero.
@@ -113,7 +142,9 @@ def network_fill(config: ConfigDict, params: Any, mesh: Mesh) -> Fill:
 
     compiled = jax.jit(fill)
 
-    def method(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
+    def method(
+        params: Any, image: np.ndarray, mask: np.ndarray, example_index: np.ndarray
+    ) -> np.ndarray:
         batch = to_devices({"image": image, "mask": mask, "index": example_index}, mesh)
         return np.asarray(compiled(params, batch["image"], batch["mask"], batch["index"]))
 
@@ -147,11 +178,15 @@ def _trained_weights(
     return join_frozen(items["average"]["network"], items["kept"]["network"])
 
 
-def _scored(path: pathlib.Path, facts: dict[str, Any]) -> bool:
-    """Whether this very checkpoint was scored with this very config."""
+def _scores_of(
+    path: pathlib.Path, facts: dict[str, Any], mask_list: MaskList
+) -> dict[str, Any] | None:
+    """The metrics if this very checkpoint was scored with this very config and masks."""
     if not path.exists():
-        return False
-    return json.loads(path.read_text(encoding="utf-8")).get("facts") == facts
+        return None
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    same = metrics.get("facts") == facts and metrics.get("mask_list") == mask_list.facts()
+    return metrics if same else None
 
 
 def _write_report(
@@ -184,14 +219,16 @@ def _write_report(
                 "a grid of pictures that the memory makes by itself after stage 1",
             )
         )
+    examples = read_examples(workdir / "evaluation" / EXAMPLES_FILE)
     write_report(
         workdir / "report.html",
         title=f"GM-SRM, {config.name}",
         command=command,
         facts=facts,
         metrics=metrics,
-        panels=panel_rows(read_examples(workdir / "evaluation" / EXAMPLES_FILE), METHOD),
+        panels=panel_rows(examples, METHODS[config.variant]),
         curves=curves,
         figures=figures,
         config=config.to_dict(),
     )
+    say(f"report: {workdir / 'report.html'}")

@@ -3,10 +3,7 @@
 import pathlib
 from typing import Any
 
-import tensorflow as tf
 from clu import metric_writers, parameter_overview
-
-tf.config.set_visible_devices([], "GPU")
 
 
 def create_writer(folder: pathlib.Path) -> metric_writers.MetricWriter:

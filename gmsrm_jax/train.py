@@ -1,29 +1,24 @@
 """The one training loop: it runs any stage, and resumes it exactly where its checkpoints end."""
 
 import concurrent.futures
+import itertools
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
-from gmsrm_jax.checkpoints import Checkpoints
+from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
 from gmsrm_jax.data.loading import TrainingData
-from gmsrm_jax.devices import check_batch, replicated, to_devices
+from gmsrm_jax.devices import replicated, to_devices
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.run_log import Progress, RunLog, format_seconds, say
-from gmsrm_jax.stages.base import Stage, TrainState
+from gmsrm_jax.stages.base import Batch, Stage, TrainState
 
 Compiled = dict[str, Any]
-
-
-def checkpoint_folder(workdir: pathlib.Path, stage_name: str) -> pathlib.Path:
-    """Where a stage keeps its checkpoints."""
-    return workdir / stage_name / "checkpoints"
 
 
 def abstract_state(stage: Stage, seed: int, pretrained: Any) -> TrainState:
@@ -42,7 +37,14 @@ def initial_state(stage: Stage, seed: int, pretrained: Any, mesh: Mesh) -> Train
 
 
 def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str, Any]:
-    """Lowers every training program for this state and batch, with the state's memory reused."""
+    """Lowers every training program for this state and batch, with the state's memory reused.
+
+    Args:
+        stage: supplies the programs.
+        state: its state, as arrays or shapes.
+        batch: pictures, masks and the stage's constants, likewise.
+        mesh: devices.
+    """
     whole = replicated(mesh)
     return {
         name: jax.jit(program, donate_argnums=0, out_shardings=(whole, whole)).lower(state, batch)
@@ -94,11 +96,11 @@ def train_stage(
     log_every: int,
     optimization_level: int,
     tensorboard: bool,
-) -> TrainState:
-    """Runs a stage to its end and returns the last state.
+) -> None:
+    """Runs a stage to its end; its last state is its last checkpoint.
 
     A stage whose last checkpoint is at its last step is not run again. The state after step k is
-    a function of the config alone, however often the run was stopped and resumed before k.
+    a function of config and data alone, however often the run was stopped and resumed before k.
 
     Args:
         stage: what to train.
@@ -112,39 +114,33 @@ def train_stage(
         tensorboard: write TensorBoard files as well.
 
     Raises:
-        UserError: a loss is not finite, or the batch does not fit the devices.
+        UserError: a loss is not finite.
     """
-    check_batch(
-        "batch_size" if stage.name == "inpainting" else f"{stage.name}.batch_size",
-        stage.batch_size,
-        mesh,
-    )
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
-    saved = checkpoints.latest()
-    if saved is None:
-        state = initial_state(stage, seed, pretrained, mesh)
-        start = 0
-    else:
-        target = abstract_state(stage, seed, pretrained)
-        state = checkpoints.restore(saved, target, replicated(mesh))
-        start = saved
-        say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
+    start = checkpoints.latest() or 0
     if start >= stage.total_steps:
         say(f"{stage.name}: finished before, nothing to do")
         checkpoints.finish()
-        return state
+        return
+    if start:
+        target = abstract_state(stage, seed, pretrained)
+        state = checkpoints.restore(start, target, replicated(mesh))
+        say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
+    else:
+        state = initial_state(stage, seed, pretrained, mesh)
     log = RunLog(workdir / stage.name, start, tensorboard)
     batches = data.batches(
         stage.batch_size, start, stage.salt, jax.process_index(), jax.process_count()
     )
     try:
-        batch = to_devices(next(batches), mesh)
+        constants = jax.device_put(stage.constants, replicated(mesh))
+        on_devices = ({**to_devices(batch, mesh), **constants} for batch in batches)
+        batch = next(on_devices)
         lowered = lower_programs(stage, state, batch, mesh)
         say_flops(stage, lowered)
         programs = compile_programs(stage, lowered, optimization_level)
-        return _run(
-            stage, state, start, programs, batch, batches, checkpoints, log, mesh, log_every
-        )
+        batches = itertools.chain([batch], on_devices)
+        _run(stage, state, start, programs, batches, checkpoints, log, log_every)
     finally:
         checkpoints.finish()
         log.close()
@@ -155,20 +151,17 @@ def _run(
     state: TrainState,
     start: int,
     programs: Compiled,
-    batch: dict[str, jax.Array],
-    batches: Iterator[dict[str, np.ndarray]],
+    batches: Iterator[Batch],
     checkpoints: Checkpoints,
     log: RunLog,
-    mesh: Mesh,
     log_every: int,
-) -> TrainState:
+) -> None:
     """Runs the steps after `start`: train, look, log, validate, save."""
     progress = Progress(stage.name, start, stage.total_steps, stage.batch_size)
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     total = stage.total_steps
     for step in range(start, total):
-        if step > start:
-            batch = to_devices(next(batches), mesh)
+        batch = next(batches)
         scalars: dict[str, jax.Array] = {}
         for name in stage.due(step):
             state, measured = programs[name](state, batch)
@@ -187,6 +180,7 @@ def _run(
         if validate:
             paused = time.monotonic()
             state, scores = stage.validate(state)
+            _check_finite(stage, done, scores, checkpoints)
             means |= scores
             log.panels(done, stage.panels(state))
             progress.pause(time.monotonic() - paused)
@@ -195,7 +189,6 @@ def _run(
         if save:
             checkpoints.save(state)
     progress.close()
-    return state
 
 
 def _collect(
@@ -209,16 +202,23 @@ def _collect(
     """
     sums: dict[str, list[float]] = {}
     for step, scalars in jax.device_get(pending):
+        _check_finite(stage, step, scalars, checkpoints)
         for name, value in scalars.items():
-            if not math.isfinite(value):
-                good = checkpoints.latest()
-                where = f"step {good} in {checkpoints.folder}" if good is not None else "none yet"
-                raise UserError(
-                    f"{stage.name}: {name} is {value} at step {step}; last good checkpoint: "
-                    f"{where}. Lower the learning rate or check the data, and start again"
-                )
             sums.setdefault(name, []).append(float(value))
     return {name: sum(values) / len(values) for name, values in sums.items()}
+
+
+def _check_finite(
+    stage: Stage, step: int, scalars: Mapping[str, float], checkpoints: Checkpoints
+) -> None:
+    for name, value in scalars.items():
+        if not math.isfinite(value):
+            good = checkpoints.latest()
+            where = f"step {good} in {checkpoints.folder}" if good is not None else "none yet"
+            raise UserError(
+                f"{stage.name}: {name} is {value} at step {step}; last good checkpoint: {where}. "
+                "Check the data or lower the learning rate, in another --workdir"
+            )
 
 
 def _note(means: dict[str, float]) -> str:

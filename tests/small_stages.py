@@ -101,6 +101,7 @@ class Recorder:
 
     def call(self, name: str, state: TrainState, batch: dict[str, np.ndarray]) -> Call:
         """Runs one program on a state from the host."""
+        batch = {**batch, **self.stage.constants}
         after, scalars = self.programs[name](jax.tree.map(jnp.array, state), batch)
         return Call(state, jax.device_get(after), jax.device_get(scalars))
 

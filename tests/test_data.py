@@ -308,7 +308,7 @@ def test_errors_of_tfdata(sources, tmp_path):
 def test_errors_of_arrays(sources, tmp_path):
     bank = sources / "bank.npz"
     assert_refused(make_config("arrays", sources / "pictures", bank), "pictures", "tfdata")
-    assert_refused(make_config("arrays", sources / "pictures.npy"), "masks.bank", "gmsrm masks")
+    assert_refused(make_config("arrays", sources / "pictures.npy"), "masks.bank", "write_mask_bank")
     config = make_config("arrays", sources / "pictures.npy", bank)
     config.image_size = 64
     assert_refused(config, "bank.npz", "32 px", "image_size = 64")

@@ -110,7 +110,7 @@ def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
 
 def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     def check(name):
-        with pytest.raises(UserError, match=rf"{name}.*gmsrm masks") as caught:
+        with pytest.raises(UserError, match=rf"{name}.*write_mask_bank") as caught:
             holes.read_mask_bank(tmp_path / name)
         assert "\n" not in str(caught.value)
 

@@ -20,9 +20,9 @@ from small_stages import (
     snapshot,
 )
 
+from gmsrm_jax.models.inpainting import join_frozen
 from gmsrm_jax.models.vgg import features
 from gmsrm_jax.stages.base import to_signed
-from gmsrm_jax.stages.inpainting import join_frozen
 
 STEPS = 6
 MEMORY_LAYERS = {"constant", "conv_4", "up_8", "conv_8", "up_16", "conv_16"}
@@ -73,7 +73,7 @@ def switched():
         inpainting__diversity_weight=0.1,
     )
     recorder, kept, state = begin(config)
-    return kept, train(recorder, state, 3)
+    return recorder, kept, train(recorder, state, 3)
 
 
 def test_encoder_source_hands_over_memory_encoder_and_first_query(plain):
@@ -89,7 +89,7 @@ def test_encoder_source_hands_over_memory_encoder_and_first_query(plain):
 
 
 def test_mapping_source_hands_over_memory_and_average_code(switched):
-    kept, calls = switched
+    _, kept, calls = switched
     before = calls[0].before
     memory = join_frozen(before.params["network"], before.kept["network"])["memory"]
     assert_same(memory, {name: kept["generator"]["memory"][name] for name in MEMORY_LAYERS})
@@ -122,7 +122,7 @@ def test_everything_else_moves(calls):
 
 
 def test_only_noise_strengths_move_with_their_switch(switched):
-    _, calls = switched
+    _, _, calls = switched
     first, last = calls[0].before, calls[-1].after
     assert_same(first.kept, last.kept)
     before, after = (leaves(state.params["network"]["memory"]) for state in (first, last))
@@ -186,7 +186,7 @@ def test_terms_of_the_objective_are_those_of_equation_14(plain, calls):
     filled = compiled(stage.network.apply)({"params": params}, image, mask, noise)
     error = np.abs(np.asarray(filled.image, np.float64) - image)
     taps = compiled(functools.partial(features, layers=stage.layers))
-    seen, target = (taps(stage.vgg, x) for x in (filled.image, image))
+    seen, target = (taps(stage.constants["vgg"], x) for x in (filled.image, image))
     fake, _ = judged(stage.discriminator, state, filled.image)
     real, renewed = judged(stage.discriminator, state, image)
     mean, log_variance = (np.asarray(x, np.float64) for x in (filled.mean, filled.log_variance))
@@ -224,7 +224,7 @@ def test_network_descends_the_whole_objective(plain, calls):
 
 
 def test_total_weighs_every_switched_term(switched):
-    _, calls = switched
+    _, _, calls = switched
     for call in calls:
         terms = {name.removeprefix("loss/"): value for name, value in call.scalars.items()}
         total = (
@@ -247,6 +247,18 @@ def test_a_mask_without_or_all_hole_gives_finite_losses(plain, hole):
     call = recorder.call("main", state, batch)
     for name, value in {**call.scalars, **leaves(call.after)}.items():
         assert np.all(np.isfinite(value)), name
+
+
+def test_composites_of_pictures_without_a_hole_are_the_pictures(switched):
+    recorder, _, calls = switched
+    batch = {**pictures(33, BATCH), "mask": np.zeros((BATCH, SIZE, SIZE, 1), np.uint8)}
+    scalars = recorder.call("main", calls[-1].after, batch).scalars
+    assert scalars["loss/perceptual"] < 1e-4
+    assert scalars["logits/fake"] == pytest.approx(scalars["logits/real"], abs=1e-4)
+    assert scalars["loss/reconstruction"] > 0.1
+    with_hole = calls[-1].scalars
+    assert with_hole["loss/perceptual"] > 0.01
+    assert abs(with_hole["logits/fake"] - with_hole["logits/real"]) > 1e-3
 
 
 def test_step_is_a_function_of_state_and_batch(plain, calls):

@@ -136,6 +136,38 @@ def test_fir_downsample_is_a_filter_and_every_second_pixel():
     np.testing.assert_allclose(got, fir(x, down=2, pads=(1, 1)), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("function", "settings", "static"),
+    [
+        (layers.fir_filter, {"pads": (2, 1)}, {"padding": (2, 1)}),
+        (layers.fir_filter, {"pads": (2, 2)}, {"padding": (2, 2)}),
+        (layers.fir_upsample, {"up": 2, "pads": (2, 1), "gain": 4.0}, {}),
+        (layers.fir_downsample, {"down": 2, "pads": (1, 1)}, {}),
+    ],
+    ids=["filter", "filter_for_down", "upsample", "downsample"],
+)
+def test_fir_gradients_are_transposes_of_first_and_second_order(function, settings, static):
+    shape = (1, 4, 6, 1)
+    matrix = []
+    for pixel in range(24):
+        basis = np.zeros(24)
+        basis[pixel] = 1.0
+        matrix.append(fir(basis.reshape(shape), **settings))
+    transpose = np.stack(matrix).reshape(24, -1)
+    weights = normal(22, *matrix[0].shape)
+
+    def pulled(g, x):
+        return jax.vjp(functools.partial(function, **static), x)[1](g)[0]
+
+    x = normal(23, *shape)
+    first = run(pulled, weights, x)
+    np.testing.assert_allclose(np.ravel(first), transpose @ weights.ravel(), rtol=1e-4, atol=1e-5)
+    # The gradient of half the square of that, as R1 and path length take it.
+    second = run(jax.grad(lambda g, x: 0.5 * jnp.square(pulled(g, x)).sum()), weights, x)
+    expected = transpose.T @ (transpose @ weights.ravel())
+    np.testing.assert_allclose(np.ravel(second), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_bilinear_upsample_has_half_pixel_centres():
     x = normal(12, 2, 4, 6, 3)
 

@@ -24,6 +24,7 @@ from gmsrm_jax.models.memory import (
     MappingNetwork,
     SynthesisLayer,
     draw_noise,
+    indexed_noise,
     noise_shapes,
 )
 from gmsrm_jax.models.pretraining import mix_codes
@@ -39,6 +40,19 @@ def test_noise_has_one_map_at_4_and_two_at_every_other_resolution():
     for m in map(np.asarray, maps):
         np.testing.assert_allclose([m.mean(), m.std()], [0.0, 1.0], atol=0.03)
     assert abs(np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1]) < 0.03
+
+
+def test_indexed_noise_does_not_depend_on_the_batch():
+    draw = compiled(indexed_noise, static_argnums=2)
+    three, one = draw(3, np.asarray([5, 2, 9]), (4, 8)), draw(3, np.asarray([2]), (4, 8))
+    assert [m.shape for m in three] == [(3, 4, 4, 1), (3, 8, 8, 1), (3, 8, 8, 1)]
+    for batch, alone in zip(three, one, strict=True):
+        np.testing.assert_array_equal(batch[1], alone[0])
+        assert np.any(batch[0] != batch[1])
+    assert np.any(three[1] != three[2])
+    assert np.any(draw(4, np.asarray([2]), (4, 8))[0] != one[0])
+    values = np.concatenate([m.ravel() for m in three])
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=0.15)
 
 
 @pytest.mark.parametrize("up", [False, True])
@@ -121,24 +135,22 @@ def test_memory_discriminator_is_residual_and_compares_within_groups_of_four():
     params = filled_by_hand(shapes_of(module, image), scale=2.0)
 
     def by_hand(params, image):
-        def equal(name, x, features, side=3, down=False):
-            own = params[name]
+        def equal(own, x, features, side=3, down=False):
             layer = layers.EqualConv(features, side, down, use_bias="bias" in own)
             return layer.apply({"params": own}, x)
 
         act = layers.leaky_relu
-        x = act(equal("from_rgb", image, CHANNELS[16], 1))
+        x = act(equal(params["from_rgb"], image, CHANNELS[16], 1))
         for r in (16, 8):
-            below, name = CHANNELS[r // 2], f"block_{r}"
-            y = act(equal(f"{name}_conv", x, CHANNELS[r]))
-            y = act(equal(f"{name}_down", y, below, down=True))
-            x = (y + equal(f"{name}_skip", x, below, 1, down=True)) / np.sqrt(2)
-        assert "bias" not in params["block_8_skip"]
-        x = act(equal("conv_4", layers.minibatch_stddev(x, 4), CHANNELS[4])).reshape(8, -1)
-        for name, width in (("dense", CHANNELS[4]), ("logit", 1)):
-            x = layers.EqualDense(width).apply({"params": params[name]}, x)
-            x = act(x) if name == "dense" else x
-        return x[:, 0]
+            own, below = params[f"block_{r}"], CHANNELS[r // 2]
+            y = act(equal(own["conv"], x, CHANNELS[r]))
+            y = act(equal(own["down"], y, below, down=True))
+            x = (y + equal(own["skip"], x, below, 1, down=True)) / np.sqrt(2)
+            assert "bias" not in own["skip"]
+        x = layers.minibatch_stddev(x, 4)
+        x = act(equal(params["conv_4"], x, CHANNELS[4])).reshape(8, -1)
+        x = act(layers.EqualDense(CHANNELS[4]).apply({"params": params["dense"]}, x))
+        return layers.EqualDense(1).apply({"params": params["logit"]}, x)[:, 0]
 
     got = applied(module, params, image)
     assert got.shape == (8,)

@@ -26,13 +26,15 @@ from small_networks import (
 from gmsrm_jax.models import layers
 from gmsrm_jax.models.discriminators import MemoryDiscriminator, PatchDiscriminator
 from gmsrm_jax.models.encoder_decoder import DecoderBlock, Encoder, GridVector
-from gmsrm_jax.models.inpainting import (
-    Fusion,
-    InpaintingNetwork,
+from gmsrm_jax.models.inpainting import Fusion, InpaintingNetwork
+from gmsrm_jax.models.memory import (
+    GenerativeMemory,
+    MappingNetwork,
     channel_table,
+    code_levels,
     memory_resolutions,
+    noise_shapes,
 )
-from gmsrm_jax.models.memory import GenerativeMemory, MappingNetwork, code_levels, noise_shapes
 from gmsrm_jax.models.pretraining import MemoryGenerator
 from gmsrm_jax.variants import VARIANTS
 

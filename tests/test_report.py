@@ -196,7 +196,7 @@ def test_definitions_command_and_config_are_there(page):
     assert "0123abcd" in text
     rows = [[item["text"] for item in row] for table in page.tables for row in table["rows"]]
     assert ["data.train", NASTY] in rows
-    assert ["data.scale", "(1.0, 1.5)"] in rows
+    assert ["data.scale", "[1.0, 1.5]"] in rows
 
 
 def test_pictures_have_alternative_texts_and_their_pixels(page, examples):

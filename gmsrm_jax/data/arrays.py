@@ -28,6 +28,7 @@ class ArrayData:
     Attributes:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
+        fingerprint: see `loading.TrainingData`.
     """
 
     def __init__(self, config: ConfigDict, split: Split) -> None:
@@ -56,6 +57,7 @@ class ArrayData:
                 f"{config.image_size}; write a bank of that size"
             )
         self.num_examples = len(split.training)
+        self.fingerprint = split.fingerprint
         self.description = f"{split.description}; {len(bank)} masks in {config.masks.bank}"
         self._config = config
         self._split = split

@@ -24,10 +24,12 @@ class TrainingData(Protocol):
     Attributes:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
+        fingerprint: number and hashed names of the pictures; another one is another training.
     """
 
     num_examples: int
     description: str
+    fingerprint: str
 
     def batches(
         self,
@@ -80,6 +82,14 @@ class Split:
     pictures: Pictures
     training: np.ndarray
     validation: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Number of pictures and SHA-256 of their names, in order: other ones, another training."""
+        digest = hashlib.sha256()
+        for index in range(len(self.pictures)):
+            digest.update(self.pictures.name(index).encode() + b"\n")
+        return f"{len(self.pictures)}, names {digest.hexdigest()}"
 
     @property
     def description(self) -> str:

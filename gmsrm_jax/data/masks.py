@@ -13,8 +13,7 @@ work is then one interval per capsule and row, not one distance per capsule and 
 import math
 from collections.abc import Callable
 
-import tensorflow as tf
-
+from gmsrm_jax.data.tensorflow_cpu import tf
 from gmsrm_jax.holes import center_mask
 
 __all__ = ["SAMPLERS", "center_mask", "pic", "pic_irregular", "pic_regular"]

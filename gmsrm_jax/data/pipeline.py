@@ -9,22 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from ml_collections import ConfigDict
 from PIL import ExifTags, Image
 
 from gmsrm_jax.data.images import FolderPictures, check_sides
 from gmsrm_jax.data.loading import Batch, Split, rows_per_process
 from gmsrm_jax.data.masks import SAMPLERS
+from gmsrm_jax.data.tensorflow_cpu import tf
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.holes import UNREADABLE
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _PREFETCH = 2  # batches
 _VALIDATION_SALT = -1  # salts of training streams start at 0
-
-# TensorFlow only reads pictures here; left alone it would take the GPU's memory from JAX.
-tf.config.set_visible_devices([], "GPU")
 
 
 class TfData:
@@ -33,6 +30,7 @@ class TfData:
     Attributes:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
+        fingerprint: see `loading.TrainingData`.
     """
 
     def __init__(self, config: ConfigDict, split: Split) -> None:
@@ -54,6 +52,7 @@ class TfData:
             raise UserError(f"config.data.num_threads = {config.data.num_threads}; use 1 or more")
         self.num_examples = len(split.training)
         self.description = split.description
+        self.fingerprint = split.fingerprint
         self._config = config
         self._split = split
         self._sampler = SAMPLERS[config.masks.train]

@@ -69,9 +69,8 @@ def make_mask_list(names: Sequence[str], size: int, seed: int) -> MaskList:
     Raises:
         RuntimeError: a bin stays empty after 4096 draws.
     """
-    import tensorflow as tf
-
     from gmsrm_jax.data.masks import SAMPLERS
+    from gmsrm_jax.data.tensorflow_cpu import tf
 
     @tf.function
     def draw(seeds: tf.Tensor) -> tf.Tensor:

@@ -1,27 +1,24 @@
 """GM-SRM whole: encoder, progressive queries of the generative memory, decoder (Algorithm 1)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
+from ml_collections import ConfigDict
 
 from gmsrm_jax.models.encoder_decoder import DecoderBlock, Encoder, GridVector
 from gmsrm_jax.models.layers import Conv, conv
-from gmsrm_jax.models.memory import GenerativeMemory
+from gmsrm_jax.models.memory import (
+    NOISE_STRENGTH,
+    GenerativeMemory,
+    channel_table,
+    memory_resolutions,
+)
 from gmsrm_jax.variants import VARIANTS
 
 LOG_VARIANCE_LIMIT = 10.0
-
-
-def channel_table(size: int, channel_base: int, channel_max: int) -> dict[int, int]:
-    """C(r) = min(channel_base // r, channel_max) for r = 4, 8, …, size."""
-    return {2**k: min(channel_base // 2**k, channel_max) for k in range(2, size.bit_length())}
-
-
-def memory_resolutions(size: int) -> list[int]:
-    """Resolutions 4, 8, …, size / 2: the levels at which the memory is asked."""
-    return [2**k for k in range(2, size.bit_length() - 1)]
 
 
 class Fusion(nn.Module):
@@ -201,3 +198,46 @@ class InpaintingNetwork(nn.Module):
         return Filled(
             jnp.tanh(self.output(decoded)), jnp.stack(means, 1), jnp.stack(log_variances, 1)
         )
+
+
+def build_network(config: ConfigDict) -> InpaintingNetwork:
+    """The network that a config describes."""
+    model = config.model
+    return InpaintingNetwork(
+        channels=channel_table(config.image_size, model.channel_base, model.channel_max),
+        variant=config.variant,
+        code_dim=model.code_dim,
+        code_channels=model.code_channels,
+        code_source=config.memory.code_source,
+        noise_statistics=model.noise_statistics,
+        fusion_kernel=model.fusion_kernel,
+        stem_skip=model.stem_skip,
+    )
+
+
+def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
+    """Parts the network's parameters into optimised and frozen ones.
+
+    Frozen are the memory and the average code of the mapping source; with `train_noise_strength`
+    the memory's noise strengths are optimised.
+
+    Returns:
+        Two nested dicts whose union is the input.
+    """
+    flat = traverse_util.flatten_dict(params)
+
+    def frozen(path: tuple[str, ...]) -> bool:
+        if train_noise_strength and path[-1] == NOISE_STRENGTH:
+            return False
+        return path[0] in ("memory", "average_code")
+
+    parts: tuple[dict, dict] = ({}, {})
+    for path, leaf in flat.items():
+        parts[frozen(path)][path] = leaf
+    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
+
+
+def join_frozen(optimised: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `split_frozen`."""
+    flat = {**traverse_util.flatten_dict(optimised), **traverse_util.flatten_dict(frozen)}
+    return traverse_util.unflatten_dict(flat)

@@ -13,6 +13,16 @@ from gmsrm_jax.models.layers import EqualDense, fir_upsample, leaky_relu, modula
 NOISE_STRENGTH = "noise_strength"
 
 
+def channel_table(size: int, channel_base: int, channel_max: int) -> dict[int, int]:
+    """C(r) = min(channel_base // r, channel_max) for r = 4, 8, …, size."""
+    return {2**k: min(channel_base // 2**k, channel_max) for k in range(2, size.bit_length())}
+
+
+def memory_resolutions(size: int) -> list[int]:
+    """Resolutions 4, 8, …, size / 2: the levels at which the memory is asked."""
+    return [2**k for k in range(2, size.bit_length() - 1)]
+
+
 def code_levels(size: int) -> int:
     """Number of codes a memory for images of this size takes: one for each resolution 4 … size."""
     return size.bit_length() - 2
@@ -28,6 +38,22 @@ def draw_noise(key: jax.Array, batch: int, resolutions: list[int]) -> list[jax.A
     shapes = noise_shapes(batch, resolutions)
     keys = jax.random.split(key, len(shapes))
     return [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
+
+
+def indexed_noise(seed: int, index: jax.Array, resolutions: list[int]) -> list[jax.Array]:
+    """Noise maps that depend on the seed and each example's own index, whatever the batch.
+
+    Args:
+        seed: of the maps.
+        index: int32 [N], one for each example.
+        resolutions: levels of the memory that are asked.
+
+    Returns:
+        Maps [N, r, r, 1] in the order of `noise_shapes`.
+    """
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(index)
+    maps = jax.vmap(lambda key: draw_noise(key, 1, resolutions))(keys)
+    return [m[:, 0] for m in maps]
 
 
 class SynthesisLayer(nn.Module):

@@ -3,12 +3,13 @@
 import base64
 import html
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gmsrm_jax.configuration import flatten
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.tables import best_rows, column, format_value, heading
 from gmsrm_jax.files import write_atomically
@@ -164,7 +165,7 @@ def write_report(
         parts += _definitions(metrics)
     parts += ["<h2>How to repeat it</h2>", f"<pre>{_text(command)}</pre>"]
     if config is not None:
-        table = _facts_table(dict(_flatten(config)))
+        table = _facts_table(flatten(config))
         parts.append(f"<details><summary>Every field of the config</summary>{table}</details>")
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -178,14 +179,6 @@ def write_report(
 
 def _text(value: object) -> str:
     return html.escape(str(value))
-
-
-def _flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + str(key), value
 
 
 def _facts_table(facts: Mapping[str, Any]) -> str:

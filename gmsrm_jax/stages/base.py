@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]
 Scalars = dict[str, jax.Array]
 
 
@@ -46,6 +46,7 @@ class Stage(Protocol):
         total_steps: length.
         save_every: steps between two checkpoints.
         validate_every: steps between two validations.
+        constants: what every batch carries besides pictures and masks, such as VGG-19's weights.
         programs: the training programs by name; pure functions of (state, batch). Exactly one of
             those that a step runs, the last, increments the step.
     """
@@ -56,6 +57,7 @@ class Stage(Protocol):
     total_steps: int
     save_every: int
     validate_every: int
+    constants: dict[str, Any]
     programs: dict[str, Program]
 
     def init(self, key: jax.Array, pretrained: Any) -> TrainState:

@@ -6,7 +6,7 @@ import numpy as np
 from gmsrm_jax.models.vgg import Vgg19Weights, features
 from gmsrm_jax.stages.base import to_signed
 
-_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+DISTANCE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _BATCH = 16
 
 
@@ -27,7 +27,7 @@ class FeatureDistance:
         """Takes the real pictures, uint8 [k, S, S, 3]; they are measured at the first call."""
         self._vgg, self._images = vgg, images
         self._features = jax.jit(
-            lambda weights, x: [f.mean((1, 2)) for f in features(weights, x, _LAYERS)]
+            lambda weights, x: [f.mean((1, 2)) for f in features(weights, x, DISTANCE_LAYERS)]
         )
         self._real: list[tuple[np.ndarray, np.ndarray]] | None = None
 

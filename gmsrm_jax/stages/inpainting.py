@@ -6,66 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from gmsrm_jax import losses, metrics
 from gmsrm_jax.models.discriminators import PatchDiscriminator
-from gmsrm_jax.models.inpainting import (
-    Filled,
-    InpaintingNetwork,
-    channel_table,
-    memory_resolutions,
-)
-from gmsrm_jax.models.memory import NOISE_STRENGTH, draw_noise
+from gmsrm_jax.models.inpainting import Filled, build_network, join_frozen, split_frozen
+from gmsrm_jax.models.memory import draw_noise, indexed_noise, memory_resolutions
 from gmsrm_jax.models.vgg import Vgg19Weights, features
 from gmsrm_jax.optimizers import average_weights, learning_rate_schedule
 from gmsrm_jax.panels import grid
 from gmsrm_jax.stages.base import Batch, Program, Scalars, TrainState, apply, to_bytes, to_signed
 from gmsrm_jax.variants import VARIANTS
-
-
-def build_network(config: ConfigDict) -> InpaintingNetwork:
-    """The network that a config describes."""
-    model = config.model
-    return InpaintingNetwork(
-        channels=channel_table(config.image_size, model.channel_base, model.channel_max),
-        variant=config.variant,
-        code_dim=model.code_dim,
-        code_channels=model.code_channels,
-        code_source=config.memory.code_source,
-        noise_statistics=model.noise_statistics,
-        fusion_kernel=model.fusion_kernel,
-        stem_skip=model.stem_skip,
-    )
-
-
-def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
-    """Parts the network's parameters into optimised and frozen ones.
-
-    Frozen are the memory and the average code of the mapping source; with `train_noise_strength`
-    the memory's noise strengths are optimised.
-
-    Returns:
-        Two nested dicts whose union is the input.
-    """
-    flat = traverse_util.flatten_dict(params)
-
-    def frozen(path: tuple[str, ...]) -> bool:
-        if train_noise_strength and path[-1] == NOISE_STRENGTH:
-            return False
-        return path[0] in ("memory", "average_code")
-
-    parts: tuple[dict, dict] = ({}, {})
-    for path, leaf in flat.items():
-        parts[frozen(path)][path] = leaf
-    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
-
-
-def join_frozen(optimised: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `split_frozen`."""
-    flat = {**traverse_util.flatten_dict(optimised), **traverse_util.flatten_dict(frozen)}
-    return traverse_util.unflatten_dict(flat)
 
 
 class InpaintingStage:
@@ -115,7 +66,8 @@ class InpaintingStage:
             b1=b1,
             b2=b2,
         )
-        self.vgg, self.layers = vgg, tuple(settings.perceptual_layers)
+        self.constants: dict[str, Any] = {"vgg": vgg}
+        self.layers = tuple(settings.perceptual_layers)
         self.validation = validation
         self.programs: dict[str, Program] = {"main": self._main_step}
         self._fill = jax.jit(self._fill_batch)
@@ -242,8 +194,10 @@ class InpaintingStage:
 
         def network_loss(params: Any) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
             filled = fill(params, noise)
-            target = features(self.vgg, image, self.layers)
-            seen = features(self.vgg, shown(filled.image, settings.perceptual_image), self.layers)
+            target = features(batch["vgg"], image, self.layers)
+            seen = features(
+                batch["vgg"], shown(filled.image, settings.perceptual_image), self.layers
+            )
             judged = shown(filled.image, settings.discriminator_image)
             logits, _ = self._judge(state.params["discriminator"], spectral, judged, mask)
             scalars = {
@@ -315,19 +269,3 @@ class InpaintingStage:
             ),
             scalars,
         )
-
-
-def indexed_noise(seed: int, index: jax.Array, resolutions: list[int]) -> list[jax.Array]:
-    """Noise maps that depend on the seed and each example's own index, whatever the batch.
-
-    Args:
-        seed: of the maps.
-        index: int32 [N], one for each example.
-        resolutions: levels of the memory that are asked.
-
-    Returns:
-        Maps [N, r, r, 1] in the order of `memory.noise_shapes`.
-    """
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(index)
-    maps = jax.vmap(lambda key: draw_noise(key, 1, resolutions))(keys)
-    return [m[:, 0] for m in maps]

@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax import augment, losses
 from gmsrm_jax.models.discriminators import MemoryDiscriminator
-from gmsrm_jax.models.inpainting import channel_table
-from gmsrm_jax.models.memory import NOISE_STRENGTH, draw_noise
+from gmsrm_jax.models.memory import NOISE_STRENGTH, channel_table, draw_noise
 from gmsrm_jax.models.pretraining import MemoryGenerator, mix_codes
 from gmsrm_jax.models.vgg import Vgg19Weights
 from gmsrm_jax.optimizers import average_weights, ema_decay, lazy_adam
@@ -78,6 +77,7 @@ class MemoryStage:
         self.discriminator_optimizer = lazy_adam(
             settings.learning_rate, settings.betas, settings.r1_interval
         )
+        self.constants: dict[str, Any] = {}
         self.programs: dict[str, Program] = {
             "r1": self._r1_step,
             "path": self._path_step,

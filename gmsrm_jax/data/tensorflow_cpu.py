@@ -1,0 +1,20 @@
+"""TensorFlow kept off the accelerators, which belong to JAX: import `tf` from here.
+
+Raises:
+    UserError: TensorFlow is not installed; says what runs without it.
+"""
+
+from gmsrm_jax.errors import UserError
+
+try:
+    import tensorflow as tf
+except ImportError as error:
+    raise UserError(
+        f"TensorFlow cannot be imported ({error}); install tensorflow-cpu, or use "
+        "--config.data.pipeline=arrays --config.tensorboard=False and a mask list file"
+    ) from error
+
+tf.config.set_visible_devices([], "GPU")
+tf.config.set_visible_devices([], "TPU")
+
+__all__ = ["tf"]
