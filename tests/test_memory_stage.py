@@ -20,6 +20,7 @@ from small_stages import (
     small_config,
 )
 
+from gmsrm_jax import augment
 from gmsrm_jax.stages.base import to_signed
 
 STEPS = 4
@@ -39,7 +40,10 @@ def config():
 
 @pytest.fixture(scope="module")
 def recorder(config):
-    return Recorder(memory_stage(config))
+    """The stage with an ADA that one can follow by hand: it darkens every image by p."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augment, "ada_augment", lambda key, images, p: images * (1.0 - p))
+        yield Recorder(memory_stage(config))
 
 
 @pytest.fixture(scope="module")
@@ -101,25 +105,27 @@ def silent(recorder, run):
     noise = [np.zeros((BATCH, r, r, 1), np.float32) for r in (4, 8, 8, 16, 16, 32, 32)]
 
     @compiled
-    def made(image, mask):
+    def made(image, mask, p):
         variables = {name: {"params": own} for name, own in state.params.items()}
         fake = generator.apply(variables["generator"], image, mask, latent, noise)
-        return fake, *(discriminator.apply(variables["discriminator"], x) for x in (fake, image))
+        seen = [(1 - p) * fake, (1 - p) * image]
+        return fake, *(discriminator.apply(variables["discriminator"], x) for x in seen)
 
-    def make(batch):
+    def make(batch, p):
         image = to_signed(batch["image"])
-        results = made(image, batch["mask"].astype(np.float32))
+        results = made(image, batch["mask"].astype(np.float32), p)
         return image, *(np.asarray(x, np.float64) for x in results)
 
     return state, make
 
 
 def test_losses_of_the_main_step_are_logistic(recorder, silent):
-    """With equal examples and without noise neither mixing nor a draw matters; p = 0."""
+    """With equal examples and without noise neither mixing nor a draw matters."""
     state, make = silent
     batch = {name: values.repeat(BATCH, 0) for name, values in pictures(16, 1).items()}
+    state = state.replace(extra={**state.extra, "ada_p": np.float32(0.25)})
     call = recorder.call("main", state, batch)
-    image, fake, fake_logits, real_logits = make(batch)
+    image, fake, fake_logits, real_logits = make(batch, 0.25)
     real_loss, fake_loss = np.log1p(np.exp(-real_logits)), np.log1p(np.exp(fake_logits))
     values = {
         "loss/generator": np.log1p(np.exp(-fake_logits)).mean(),
@@ -137,7 +143,7 @@ def test_reconstruction_counts_examples_with_their_own_codes_only(recorder, sile
     """It is the mean error of the examples that were not mixed, 0 where all were."""
     state, make = silent
     batch = pictures(17, BATCH)
-    image, fake, _, _ = make(batch)
+    image, fake, _, _ = make(batch, 0.0)
     error = np.abs(fake - image).mean((1, 2, 3))
     subsets = [k for size in (1, 2, 3, 4) for k in itertools.combinations(range(BATCH), size)]
     found = []
@@ -224,15 +230,17 @@ def test_lazy_and_main_steps_share_one_optimizer_state(run):
         assert counts(run[STEPS - 1].after, network) == {1 + STEPS}
 
 
-def test_r1_has_the_weight_of_stylegan2_ada(config, recorder, run):
-    """γ = 0.0002 · size² / batch, times half the squared gradient at the pictures; here p = 0."""
-    images = to_signed(jnp.asarray(pictures(10, BATCH)["image"]))
-    params = run["r1"].before.params["discriminator"]
-    discriminator = recorder.stage.discriminator
-    slope = compiled(jax.grad(lambda x: discriminator.apply({"params": params}, x).sum()))(images)
-    penalty = 0.5 * np.square(np.asarray(slope, np.float64)).sum() / BATCH
+def test_r1_has_the_weight_of_stylegan2_ada(recorder, run):
+    """γ = 0.0002 · size² / batch, times half the squared gradient through the augmentation."""
+    images = to_signed(pictures(10, BATCH)["image"])
+    state = run["r1"].before
+    params, discriminator = state.params["discriminator"], recorder.stage.discriminator
+    slope = compiled(jax.grad(lambda x: discriminator.apply({"params": params}, 0.75 * x).sum()))
+    penalty = 0.5 * np.square(np.asarray(slope(images), np.float64)).sum() / BATCH
+    state = state.replace(extra={**state.extra, "ada_p": np.float32(0.25)})
+    call = recorder.call("r1", state, pictures(10, BATCH))
     expected = 0.0002 * SIZE**2 / BATCH * penalty
-    np.testing.assert_allclose(run["r1"].scalars["loss/r1"], expected, rtol=1e-3)
+    np.testing.assert_allclose(call.scalars["loss/r1"], expected, rtol=1e-3)
 
 
 def test_path_mean_moves_by_its_decay(run):

@@ -63,6 +63,12 @@ def scalars(workdir: pathlib.Path, stage: str) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
 
 
+def test_every_runnable_command_of_the_readme_is_one_that_the_tests_below_run():
+    short, dry = runnable_commands()
+    assert "runlocal" in short
+    assert "dry_run" in dry
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The README's short training run, uninterrupted: its workdir and output."""
@@ -92,10 +98,14 @@ def test_short_run_trains_both_stages_evaluates_and_reports(finished):
 def test_the_same_command_again_does_nothing_that_is_finished(finished):
     workdir, _ = finished
     before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/params/*")}
+    # As if the run had been killed between the scores and the report.
+    report = workdir / "report.html"
+    report.unlink()
     process = start(next(c for c in runnable_commands() if "runlocal" in c), workdir)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert output.count("nothing to do") == 3
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/params/*")} == before
 
 

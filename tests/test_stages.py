@@ -41,7 +41,7 @@ def assert_programs_keep_the_state(stage, state):
     "fields",
     [
         {"memory__code_source": "mapping", "memory__augment": "diffaug"},
-        {"memory__style_mixing": 0.0, "memory__reconstruction_weight": 1.0},
+        {"memory__style_mixing": 0.0, "memory__augment": "ada"},
     ],
 )
 def test_stage_one_runs_with_every_switch(fields):
