@@ -13,6 +13,7 @@ import argparse
 import gc
 import resource
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +41,7 @@ def random_vgg19(layers: tuple[str, ...]) -> Vgg19Weights:
     return Vgg19Weights(params, "torchvision")
 
 
-def arrays_like(shapes: object, sharding: jax.sharding.Sharding) -> object:
+def arrays_like(shapes: Any, sharding: jax.sharding.Sharding) -> Any:
     """Random small numbers in the given shapes."""
     rng = np.random.default_rng(1)
 
@@ -54,7 +55,7 @@ def arrays_like(shapes: object, sharding: jax.sharding.Sharding) -> object:
     return jax.tree.map(fill, shapes)
 
 
-def measure(stage: Stage, pretrained: object, size: int, wanted: list[str], run: bool) -> None:
+def measure(stage: Stage, pretrained: Any, size: int, wanted: list[str], run: bool) -> None:
     """Prints a row for each wanted program of a stage."""
     mesh = data_mesh()
     state = abstract_state(stage, 0, pretrained)
@@ -80,7 +81,9 @@ def measure(stage: Stage, pretrained: object, size: int, wanted: list[str], run:
         )
         if run:
             full = arrays_like(state, replicated(mesh))
-            given = arrays_like(batch, split(mesh))
+            given = arrays_like(batch, split(mesh)) | jax.device_put(
+                stage.constants, replicated(mesh)
+            )
             started = time.perf_counter()
             result = jax.block_until_ready(compiled(full, given))
             seconds = time.perf_counter() - started

@@ -42,10 +42,10 @@ def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str
     Args:
         stage: supplies the programs.
         state: its state, as arrays or shapes.
-        batch: pictures, masks and the stage's constants, likewise.
+        batch: pictures and masks, likewise; the stage's constants are added if they are not there.
         mesh: devices.
     """
-    whole = replicated(mesh)
+    whole, batch = replicated(mesh), {**stage.constants, **batch}
     return {
         name: jax.jit(program, donate_argnums=0, out_shardings=(whole, whole)).lower(state, batch)
         for name, program in stage.programs.items()
