@@ -4,10 +4,15 @@ Both the real and the generated images go through it, differentiably, so that th
 not learn the augmentation. Images are [N, H, W, 3] in [-1, 1].
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
+
+# Coordinates and colours would be off by visible amounts in the short formats of accelerators.
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def diff_augment(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -57,7 +62,7 @@ def ada_augment(key: jax.Array, images: jax.Array, probability: jax.Array) -> ja
     n = images.shape[0]
     warped = _warp(images, _inverse_geometry(key_geometry, n, images.shape[1], probability))
     matrix = _colour_matrix(key_colour, n, probability)
-    return jnp.einsum("nhwc,ndc->nhwd", warped, matrix[:, :, :3]) + matrix[:, None, None, :, 3]
+    return _einsum("nhwc,ndc->nhwd", warped, matrix[:, :, :3]) + matrix[:, None, None, :, 3]
 
 
 def adapt_probability(
@@ -131,7 +136,7 @@ def _inverse_geometry(key: jax.Array, n: int, size: int, p: jax.Array) -> jax.Ar
     steps.append(shift(x, y))
     total = steps[0]
     for matrix in steps[1:]:
-        total = jnp.einsum("nij,njk->nik", total, matrix)
+        total = _einsum("nij,njk->nik", total, matrix)
     return total
 
 
@@ -141,7 +146,7 @@ def _warp(images: jax.Array, inverse: jax.Array) -> jax.Array:
     middle = np.asarray([(w - 1) / 2, (h - 1) / 2, 0.0], np.float32)
     y, x = np.meshgrid(np.arange(h), np.arange(w), indexing="ij")
     grid = np.stack([x, y, np.ones_like(x)], -1).astype(np.float32) - middle
-    source = jnp.einsum("nij,hwj->nihw", inverse, grid) + middle[None, :, None, None]
+    source = _einsum("nij,hwj->nihw", inverse, grid) + middle[None, :, None, None]
 
     def read(channel: jax.Array, at: jax.Array) -> jax.Array:
         return map_coordinates(channel, [at[1], at[0]], order=1, mode="mirror")
@@ -172,10 +177,10 @@ def _colour_matrix(key: jax.Array, n: int, p: jax.Array) -> jax.Array:
     cos, sin = column(jnp.cos(angle)), column(jnp.sin(angle))
     hue = cos * eye + sin * cross[None] + (1.0 - cos) * luma
     linear = eye - 2.0 * column(flip) * luma
-    linear = jnp.einsum("nij,njk->nik", hue, linear)
+    linear = _einsum("nij,njk->nik", hue, linear)
     saturate = luma + (eye - luma) * column(saturation)
-    linear = jnp.einsum("nij,njk->nik", saturate, linear)
-    offset = jnp.einsum(
+    linear = _einsum("nij,njk->nik", saturate, linear)
+    offset = _einsum(
         "nij,nj->ni", linear, jnp.tile(brightness[:, None], (1, 3)) * contrast[:, None]
     )
     return jnp.concatenate([linear * column(contrast), offset[:, :, None]], axis=2)

@@ -262,8 +262,14 @@ def check_config(config: ConfigDict) -> None:
     for key in ("seed", "evaluation.seed", "evaluation.max_images"):
         if value(key) < 0:
             raise UserError(f"config.{key} = {value(key)}; it must be 0 or above")
-    if not 0.0 <= config.inpainting.ema < 1.0:
-        raise UserError(f"config.inpainting.ema = {config.inpainting.ema}; use 0 up to below 1")
+    for key in ("memory.r1_interval", "memory.path_interval"):
+        if value(key) < 0:
+            raise UserError(f"config.{key} = {value(key)}; use 1 or more, or 0 for never")
+    for key in ("inpainting.ema", "memory.style_mixing"):
+        if not 0.0 <= value(key) <= 1.0:
+            raise UserError(f"config.{key} = {value(key)}; use 0 to 1")
+    if not config.inpainting.discriminator_features:
+        raise UserError("config.inpainting.discriminator_features is empty; name channels")
     layers = tuple(config.inpainting.perceptual_layers)
     if layers != VGG_LAYERS[: len(layers)] or not layers:
         raise UserError(

@@ -140,7 +140,8 @@ def assert_slope(
     for side in (length, -length):
 
         def move(path: Any, leaf: np.ndarray, side: float = side) -> np.ndarray:
-            return np.float32(leaf + side * gradient[jax.tree_util.keystr(path)] / norm)
+            moved = leaf + side * gradient[jax.tree_util.keystr(path)] / norm
+            return moved.astype(np.float32)
 
         moved = jax.tree_util.tree_map_with_path(move, state.params[network])
         there = call(state.replace(params={**state.params, network: moved}))

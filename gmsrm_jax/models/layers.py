@@ -55,7 +55,12 @@ def modulated_conv(
     y = conv(x * style[:, None, None, :], kernel)
     if not demodulate:
         return y
-    power = jnp.einsum("hwio,ni->no", jnp.square(kernel), jnp.square(style))
+    power = jnp.einsum(
+        "hwio,ni->no",
+        jnp.square(kernel),
+        jnp.square(style),
+        precision=jax.lax.Precision.HIGHEST,
+    )
     return y * jax.lax.rsqrt(power + 1e-8)[:, None, None, :]
 
 

@@ -1,0 +1,107 @@
+"""Configs: the paper's settings, the argument behind the colon, and values that are refused."""
+
+import importlib.util
+import pathlib
+import re
+
+import pytest
+
+from gmsrm_jax.configuration import base_config, check_config
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.variants import VARIANTS
+
+CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
+PAPER = ("paris", "celebahq", "places2")
+
+
+def load(path, argument=None):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(argument)
+
+
+def path_of(name):
+    return next(path for path in CONFIGS if path.stem == name)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("argument", [None, *VARIANTS, "runlocal", "gm_csv,runlocal"])
+def test_every_config_is_valid_with_every_argument(path, argument):
+    config = load(path, argument)
+    check_config(config)
+    assert config.variant == (argument if argument in VARIANTS else config.variant)
+    assert config.name == "-".join([path.stem, *(argument or "").split(",")]).rstrip("-")
+    if argument and "runlocal" in argument:
+        assert config.image_size == 32
+        assert config.data.train == "bundled:facades/train"
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_benchmarks_have_the_papers_settings(name):
+    config = load(path_of(name))
+    stage = config.inpainting
+    assert (config.image_size, config.batch_size, config.variant) == (256, 8, "gm_srm")
+    assert (stage.learning_rate, stage.discriminator_learning_rate) == (2e-4, 2e-4)
+    weights = ("reconstruction", "perceptual", "adversarial", "kl")
+    assert [stage[f"{w}_weight"] for w in weights] == [1, 0.1, 0.01, 0.01]
+    assert (stage.hole_weight, stage.epochs) == (10, 100)
+    assert config.data.shorter_side * config.image_size == 320
+    assert stage.perceptual_layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    assert (config.model.channel_base, config.model.channel_max) == (16384, 512)
+    assert (config.memory.augment, config.memory.reconstruction_weight) == ("none", 0)
+    assert not config.model.stem_skip
+
+
+def test_celebahq_is_tested_without_a_crop():
+    assert load(path_of("celebahq")).data.test_resize == "direct"
+
+
+def test_fields_are_locked():
+    with pytest.raises(AttributeError):
+        load(path_of("demo")).batchsize = 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("variant", "gm"),
+        ("image_size", 16),
+        ("image_size", 96),
+        ("batch_size", 0),
+        ("xla_optimization_level", 4),
+        ("model.channel_base", 128),
+        ("model.fusion_kernel", 2),
+        ("data.pipeline", "grain"),
+        ("data.validation_count", 1),
+        ("memory.augment", "ADA"),
+        ("memory.path_batch_shrink", 0),
+        ("memory.path_batch_shrink", 3),
+        ("memory.r1_interval", -1),
+        ("memory.style_mixing", 1.5),
+        ("memory.length_kimg", 0.0),
+        ("inpainting.ema", -0.1),
+        ("inpainting.schedule", "linear"),
+        ("inpainting.perceptual_layers", ("relu2_1",)),
+        ("inpainting.discriminator_features", ()),
+        ("evaluation.noise", "none"),
+        ("evaluation.seed", -1),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_name(key, value):
+    config = base_config()
+    *parents, last = key.split(".")
+    place = config
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    with pytest.raises(UserError, match=re.escape(key)):
+        check_config(config)
+
+
+def test_reconstruction_needs_the_encoder_source():
+    config = base_config()
+    config.memory.code_source = "mapping"
+    config.memory.reconstruction_weight = 1.0
+    with pytest.raises(UserError, match=r"memory\.reconstruction_weight .*encoder"):
+        check_config(config)
