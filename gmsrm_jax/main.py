@@ -11,7 +11,7 @@ import pathlib
 import shlex
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from gmsrm_jax.errors import UserError
@@ -102,6 +102,8 @@ def _run(command: str) -> None:
     if jax.process_count() > 1:
         raise UserError(f"{jax.process_count()} processes; only one is supported so far")
     jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    # Below errors it holds what libraries tell their developers.
+    logging.set_verbosity(logging.ERROR)
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
     if _MODE.value == "evaluate":
         open_text_log(workdir / "evaluate.log" if workdir.exists() else None)
