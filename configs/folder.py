@@ -1,14 +1,14 @@
 r"""Your own pictures at 128 px, with settings for a few hundred to a few thousand of them.
 
-Any folder of JPEG or PNG pictures will do, sub-folders included; a twentieth of them or so should
-be kept in a second folder for the evaluation. Perceptual features are the bundled ones, up to
+Any folder of pictures will do, sub-folders included. With sub-folders train, val and test these are
+the splits; otherwise a twentieth of the pictures, chosen by a hash of their names, is kept for the
+evaluation, or a second folder is named. `gmsrm data DIR` looks at them first. Perceptual features are the bundled ones, up to
 relu3_1, so nothing has to be fetched. Stage 1 augments, because a discriminator memorises a small
 set long before it has seen a million pictures.
 Time: stage 1 sees 400,000 pictures, stage 2 each of yours 100 times; meant for a GPU. No score is
 known in advance.
 
-    python -m gmsrm_jax.main --config=configs/folder.py \
-        --config.data.train=DIR --config.data.test=DIR
+    python -m gmsrm_jax.main --config=configs/folder.py --config.data.train=DIR
     python -m gmsrm_jax.main --config=configs/folder.py:runlocal    # a minute or two, no data set
 """
 
@@ -22,7 +22,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = base_config()
     config.name = "folder"
     config.image_size = 128
-    config.data.note = "Give your own folders: --config.data.train=DIR --config.data.test=DIR"
+    config.data.note = "Give your own folder: --config.data.train=DIR"
     config.model.channel_base = 8192
     config.model.channel_max = 256
     config.data.validation_count = 24

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from gmsrm_jax.data.decoding import MAX_PIXELS
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.variants import VARIANTS
 
@@ -17,6 +18,7 @@ _CHOICES = {
     "variant": tuple(VARIANTS),
     "matmul_precision": ("default", "high", "highest"),
     "data.pipeline": ("tfdata", "arrays"),
+    "data.split": ("auto", "folders", "hash"),
     "data.test_resize": ("shorter_side", "direct"),
     "model.noise_statistics": ("encoder_decoder", "encoder"),
     "memory.code_source": ("encoder", "mapping"),
@@ -32,6 +34,8 @@ _CHOICES = {
 _POSITIVE = (
     "batch_size",
     "log_every",
+    "data.num_threads",
+    "data.max_pixels",
     "model.channel_base",
     "model.channel_max",
     "model.code_dim",
@@ -77,8 +81,12 @@ def base_config() -> ConfigDict:
     config.model.stem_skip = False  # join the stem's feature before the output convolution
 
     config.data = ConfigDict()
-    config.data.train = ""  # folder, "bundled:NAME", or array file *.npy
-    config.data.test = ""
+    # A folder, a list of files *.txt, an array file *.npy, "tfds:NAME[/CONFIG][#SPLIT]", or
+    # "bundled:NAME".
+    config.data.train = ""
+    config.data.test = ""  # likewise; empty: a part of data.train, see data.split
+    config.data.split = "auto"  # "folders": by train/, val/, test/; "hash"; auto: folders if train/
+    config.data.test_fraction = 0.05  # share of data.train tested on when split by hash; 0: none
     config.data.note = ""  # where the pictures come from; a part of the error when they are missing
     config.data.pipeline = "tfdata"  # or "arrays": pictures and masks from memory, no TensorFlow
     config.data.validation_count = 100  # training pictures kept aside, chosen by a stable hash
@@ -87,9 +95,14 @@ def base_config() -> ConfigDict:
     config.data.flip = True  # mirror half of the training pictures
     config.data.test_resize = "shorter_side"  # then centre crop; "direct" resizes to the size
     config.data.num_threads = 4  # of tf.data
+    config.data.max_pixels = MAX_PIXELS  # larger pictures are left out, as decompression bombs
+    config.data.max_bad_share = 0.01  # share of pictures that may be left out, as unreadable
+    config.data.tfds_dir = ""  # where TFDS sets lie; empty: $TFDS_DATA_DIR, ~/tensorflow_datasets
 
     config.masks = ConfigDict()
-    config.masks.train = "pic"  # 50 % random regular, 50 % random irregular (PIC)
+    # PIC's 50 % random regular and 50 % random irregular; any name in gmsrm_jax.data.masks, or a
+    # mixture of them by weight: "pic:0.7,lama:0.3".
+    config.masks.train = "pic"
     config.masks.bank = ""  # bit-packed masks (*.npz) for data.pipeline = "arrays"
 
     memory = config.memory = ConfigDict()
@@ -147,6 +160,7 @@ def base_config() -> ConfigDict:
 
     evaluation = config.evaluation = ConfigDict()
     evaluation.masks = "generated"  # "generated", "bundled", a mask list *.npz, a mask folder
+    evaluation.invert_masks = False  # black is the hole in a mask folder
     evaluation.seed = 0  # of the mask assignment and of the noise
     evaluation.noise = "sampled"  # or "mean": ε = 0
     evaluation.batch_size = 16
@@ -183,6 +197,7 @@ def runlocal(config: ConfigDict) -> None:
     config.inpainting.save_every = 8
     config.inpainting.validate_every = 8
     config.evaluation.masks = "generated"
+    config.evaluation.invert_masks = False
     config.evaluation.max_images = 8
     config.evaluation.batch_size = 8
 
@@ -265,9 +280,27 @@ def check_config(config: ConfigDict) -> None:
     for key in ("memory.r1_interval", "memory.path_interval"):
         if value(key) < 0:
             raise UserError(f"config.{key} = {value(key)}; use 1 or more, or 0 for never")
-    for key in ("inpainting.ema", "memory.style_mixing"):
+    if config.data.max_pixels > 2 * MAX_PIXELS:
+        raise UserError(
+            f"config.data.max_pixels = {config.data.max_pixels}; Pillow itself refuses more than "
+            f"{2 * MAX_PIXELS}, use at most that"
+        )
+    for key in (
+        "inpainting.ema",
+        "memory.style_mixing",
+        "data.test_fraction",
+        "data.max_bad_share",
+    ):
         if not 0.0 <= value(key) <= 1.0:
             raise UserError(f"config.{key} = {value(key)}; use 0 to 1")
+    masks = config.evaluation.masks
+    if config.evaluation.invert_masks and (
+        masks in ("generated", "bundled") or masks.endswith(".npz")
+    ):
+        raise UserError(
+            f"config.evaluation.invert_masks = True is for a folder of masks, but "
+            f"config.evaluation.masks = {masks!r}; set it to False"
+        )
     if not config.inpainting.discriminator_features:
         raise UserError("config.inpainting.discriminator_features is empty; name channels")
     layers = tuple(config.inpainting.perceptual_layers)

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
 from gmsrm_jax.data.loading import TrainingData, open_data
+from gmsrm_jax.data.sources import TFDS
+from gmsrm_jax.data.splits import has_test_pictures
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
@@ -50,9 +52,9 @@ def train(
         wants.remove("memory")
         if not wants:
             raise UserError(f"variant {config.variant!r} has no memory; use --stage=inpainting")
-    evaluates = "inpainting" in wants and bool(config.data.test)
+    evaluates = "inpainting" in wants and has_test_pictures(config)
     _check_pictures_are_there(config, "train")
-    if evaluates:
+    if config.data.test:
         _check_pictures_are_there(config, "test")
     data = open_data(config)
     check_config_of_run(config, workdir, data.fingerprint)
@@ -69,7 +71,7 @@ def train(
     if evaluates:
         evaluate_run(config, workdir, command)
     elif "inpainting" in wants:
-        say("no evaluation: config.data.test is empty; give a folder, with --mode=evaluate")
+        say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
 
 
 class Run:
@@ -140,6 +142,8 @@ class Run:
             f"{jax.process_count()} process(es)"
         )
         say(f"data: {self.data.description}")
+        if self.data.bad is not None:
+            self.data.bad.say_all()
         pretrained = None
         for name in wants:
             stage = self.stage(name)
@@ -180,6 +184,8 @@ def _check_pictures_are_there(config: ConfigDict, key: str) -> None:
         UserError: says what to place where, and what runs without it.
     """
     spec = config.data[key]
+    if spec.startswith(TFDS):
+        return
     if not spec or not resolve_path(spec).exists():
         note = f"{config.data.note}; " if config.data.note else ""
         raise UserError(

@@ -11,7 +11,16 @@ from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
 
 # Fields that may differ when a run goes on: they do not change what is learned.
-_FREE = {"name", "log_every", "tensorboard", "data.num_threads", "data.test", "data.note"}
+_FREE = {
+    "name",
+    "log_every",
+    "tensorboard",
+    "data.num_threads",
+    "data.test",
+    "data.note",
+    "data.max_bad_share",
+    "data.tfds_dir",
+}
 _PICTURES = "training pictures"
 
 

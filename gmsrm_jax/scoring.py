@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder, open_finished
-from gmsrm_jax.data.images import Pictures, open_pictures
+from gmsrm_jax.data.sources import EncodedPictures, Pictures
+from gmsrm_jax.data.splits import open_test
 from gmsrm_jax.devices import check_batch, data_mesh, replicated, to_devices
 from gmsrm_jax.evaluation.baselines import mean_colour
 from gmsrm_jax.evaluation.evaluate import (
@@ -70,6 +71,8 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, command: str) -> Non
     checkpoints.finish()
     write_mask_list(output / "mask_list.npz", mask_list)
     names, bins = mask_list.names, mask_list.bins
+    if isinstance(pictures, EncodedPictures):
+        pictures.bad.say_all()
     say(f"evaluation: step {step}, {len(names)} pictures × {len(bins)} masks")
     progress = Progress("evaluation", 0, len(names) * len(bins), 1)
     fill = network_fill(config, mesh)
@@ -111,7 +114,7 @@ def check_evaluation(config: ConfigDict) -> None:
 
 def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
     check_batch("evaluation.batch_size", config.evaluation.batch_size, data_mesh())
-    pictures = open_pictures(config.data.test)
+    pictures = open_test(config)
     return pictures, evaluated_names(pictures, config.evaluation.max_images)
 
 

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from gmsrm_jax.data.arrays import write_pictures
-from gmsrm_jax.data.images import open_pictures
+from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.mask_lists import make_mask_list, write_mask_list
 from gmsrm_jax.holes import center_mask, write_mask_bank
 

@@ -6,16 +6,19 @@ jitted JAX function. See `loading.TrainingData` for what the stream promises.
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.data.images import ArrayPictures
-from gmsrm_jax.data.loading import Batch, Split, rows_per_process
+from gmsrm_jax.data.bad_pictures import BadPictures
+from gmsrm_jax.data.loading import Batch, rows_per_process
+from gmsrm_jax.data.sources import ArrayPictures
+from gmsrm_jax.data.splits import Split
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.holes import read_packed_masks
 
@@ -29,7 +32,10 @@ class ArrayData:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
         fingerprint: see `loading.TrainingData`.
+        bad: None, for an array has no files to leave out.
     """
+
+    bad: BadPictures | None = None
 
     def __init__(self, config: ConfigDict, split: Split) -> None:
         """Reads the mask bank.
@@ -40,15 +46,13 @@ class ArrayData:
         if not isinstance(split.pictures, ArrayPictures):
             raise UserError(
                 f"config.data.train = {config.data.train!r} is no array file (*.npy), which "
-                f"data.pipeline = 'arrays' needs; write one with "
-                f"gmsrm_jax.data.arrays.write_pictures, or set "
-                f"--config.data.pipeline=tfdata"
+                f"data.pipeline = 'arrays' needs; write one with `gmsrm data FOLDER --array`, or "
+                f"set --config.data.pipeline=tfdata"
             )
         if not config.masks.bank:
             raise UserError(
                 "config.masks.bank is empty, but data.pipeline = 'arrays' takes its masks from a "
-                "bank; write one with gmsrm_jax.holes.write_mask_bank and set "
-                "--config.masks.bank=FILE.npz"
+                "bank; write one with `gmsrm masks draw` and set --config.masks.bank=FILE.npz"
             )
         bank, size = read_packed_masks(config.masks.bank)
         if size != config.image_size:
@@ -162,12 +166,22 @@ def scaled_crop(image: jax.Array, shorter: jax.Array, corner: jax.Array, size: i
     return jnp.clip(jnp.round(crop), 0.0, 255.0).astype(jnp.uint8)
 
 
-def write_pictures(path: str | os.PathLike, images: Sequence[np.ndarray]) -> None:
+class Numbered(Protocol):
+    """Pictures that are made one at a time, uint8 [H, W, 3] each; an array [N, H, W, 3] is one."""
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Returns picture `index`."""
+
+
+def write_pictures(path: str | os.PathLike, images: Numbered) -> None:
     """Writes pictures of one size as an array file, uint8 [N, H, W, 3].
 
     Args:
         path: the file, *.npy.
-        images: uint8 [H, W, 3] each, or an array of them; read one at a time.
+        images: each is asked for once, in order; the first one twice.
 
     Raises:
         UserError: there is no picture, or they differ in size.
@@ -183,7 +197,8 @@ def write_pictures(path: str | os.PathLike, images: Sequence[np.ndarray]) -> Non
         array = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(len(images), *shape)
         )
-        for index, image in enumerate(images):
+        for index in range(len(images)):
+            image = images[index]
             if image.shape != shape:
                 raise UserError(
                     f"{path}: picture {index} is {image.shape}, the first is {shape}; "

@@ -4,15 +4,14 @@ Two sources keep the same promises: `pipeline.TfData` reads picture files with t
 masks as it goes; `arrays.ArrayData` reads an array file and a mask bank without TensorFlow.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.data.images import Pictures, open_pictures, resize_for_test
+from gmsrm_jax.data.bad_pictures import BadPictures
+from gmsrm_jax.data.splits import split_pictures
 from gmsrm_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -30,6 +29,10 @@ class TrainingData(Protocol):
     num_examples: int
     description: str
     fingerprint: str
+
+    @property
+    def bad(self) -> BadPictures | None:
+        """Pictures left out; more can be found while batches are read. None for an array file."""
 
     def batches(
         self,
@@ -69,46 +72,6 @@ class TrainingData(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Split:
-    """Pictures divided into training and validation.
-
-    Attributes:
-        pictures: all of them.
-        training: indices of the training pictures, ascending.
-        validation: indices of those held out, ascending.
-    """
-
-    pictures: Pictures
-    training: np.ndarray
-    validation: np.ndarray
-
-    @property
-    def fingerprint(self) -> str:
-        """Number of pictures and SHA-256 of their names, in order: other ones, another training."""
-        digest = hashlib.sha256()
-        for index in range(len(self.pictures)):
-            digest.update(self.pictures.name(index).encode() + b"\n")
-        return f"{len(self.pictures)}, names {digest.hexdigest()}"
-
-    @property
-    def description(self) -> str:
-        """One line: what was found where."""
-        return (
-            f"{self.pictures.location}: {len(self.pictures)} pictures, {len(self.training)} for "
-            f"training, {len(self.validation)} held out for validation"
-        )
-
-    def validation_images(self, config: ConfigDict) -> np.ndarray:
-        """Returns the held-out pictures by the test rule, uint8 [k, S, S, 3]."""
-        size, data = config.image_size, config.data
-        images = np.empty((len(self.validation), size, size, 3), np.uint8)
-        for row, index in enumerate(self.validation):
-            picture = self.pictures.image(int(index))
-            images[row] = resize_for_test(picture, size, data.shorter_side, data.test_resize)
-        return images
-
-
 def open_data(config: ConfigDict) -> TrainingData:
     """Opens config.data.train with config.data.pipeline.
 
@@ -126,34 +89,6 @@ def open_data(config: ConfigDict) -> TrainingData:
     raise UserError(f"config.data.pipeline = {config.data.pipeline!r}; use one of: tfdata, arrays")
 
 
-def split_pictures(config: ConfigDict) -> Split:
-    """Opens config.data.train and holds config.data.validation_count pictures out.
-
-    Which ones depends on the SHA-256 of each name alone, so that adding or removing pictures moves
-    few others, and every run of a set holds out the same ones.
-
-    Raises:
-        UserError: fewer than validation_count + 1 pictures, or a scale below the crop.
-    """
-    low, high = config.data.scale
-    if not 1.0 <= config.data.shorter_side * low <= config.data.shorter_side * high:
-        raise UserError(
-            f"config.data.scale = {tuple(config.data.scale)} with data.shorter_side = "
-            f"{config.data.shorter_side}: give (low, high) with low <= high and "
-            f"shorter_side * low >= 1, so that a crop fits into the picture"
-        )
-    pictures = open_pictures(config.data.train)
-    count = config.data.validation_count
-    if not 0 <= count < len(pictures):
-        raise UserError(
-            f"{pictures.location}: {len(pictures)} pictures, of which config.data.validation_count "
-            f"= {count} are held out; at least one must be left for training: add pictures or "
-            f"change --config.data.validation_count"
-        )
-    training, validation = _hold_out([pictures.name(i) for i in range(len(pictures))], count)
-    return Split(pictures, training, validation)
-
-
 def rows_per_process(batch_size: int, process_index: int, process_count: int) -> int:
     """Returns the number of rows of a batch that each process gets.
 
@@ -168,8 +103,3 @@ def rows_per_process(batch_size: int, process_index: int, process_count: int) ->
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index {process_index} is not below {process_count}")
     return batch_size // process_count
-
-
-def _hold_out(names: Sequence[str], count: int) -> tuple[np.ndarray, np.ndarray]:
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i].encode()).digest())
-    return np.sort(np.array(order[count:], np.int64)), np.sort(np.array(order[:count], np.int64))

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax.data.images import Pictures, resize_for_test
+from gmsrm_jax.data.decoding import resize_for_test
+from gmsrm_jax.data.sources import Pictures
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.examples import Examples, spread, write_examples
 from gmsrm_jax.evaluation.mask_lists import MaskList

@@ -1,0 +1,67 @@
+"""Pictures that had to be left out: named, counted, and an error when there are too many."""
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.run_log import say
+
+_NAMED = 3  # in an error; `gmsrm data` names all
+
+
+class BadPictures:
+    """What was left out of a set of pictures.
+
+    Attributes:
+        location: where the pictures are, for messages.
+        listed: number of pictures found there, the bad ones counted in.
+        names: name and reason of those left out.
+    """
+
+    def __init__(
+        self, location: str, listed: int, max_share: float, found: dict[str, str] | None = None
+    ) -> None:
+        """Starts with those already found.
+
+        Args:
+            location: where the pictures are.
+            listed: number of pictures found there.
+            max_share: config.data.max_bad_share, the share that may be left out.
+            found: name and reason of those whose headers are bad.
+
+        Raises:
+            UserError: more than the allowed share are left out.
+        """
+        self.location = location
+        self.listed = listed
+        self.names = dict(found or {})
+        self._max_share = max_share
+        self._check()
+
+    def add(self, name: str, reason: str) -> None:
+        """Leaves a picture out and says so; does nothing the second time.
+
+        Raises:
+            UserError: more than the allowed share are left out.
+        """
+        if name not in self.names:
+            self.names[name] = reason
+            say(self._line(name))
+            self._check()
+
+    def say_all(self) -> None:
+        """Names everything left out so far."""
+        for name in self.names:
+            say(self._line(name))
+
+    def _line(self, name: str) -> str:
+        place = list(self.names).index(name) + 1
+        return f"left out {name}: {self.names[name]} ({place} of {self.listed} in {self.location})"
+
+    def _check(self) -> None:
+        count = len(self.names)
+        if count > self._max_share * self.listed:
+            first = "; ".join(f"{name}: {why}" for name, why in list(self.names.items())[:_NAMED])
+            more = f"; and {count - _NAMED} more" if count > _NAMED else ""
+            raise UserError(
+                f"{self.location}: {count} of {self.listed} pictures cannot be used ({first}{more})"
+                f", more than data.max_bad_share = {self._max_share:g} allows; `gmsrm data` lists "
+                f"all; repair or remove them, or raise --config.data.max_bad_share"
+            )

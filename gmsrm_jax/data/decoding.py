@@ -1,0 +1,206 @@
+"""From a picture file's bytes to upright RGB, and to the square of the test rule. Pillow and NumPy.
+
+Every way a picture enters the program goes through here, or through TensorFlow's decoders for the
+plain files of which they make the same pixels.
+"""
+
+import io
+import os
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.holes import UNREADABLE
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail
+# Above twice this number, Pillow refuses a file itself.
+MAX_PIXELS = 89_478_485
+
+# Codecs of a Header.
+JPEG = 0  # 8-bit grey or RGB JPEG
+PNG = 1  # 8-bit grey or RGB PNG without transparency and metadata
+PILLOW = 2  # anything else, which TensorFlow does not read, or reads otherwise
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Transparency, and where an orientation can stand.
+_PNG_EXTRAS = {b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"acTL"}
+
+
+class UnreadablePicture(UserError):
+    """A picture that cannot be used.
+
+    Attributes:
+        reason: why, without the name of the file.
+    """
+
+    def __init__(self, reason: str, name: str = "picture") -> None:
+        """Makes the message from the name and the reason."""
+        super().__init__(f"{name}: {reason}; save it again as PNG or JPEG, or remove it")
+        self.reason = reason
+
+
+class Header(NamedTuple):
+    """What the beginning of a picture file says.
+
+    Attributes:
+        codec: JPEG, PNG or PILLOW.
+        orientation: EXIF orientation of a JPEG, 1 to 8; 1 for others, which `decode_image` turns.
+        height: rows as stored, before any turn.
+        width: columns as stored.
+        kind: file format and Pillow's name of the pixel format, such as "JPEG RGB".
+    """
+
+    codec: int
+    orientation: int
+    height: int
+    width: int
+    kind: str
+
+
+def read_header(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS) -> Header:
+    """Reads a picture's header, without decoding it.
+
+    Args:
+        file: a path, or a binary file at its beginning.
+        max_pixels: largest number of pixels accepted.
+
+    Raises:
+        UnreadablePicture: empty, no picture, too many pixels, or a side below MIN_SIDE.
+    """
+    try:
+        if isinstance(file, str | os.PathLike):
+            with open(file, "rb") as stream:
+                return _header(stream, max_pixels)
+        return _header(file, max_pixels)
+    except UNREADABLE as error:
+        raise UnreadablePicture(_reason(error)) from error
+
+
+def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes a picture file: upright (EXIF), RGB, transparent parts over white.
+
+    16 bits become 8 by their upper half; CMYK and palettes are converted.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        UnreadablePicture: it cannot be decoded to the end, has too many pixels, a side below
+            MIN_SIDE, or 32 bits per channel.
+    """
+    if not encoded:
+        raise UnreadablePicture("the file is empty")
+    try:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+            _check_size(picture, max_pixels)
+            return _to_rgb(ImageOps.exif_transpose(picture))
+    except UNREADABLE as error:
+        raise UnreadablePicture(_reason(error)) from error
+
+
+def resize_for_test(
+    image: np.ndarray, size: int, shorter_side: float, test_resize: str
+) -> np.ndarray:
+    """Resizes a picture by the test rule, with Pillow's antialiased bicubic.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: side S of the result in pixels.
+        shorter_side: shorter side before the centre crop, in units of S.
+        test_resize: "shorter_side": the shorter side becomes round(shorter_side * S), then the
+            centre S x S is cut out, offsets rounded down; "direct": straight to S x S.
+
+    Returns:
+        uint8 [S, S, 3].
+
+    Raises:
+        UserError: test_resize is unknown, or the shorter side is below S.
+    """
+    picture = Image.fromarray(image)
+    if test_resize == "direct":
+        return np.array(picture.resize((size, size), Image.Resampling.BICUBIC))
+    if test_resize != "shorter_side":
+        raise UserError(
+            f"config.data.test_resize = {test_resize!r}; use one of: shorter_side, direct"
+        )
+    shorter = round(shorter_side * size)
+    if shorter < size:
+        raise UserError(f"config.data.shorter_side = {shorter_side}; it must be at least 1")
+    scale = shorter / min(picture.size)
+    width, height = round(picture.width * scale), round(picture.height * scale)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return np.array(resized.crop((left, top, left + size, top + size)))
+
+
+def _header(stream: BinaryIO, max_pixels: int) -> Header:
+    start = stream.read(26)
+    if not start:
+        raise UnreadablePicture("the file is empty")
+    stream.seek(0)
+    with Image.open(stream, formats=FORMATS) as picture:
+        _check_size(picture, max_pixels)
+        plain = picture.mode in ("L", "RGB")
+        codec, orientation = PILLOW, 1
+        kind = f"{picture.format} {picture.mode}"
+        if picture.format == "PNG":
+            stream.seek(len(_PNG_SIGNATURE))
+            extras = _png_chunks(stream) & _PNG_EXTRAS
+            bits = start[24]
+            kind += f", {bits} bit"
+            if plain and bits == 8 and not extras:
+                codec = PNG
+        # Phones write JPEGs with a second picture behind the first, which Pillow calls MPO.
+        elif plain and picture.format in ("JPEG", "MPO"):
+            codec = JPEG
+            turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+            orientation = turn if turn in range(1, 9) else 1
+        return Header(codec, orientation, picture.height, picture.width, kind)
+
+
+def _png_chunks(stream: BinaryIO) -> set[bytes]:
+    """Returns the types of a PNG's chunks; `stream` stands behind the signature."""
+    types: set[bytes] = set()
+    while b"IEND" not in types:
+        head = stream.read(8)
+        if len(head) < 8:
+            raise UnreadablePicture("the file is cut short")
+        types.add(head[4:])
+        stream.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)  # the data and their checksum
+    return types
+
+
+def _check_size(picture: Image.Image, max_pixels: int) -> None:
+    if picture.width * picture.height > max_pixels:
+        raise UnreadablePicture(
+            f"{picture.width} x {picture.height} px are more than data.max_pixels = {max_pixels}"
+        )
+    if min(picture.size) < MIN_SIDE:
+        raise UnreadablePicture(
+            f"{picture.width} x {picture.height} px, and a side needs {MIN_SIDE} px"
+        )
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I;16"):  # convert() would cut 16 bits off at 255
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.mode in ("I", "F"):
+        raise UnreadablePicture("32 bits per channel")
+    if picture.has_transparency_data:
+        # Below transparent pixels files hold arbitrary colours that nobody is meant to see.
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return np.array(picture.convert("RGB"))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not one of {', '.join(FORMATS)}, whatever its name says"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return f"damaged ({error})"

@@ -1,0 +1,245 @@
+"""Sets of pictures: a folder, a list of files, an array file, a TFDS set, or a part of one."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.data.bad_pictures import BadPictures
+from gmsrm_jax.data.decoding import MAX_PIXELS, MIN_SIDE, UnreadablePicture, decode_image
+from gmsrm_jax.data.headers import Headers
+from gmsrm_jax.data.listing import Listing, index_files, index_folder
+from gmsrm_jax.errors import UserError
+
+TFDS = "tfds:"
+LIST_SUFFIXES = (".txt", ".flist")
+
+
+class Pictures(Protocol):
+    """A numbered set of pictures.
+
+    Attributes:
+        location: where the pictures are, for messages.
+    """
+
+    location: str
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+
+    def name(self, index: int) -> str:
+        """Returns a name that is unique in the set and does not depend on where it lies."""
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns the picture upright, uint8 [H, W, 3].
+
+        Raises:
+            UnreadablePicture: it cannot be decoded.
+        """
+
+
+@runtime_checkable
+class EncodedPictures(Pictures, Protocol):
+    """Pictures as encoded files, such as tf.data reads.
+
+    Pictures whose headers are bad were left out before they were numbered.
+
+    Attributes:
+        headers: of all pictures.
+        files: their paths, None where they are no files.
+        bad: what was left out, and where to report more.
+        max_pixels: largest number of pixels decoded.
+    """
+
+    headers: Headers
+    files: Sequence[bytes] | None
+    bad: BadPictures
+    max_pixels: int
+
+    def encoded(self, index: int) -> bytes:
+        """Returns the picture as it is stored: a JPEG, PNG, BMP, WebP or TIFF file.
+
+        Raises:
+            UnreadablePicture: it cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read.
+
+    Attributes:
+        max_pixels: larger pictures are left out.
+        max_bad_share: share of pictures that may be left out.
+        tfds_dir: where TFDS sets lie; empty for TFDS's own choice.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    max_bad_share: float = 0.01
+    tfds_dir: str = ""
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Reading":
+        """Takes the fields of config.data."""
+        data = config.data
+        return cls(data.max_pixels, data.max_bad_share, data.tfds_dir)
+
+
+class FilePictures:
+    """Picture files; their names are paths relative to a root folder."""
+
+    def __init__(self, listing: Listing, root: Path, location: str, reading: Reading) -> None:
+        """Names what the listing left out.
+
+        Raises:
+            UserError: too much is left out, or nothing is left.
+        """
+        self.location = location
+        self.headers = listing.headers
+        self.max_pixels = reading.max_pixels
+        listed = len(listing.names) + len(listing.bad)
+        self.bad = BadPictures(location, listed, reading.max_bad_share, listing.bad)
+        if not listing.names:
+            raise UserError(f"{location}: none of its {listed} pictures can be used")
+        self._names = listing.names
+        self.files = [os.fsencode(root / name) for name in listing.names]
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """Returns the relative POSIX path."""
+        return self._names[index]
+
+    def encoded(self, index: int) -> bytes:
+        """Returns the file's bytes."""
+        path = self.files[index]
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror})"
+            raise UnreadablePicture(reason, os.fsdecode(path)) from error
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns the picture upright, uint8 [H, W, 3]."""
+        encoded = self.encoded(index)
+        try:
+            return decode_image(encoded, self.max_pixels)
+        except UnreadablePicture as error:
+            raise UnreadablePicture(error.reason, os.fsdecode(self.files[index])) from error
+
+
+class ArrayPictures:
+    """The pictures of an array file, uint8 [N, H, W, 3]; their names are numbers."""
+
+    def __init__(self, path: Path) -> None:
+        """Maps the file into memory. Raises UserError if it does not hold such an array."""
+        self.location = str(path)
+        cure = "write one with `gmsrm data FOLDER --array`, or name a folder of pictures"
+        try:
+            self.array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{path}: not a readable array file ({error}); {cure}") from error
+        if self.array.dtype != np.uint8 or self.array.ndim != 4 or self.array.shape[3] != 3:
+            raise UserError(
+                f"{path}: {self.array.dtype} array of {self.array.shape}, not uint8 [N, H, W, 3]; "
+                f"{cure}"
+            )
+        if len(self.array) == 0:
+            raise UserError(f"{path}: holds no pictures; {cure}")
+        height, width = self.array.shape[1:3]
+        if min(height, width) < MIN_SIDE:
+            raise UserError(
+                f"{path}: {width} x {height} px; use pictures of at least {MIN_SIDE} x {MIN_SIDE}"
+            )
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return len(self.array)
+
+    def name(self, index: int) -> str:
+        """Returns the number as six digits or more."""
+        return f"{index:06d}"
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns the picture, uint8 [H, W, 3]."""
+        return np.array(self.array[index])
+
+
+class Part:
+    """Some pictures of a set, with the names they have there."""
+
+    def __init__(self, pictures: Pictures, indices: np.ndarray) -> None:
+        """Takes the pictures of the given indices, in that order."""
+        self.location = pictures.location
+        self._pictures, self._indices = pictures, indices
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        """Returns the picture's name in the set."""
+        return self._pictures.name(int(self._indices[index]))
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns the picture, uint8 [H, W, 3]."""
+        return self._pictures.image(int(self._indices[index]))
+
+
+def open_pictures(spec: str, reading: Reading | None = None, split: str = "train") -> Pictures:
+    """Opens a set of pictures.
+
+    Args:
+        spec: a folder, with its subfolders; "bundled:NAME" in the package; a list of files (*.txt,
+            *.flist), one path a line, relative to the list's folder; an array file (*.npy); or a
+            TFDS set, "tfds:NAME[/CONFIG][:VERSION][#SPLIT]".
+        reading: limits; the defaults if None.
+        split: of a TFDS set whose spec names none.
+
+    Raises:
+        UserError: there are no pictures, or too many of them cannot be used.
+    """
+    reading = reading or Reading()
+    if not spec:
+        raise UserError(
+            "no pictures are named; set --config.data.train to a folder, a list of files *.txt, "
+            "an array file *.npy, or tfds:NAME"
+        )
+    if spec.startswith(TFDS):
+        from gmsrm_jax.data.tfds_pictures import open_tfds
+
+        return open_tfds(spec, split, reading.tfds_dir, reading.max_pixels, reading.max_bad_share)
+    path = resolve_path(spec)
+    if path.suffix == ".npy":
+        return ArrayPictures(path)
+    if path.suffix in LIST_SUFFIXES:
+        names = _read_list(path)
+        listing = index_files(names, path.parent, path, reading.max_pixels)
+        return FilePictures(listing, path.parent, str(path), reading)
+    return FilePictures(index_folder(path, reading.max_pixels), path, str(path), reading)
+
+
+def _read_list(path: Path) -> list[str]:
+    """Returns the lines of a list of files, empty ones left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); name a list of files, one path a line"
+        ) from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"{path}: lists no files; write one path a line")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: lists {twice[0]} more than once; leave each file in once")
+    return names

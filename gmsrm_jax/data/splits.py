@@ -1,0 +1,203 @@
+"""Divides a set of pictures into training, validation and test, the same way in every run.
+
+Without a test set of its own, a set is divided by the sub-folders train, val and test if it has a
+`train`, by the splits that a TFDS set comes with, and otherwise by a hash of each name.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gmsrm_jax.data.decoding import UnreadablePicture, resize_for_test
+from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
+from gmsrm_jax.errors import UserError
+
+_VALIDATION_FOLDERS = ("val", "validation", "valid")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pictures of a training.
+
+    Attributes:
+        pictures: all of them, those of a test set among them.
+        training: indices of the training pictures, ascending.
+        validation: indices of those kept for validation, ascending.
+        rule: how the pictures were divided, for people.
+    """
+
+    pictures: Pictures
+    training: np.ndarray
+    validation: np.ndarray
+    rule: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Number of pictures used and SHA-256 of their names: other ones, another training."""
+        digest = hashlib.sha256()
+        used = np.sort(np.concatenate([self.training, self.validation]))
+        for index in used:
+            digest.update(os.fsencode(self.pictures.name(int(index))) + b"\n")
+        return f"{len(used)}, names {digest.hexdigest()}"
+
+    @property
+    def description(self) -> str:
+        """One line: what was found where, how it is divided, and what was left out."""
+        line = (
+            f"{self.pictures.location}: {len(self.pictures)} pictures, {len(self.training)} for "
+            f"training, {len(self.validation)} held out for validation"
+        )
+        if self.rule:
+            line += f"; {self.rule}"
+        if isinstance(self.pictures, EncodedPictures) and self.pictures.bad.names:
+            line += f"; {len(self.pictures.bad.names)} left out"
+        return line
+
+    def validation_images(self, config: ConfigDict) -> np.ndarray:
+        """Returns the validation pictures by the test rule, uint8 [k, S, S, 3].
+
+        Those that cannot be decoded are left out, so k can be less than len(validation).
+        """
+        images = []
+        for index in self.validation:
+            try:
+                picture = self.pictures.image(int(index))
+            except UnreadablePicture as error:
+                if not isinstance(self.pictures, EncodedPictures):
+                    raise
+                self.pictures.bad.add(self.pictures.name(int(index)), error.reason)
+                continue
+            size, data = config.image_size, config.data
+            images.append(resize_for_test(picture, size, data.shorter_side, data.test_resize))
+        if not images:
+            raise UserError(f"{self.pictures.location}: no validation picture can be decoded")
+        return np.stack(images)
+
+
+def split_pictures(config: ConfigDict) -> Split:
+    """Opens config.data.train and divides it.
+
+    Validation pictures are config.data.validation_count ones of the sub-folder `val`, if that is
+    not the test set, or else of the training pictures. Which ones depends on the SHA-256 of each
+    name alone, so that adding or removing pictures moves few others.
+
+    Raises:
+        UserError: too few pictures, or a scale below the crop.
+    """
+    low, high = config.data.scale
+    if not 1.0 <= config.data.shorter_side * low <= config.data.shorter_side * high:
+        raise UserError(
+            f"config.data.scale = {tuple(config.data.scale)} with data.shorter_side = "
+            f"{config.data.shorter_side}: give (low, high) with low <= high and "
+            f"shorter_side * low >= 1, so that a crop fits into the picture"
+        )
+    pictures = open_pictures(config.data.train, Reading.of(config))
+    parts, rule = _parts(pictures, config)
+    training, validation = parts["train"], parts["validation"]
+    held_out = not len(validation)
+    source = training if held_out else validation
+    count = config.data.validation_count
+    if count + held_out > len(source):
+        where = "training pictures" if held_out else "validation pictures"
+        raise UserError(
+            f"{pictures.location}: {len(source)} {where}, of which config.data.validation_count "
+            f"= {count} are to be held out{' and at least one left' if held_out else ''}: add "
+            f"pictures or change --config.data.validation_count"
+        )
+    order = sorted(source.tolist(), key=lambda index: _digest(pictures.name(index)))
+    if held_out:
+        training = np.sort(np.array(order[count:], np.int64))
+    return Split(pictures, training, np.sort(np.array(order[:count], np.int64)), rule)
+
+
+def has_test_pictures(config: ConfigDict) -> bool:
+    """Whether `open_test` has a rule to find test pictures by; opens no pictures."""
+    data = config.data
+    return bool(data.test or data.test_fraction > 0.0 or _own_test_split(config))
+
+
+def open_test(config: ConfigDict) -> Pictures:
+    """Opens config.data.test, or the test part of config.data.train.
+
+    Raises:
+        UserError: there are no test pictures.
+    """
+    data, reading = config.data, Reading.of(config)
+    if data.test:
+        return open_pictures(data.test, reading, "test")
+    own = _own_test_split(config)
+    if own:
+        return open_pictures(data.train, reading, own)
+    pictures = open_pictures(data.train, reading)
+    parts, rule = _parts(pictures, config)
+    if not len(parts["test"]):
+        raise UserError(
+            f"{pictures.location}: no test pictures ({rule or 'all are for training'}); set "
+            "--config.data.test, or --config.data.test_fraction above 0"
+        )
+    return Part(pictures, parts["test"])
+
+
+def _own_test_split(config: ConfigDict) -> str:
+    """Returns the TFDS split that is the test set of a spec without a split, "" if none is."""
+    spec = config.data.train
+    if not spec.startswith(TFDS) or "#" in spec:
+        return ""
+    from gmsrm_jax.data.tfds_pictures import split_names
+
+    names = split_names(spec, config.data.tfds_dir)
+    return next((split for split in ("test", "validation") if split in names), "")
+
+
+def _parts(pictures: Pictures, config: ConfigDict) -> tuple[dict[str, np.ndarray], str]:
+    """Returns indices of train, validation (none: to be held out of train) and test, and a rule."""
+    names = [pictures.name(index) for index in range(len(pictures))]
+    folders = Counter(name.partition("/")[0].lower() for name in names if "/" in name)
+    # Names of TFDS sets can begin with a split, which was chosen already.
+    auto = config.data.split == "auto" and not config.data.train.startswith(TFDS)
+    by_folder = config.data.split == "folders" or (auto and folders["train"])
+    if by_folder and not folders["train"]:
+        raise UserError(
+            f"{pictures.location}: config.data.split = 'folders', but no picture is in a "
+            "sub-folder `train`; make one, or set --config.data.split=hash"
+        )
+    if by_folder:
+        return _by_folder(names, folders, has_test=bool(config.data.test))
+    if config.data.test or _own_test_split(config):
+        return _divided("train" for _ in names), ""
+    limit = round((1.0 - config.data.test_fraction) * 2**64)
+    parts = _divided(
+        "test" if int.from_bytes(_digest(name)[:8]) >= limit else "train" for name in names
+    )
+    share = f"{100.0 * config.data.test_fraction:g} %"
+    return parts, f"{len(parts['test'])} for the test ({share}, by a hash of the name)"
+
+
+def _by_folder(
+    names: list[str], folders: Counter[str], has_test: bool
+) -> tuple[dict[str, np.ndarray], str]:
+    """Divides by the sub-folders train, val and test; without a test set, val is the test."""
+    val = next((name for name in _VALIDATION_FOLDERS if folders[name]), "")
+    roles = {"train": "train", "test": "" if has_test else "test"}
+    if val:
+        roles[val] = "validation" if has_test or folders["test"] else "test"
+    parts = _divided(roles.get(name.partition("/")[0].lower(), "") for name in names)
+    used = [f"{name} ({role})" for name, role in roles.items() if role and folders[name]]
+    rule = "sub-folders " + ", ".join(used)
+    outside = len(names) - sum(len(part) for part in parts.values())
+    return parts, rule + (f", {outside} pictures outside of them not used" if outside else "")
+
+
+def _divided(roles: Iterable[str]) -> dict[str, np.ndarray]:
+    """Returns the indices at which each of train, validation and test stands."""
+    array = np.array(list(roles))
+    return {role: np.flatnonzero(array == role) for role in ("train", "validation", "test")}
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(os.fsencode(name)).digest()

@@ -1,0 +1,168 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax.assets import asset_path
+from gmsrm_jax.data import decoding, listing
+from gmsrm_jax.data.arrays import write_pictures
+from gmsrm_jax.data.listing import index_folder, list_images
+from gmsrm_jax.data.sources import Reading, open_pictures
+from gmsrm_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def save(path, shade=0, size=(40, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (shade, 9, 9)).save(path)
+
+
+def test_list_images_is_recursive_sorted_and_blind_to_case(tmp_path):
+    (tmp_path / "b").mkdir()
+    names = ["b/1.JPG", "B.png", "a.webp", "c.Tiff", "d.jpeg", "e.bmp", "f.tif", "фото 测试 ä.PNG"]
+    hidden = [".thumbnails/x.png", "b/.png.part", "b/._1.JPG"]
+    for name in [*names, "notes.txt", *hidden]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert found == sorted(names)
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    save(tmp_path / "real" / "a.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "set")
+    assert [path.name for path in list_images(tmp_path / "set")] == ["a.png"]
+
+
+def test_list_images_says_what_it_found_instead(tmp_path):
+    with pytest.raises(UserError, match="no files"):
+        list_images(tmp_path)
+    for name in ("a.heic", "b.heic", "README"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"\*\.jpg.*2 × \.heic, 1 × no suffix"):
+        list_images(tmp_path)
+    with pytest.raises(UserError, match="absent"):
+        list_images(tmp_path / "absent")
+
+
+def test_index_keeps_headers_of_files_that_did_not_change(tmp_path, cache, monkeypatch):
+    count = 600  # an index of fewer is not kept
+    for number in range(count):
+        os.makedirs(tmp_path / "p", exist_ok=True)
+        (tmp_path / "p" / f"{number}.png").touch()
+    save(tmp_path / "p" / "7.png")
+    save(tmp_path / "p" / "Ж.png", size=(50, 40))
+    read = []
+
+    def counted(path, max_pixels):
+        read.append(os.path.basename(path))
+        return decoding.read_header(path, max_pixels)
+
+    monkeypatch.setattr(listing, "read_header", counted)
+    first = index_folder(tmp_path, 10**6)
+    assert len(read) == count + 1
+    assert first.names == ["p/7.png", "p/Ж.png"]
+    assert first.headers.width.tolist() == [40, 50]
+    assert first.bad["p/8.png"] == "the file is empty"
+
+    read.clear()
+    again = index_folder(tmp_path, 10**6)
+    assert read == []
+    assert (again.names, again.bad) == (first.names, first.bad)
+    np.testing.assert_array_equal(again.headers.width, first.headers.width)
+
+    save(tmp_path / "p" / "8.png", size=(60, 40))
+    (tmp_path / "p" / "9.png").unlink()
+    changed = index_folder(tmp_path, 10**6)
+    assert read == ["8.png"]
+    assert changed.names == ["p/7.png", "p/8.png", "p/Ж.png"]
+    assert len(changed.bad) == count - 3
+
+    (index,) = (cache / "gmsrm-jax").iterdir()
+    index.write_bytes(index.read_bytes()[:100])
+    read.clear()
+    assert index_folder(tmp_path, 10**6).names == changed.names
+    assert len(read) == count
+
+
+def test_open_pictures_of_every_kind(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 36, 3), np.uint8)
+    write_pictures(tmp_path / "pictures.npy", pixels)
+    (tmp_path / "deep").mkdir()
+    names = ["0.PNG", "1.bmp", "deep/ß 2.png"]
+    for name, array in zip(names, pixels, strict=True):
+        Image.fromarray(array).save(tmp_path / name)
+    (tmp_path / "list.txt").write_text("\n".join(names) + "\n\n")
+    for spec, expected in (
+        (tmp_path, names),
+        (tmp_path / "pictures.npy", ["000000", "000001", "000002"]),
+        (tmp_path / "list.txt", names),
+    ):
+        pictures = open_pictures(str(spec))
+        assert [pictures.name(i) for i in range(len(pictures))] == expected
+        np.testing.assert_array_equal([pictures.image(i) for i in range(3)], pixels)
+    assert open_pictures(str(tmp_path)).encoded(2) == (tmp_path / names[2]).read_bytes()
+
+
+def test_a_list_of_files_is_checked(tmp_path):
+    save(tmp_path / "a.png")
+    path = tmp_path / "list.flist"
+    for text, message in (
+        ("", "lists no files"),
+        ("a.png\na.png\n", r"a\.png more than once"),
+        ("a.png\nb.png\n", r"1 of 2 .*b\.png: cannot be read \(No such file"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            open_pictures(str(path))
+    with pytest.raises(UserError, match=r"absent\.txt: cannot be read"):
+        open_pictures(str(tmp_path / "absent.txt"))
+
+
+def test_bad_files_are_left_out_up_to_a_share(tmp_path):
+    for number in range(18):
+        save(tmp_path / f"{number:02d}.png")
+    (tmp_path / "page.jpg").write_text("<html>")
+    save(tmp_path / "tiny.png", size=(31, 50))
+    with pytest.raises(UserError, match=r"2 of 20 .*page\.jpg.*tiny\.png: 31 x 50.*max_bad_share"):
+        open_pictures(str(tmp_path))
+    pictures = open_pictures(str(tmp_path), Reading(max_bad_share=0.1))
+    assert len(pictures) == 18
+    assert sorted(pictures.bad.names) == ["page.jpg", "tiny.png"]
+    with pytest.raises(UserError, match="3 of 20"):
+        pictures.bad.add("00.png", "damaged")
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"{number}.jpg", size=(300, 200))
+    path = tmp_path / "1.jpg"
+    path.write_bytes(path.read_bytes()[:-40])
+    pictures = open_pictures(str(tmp_path))
+    with pytest.raises(UserError, match=r"1\.jpg: damaged"):
+        pictures.image(1)
+    (tmp_path / "2.jpg").unlink()
+    with pytest.raises(UserError, match=r"2\.jpg: cannot be read"):
+        pictures.image(2)
+
+
+@pytest.mark.parametrize(("part", "count", "side"), [("train", 401, 128), ("test", 60, 160)])
+def test_bundled_facades(part, count, side):
+    pictures = open_pictures(f"bundled:facades/{part}")
+    assert len(pictures) == count
+    assert min(pictures.image(count // 2).shape[:2]) == side
+
+
+def test_bundled_facades_are_small_and_licensed():
+    files = [path for path in asset_path("facades").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 5_300_000
+    assert "CC0 1.0" in asset_path("facades/LICENSE.txt").read_text()

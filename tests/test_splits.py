@@ -1,0 +1,136 @@
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax.configuration import base_config
+from gmsrm_jax.data.splits import open_test, split_pictures
+from gmsrm_jax.errors import UserError
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = base_config()
+    config.image_size = 32
+    config.data.train = str(tmp_path / "set")
+    config.data.validation_count = 2
+    return config
+
+
+def make(tmp_path, names):
+    for name in names:
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(path)
+
+
+def names_of(split, indices):
+    return {split.pictures.name(int(index)) for index in indices}
+
+
+def digest(name):
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def test_sub_folders_are_the_splits(tmp_path, config):
+    train = {f"train/{i}.png" for i in range(5)}
+    val = {f"val/{i}.png" for i in range(3)}
+    test = {f"test/{i}.png" for i in range(4)}
+    make(tmp_path, train | val | test | {"more/0.png", "0.png"})
+    split = split_pictures(config)
+    assert names_of(split, split.training) == train
+    assert names_of(split, split.validation) < val
+    assert len(split.validation) == 2
+    assert "2 pictures outside of them not used" in split.description
+    pictures = open_test(config)
+    assert {pictures.name(i) for i in range(len(pictures))} == test
+    assert pictures.image(0).shape == (40, 40, 3)
+
+
+def test_without_a_test_folder_val_is_the_test_set(tmp_path, config):
+    make(tmp_path, [f"train/{i}.png" for i in range(6)] + [f"Val/{i}.png" for i in range(3)])
+    split = split_pictures(config)
+    assert len(split.training) == 4
+    assert len(split.validation) == 2
+    assert all(name.startswith("train/") for name in names_of(split, split.validation))
+    assert len(open_test(config)) == 3
+    config.data.test = str(tmp_path / "set" / "Val")  # named, so the sub-folder is for validation
+    assert all(
+        name.startswith("Val/")
+        for name in names_of(split_pictures(config), split_pictures(config).validation)
+    )
+
+
+def test_hash_keeps_every_picture_where_it_was(tmp_path, config):
+    names = [f"a/{i}.png" for i in range(150)]
+    make(tmp_path, names)
+    config.data.test_fraction = 0.2
+    before = {open_test(config).name(i) for i in range(len(open_test(config)))}
+    expected = {n for n in names if int(digest(n)[:16], 16) >= 0.8 * 2**64}
+    assert before == expected
+    assert 15 <= len(before) <= 45
+    split = split_pictures(config)
+    used = names_of(split, split.training) | names_of(split, split.validation)
+    assert used == set(names) - expected
+    assert names_of(split, split.validation) == set(sorted(used, key=digest)[:2])
+    assert "20 %, by a hash" in split.description
+
+    make(tmp_path, [f"b/{i}.png" for i in range(20)])
+    after = {open_test(config).name(i) for i in range(len(open_test(config)))}
+    assert {name for name in after if name.startswith("a/")} == before
+
+    config.data.test = str(tmp_path / "set" / "b")
+    assert len(split_pictures(config).training) == 168
+    config.data.test = ""
+    config.data.test_fraction = 0.0
+    with pytest.raises(UserError, match=r"no test pictures.*test_fraction"):
+        open_test(config)
+
+
+def test_folders_can_be_demanded_or_refused(tmp_path, config):
+    make(tmp_path, [f"train/{i}.png" for i in range(9)] + [f"car/{i}.png" for i in range(9)])
+    assert len(split_pictures(config).training) == 7
+    config.data.split = "hash"
+    config.data.test_fraction = 0.0
+    assert len(split_pictures(config).training) == 16
+    config.data.split = "folders"
+    config.data.train = str(tmp_path / "set" / "car")
+    with pytest.raises(UserError, match="no picture is in a sub-folder `train`"):
+        split_pictures(config)
+
+
+def test_too_few_pictures_and_impossible_scales(tmp_path, config):
+    make(tmp_path, ["0.png", "1.png"])
+    config.data.test_fraction = 0.0
+    with pytest.raises(UserError, match=r"2 training pictures.*validation_count = 2"):
+        split_pictures(config)
+    config.data.scale = (0.5, 1.0)
+    with pytest.raises(UserError, match=r"scale = \(0\.5, 1\.0\)"):
+        split_pictures(config)
+
+
+def test_another_set_of_pictures_has_another_fingerprint(tmp_path, config):
+    make(tmp_path, [f"{i}.png" for i in range(60)])
+    prints = {split_pictures(config).fingerprint}
+    config.data.test_fraction = 0.3
+    prints.add(split_pictures(config).fingerprint)
+    make(tmp_path, ["new.png"])
+    prints.add(split_pictures(config).fingerprint)
+    assert len(prints) == 3
+
+
+def test_validation_leaves_out_what_cannot_be_decoded(tmp_path, config):
+    make(tmp_path, [f"{i}.png" for i in range(20)])
+    config.data.test_fraction = 0.0
+    config.data.max_bad_share = 0.1
+    split = split_pictures(config)
+    path = tmp_path / "set" / split.pictures.name(int(split.validation[0]))
+    content = bytearray(path.read_bytes())
+    content[45:50] = b"\0\0\0\0\0"
+    path.write_bytes(content)
+    images = split.validation_images(config)
+    assert images.shape == (1, 32, 32, 3)
+    assert list(split.pictures.bad.names) == [path.name]
+    assert images.dtype == np.uint8
