@@ -4,60 +4,68 @@ The stream is addressed by example index: nothing is buffered that a resumed run
 memory does not grow with the data set. See `loading.TrainingData` for what it promises.
 """
 
-import itertools
-from collections.abc import Iterator
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import ExifTags, Image
 
-from gmsrm_jax.data.images import FolderPictures, check_sides
-from gmsrm_jax.data.loading import Batch, Split, rows_per_process
-from gmsrm_jax.data.masks import SAMPLERS
+from gmsrm_jax.data.crops import StoredHeader, View, decode_crop
+from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
+from gmsrm_jax.data.loading import Batch, rows_per_process
+from gmsrm_jax.data.masks import sampler
+from gmsrm_jax.data.sources import EncodedPictures
+from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.tensorflow_cpu import tf
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.holes import UNREADABLE
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _PREFETCH = 2  # batches
 _VALIDATION_SALT = -1  # salts of training streams start at 0
+_Pick = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class TfData:
-    """Training data from a folder of pictures, with masks drawn as it goes.
+    """Training data from pictures as encoded files, with masks drawn as it goes.
+
+    A picture that cannot be decoded is found when its turn comes. Its examples then show the next
+    picture that can, in the order of the set, so that a batch remains a function of seed, step and
+    files: whether a run met the bad picture before makes no difference.
 
     Attributes:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
         fingerprint: see `loading.TrainingData`.
+        bad: pictures left out.
     """
 
     def __init__(self, config: ConfigDict, split: Split) -> None:
-        """Reads the headers of the pictures.
+        """Takes the training pictures of a split.
 
         Raises:
-            UserError: an array file, a picture that is too small or of a format TensorFlow does
-                not read, an unknown mask sampler, or no threads.
+            UserError: an array file, unknown mask samplers, or no threads.
         """
-        if not isinstance(split.pictures, FolderPictures):
+        if not isinstance(split.pictures, EncodedPictures):
             raise UserError(
                 f"config.data.train = {config.data.train!r} is an array file; "
                 f"set --config.data.pipeline=arrays, or name a folder"
             )
-        if config.masks.train not in SAMPLERS:
-            known = ", ".join(SAMPLERS)
-            raise UserError(f"config.masks.train = {config.masks.train!r}; use one of: {known}")
         if config.data.num_threads < 1:
             raise UserError(f"config.data.num_threads = {config.data.num_threads}; use 1 or more")
         self.num_examples = len(split.training)
         self.description = split.description
         self.fingerprint = split.fingerprint
+        self.bad = split.pictures.bad
         self._config = config
         self._split = split
-        self._sampler = SAMPLERS[config.masks.train]
-        self._paths = [split.pictures.paths[index] for index in split.training]
-        self._orientations = [_orientation(path) for path in self._paths]
+        self._pictures = split.pictures
+        self._sampler = sampler(config.masks.train)
+        # The picture that is shown for each training picture: itself, or the next good one.
+        self._shown = np.arange(self.num_examples)
+        headers = split.pictures.headers.take(split.training)
+        columns = [headers.codec, headers.orientation, headers.height, headers.width]
+        self._headers = tf.constant(np.stack(columns, 1).astype(np.int32))
+        files = split.pictures.files
+        self._files = None if files is None else tf.constant([files[i] for i in split.training])
 
     def batches(
         self,
@@ -69,72 +77,88 @@ class TfData:
     ) -> Iterator[Batch]:
         """Yields batches without end, see `loading.TrainingData.batches`."""
         rows = rows_per_process(batch_size, process_index, process_count)
-        paths = tf.constant([str(path) for path in self._paths])
-        orientations = tf.constant(self._orientations, tf.int32)
+        # The three streams of random numbers: order of pictures, views, masks.
         base = tf.constant([self._config.seed, salt], tf.int64)
-        order_seed, example_seed = tf.unstack(tf.random.split(base, 2))
+        keys = tf.unstack(tf.random.split(base, 3)[:, 0])
 
-        def indices(counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def pick(counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """Returns the example and the picture of this process's example `counter`."""
             example = (counter // rows) * batch_size + process_index * rows + counter % rows
             picture = tf.random.experimental.index_shuffle(
                 example % self.num_examples,
-                tf.random.fold_in(order_seed, example // self.num_examples),
+                tf.stack([keys[0], example // self.num_examples]),
                 tf.constant(self.num_examples - 1, tf.int64),
             )
             return example, picture
 
-        def load(counter: tf.Tensor) -> dict[str, tf.Tensor]:
-            example, picture = indices(counter)
-            seeds = tf.unstack(tf.random.split(tf.random.fold_in(example_seed, example), 2))
-            image = upright(decode(tf.io.read_file(paths[picture])), orientations[picture])
-            return {"image": self._augment(image, seeds[0]), "mask": self._mask(seeds[1])}
+        return self._stream(pick, keys[1:], rows, start_step)
 
-        threads = self._config.data.num_threads
-        dataset = tf.data.Dataset.counter(start_step * rows, dtype=tf.int64)
-        dataset = dataset.map(load, num_parallel_calls=threads, deterministic=True)
+    def validation(self) -> Batch:
+        """Returns the held-out pictures, see `loading.TrainingData.validation`."""
+        images = self._split.validation_images(self._config)
+        base = tf.constant([self._config.seed, _VALIDATION_SALT], tf.int64)
+        draw = tf.function(lambda index: self._mask(tf.random.fold_in(base, index)))
+        masks = [draw(tf.constant(row, tf.int64)).numpy() for row in range(len(images))]
+        return {"image": images, "mask": np.stack(masks)}
+
+    def _stream(self, pick: _Pick, keys: list[tf.Tensor], rows: int, step: int) -> Iterator[Batch]:
+        """Yields batches from `step` on; starts tf.data anew when bad pictures are met."""
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.int64)] * 2)
+        def load(example: tf.Tensor, picture: tf.Tensor) -> dict[str, tf.Tensor]:
+            seeds = [tf.stack([key, example]) for key in keys]
+            return {"image": self._image(picture, seeds[0]), "mask": self._mask(seeds[1])}
+
+        shown = self._shown
+        iterator = self._dataset(pick, load, rows, step).as_numpy_iterator()
+        while True:
+            try:
+                batch = next(iterator)
+            except tf.errors.OpError:
+                for counter in range(step * rows, (step + 1) * rows):
+                    example, picture = pick(tf.constant(counter, tf.int64))
+                    self._leave_out_if_bad(int(picture), functools.partial(load, example))
+                if self._shown is shown:  # the error is none of a picture
+                    raise
+                shown = self._shown
+                iterator = self._dataset(pick, load, rows, step).as_numpy_iterator()
+                continue
+            yield batch
+            step += 1
+
+    def _dataset(
+        self, pick: _Pick, load: Callable[..., dict[str, tf.Tensor]], rows: int, step: int
+    ) -> tf.data.Dataset:
+        threads, shown = self._config.data.num_threads, tf.constant(self._shown)
+
+        def example(counter: tf.Tensor) -> dict[str, tf.Tensor]:
+            number, picture = pick(counter)
+            return load(number, tf.gather(shown, picture))
+
+        dataset = tf.data.Dataset.counter(step * rows, dtype=tf.int64)
+        dataset = dataset.map(example, num_parallel_calls=threads, deterministic=True)
         dataset = dataset.batch(rows, drop_remainder=True).prefetch(_PREFETCH)
         options = tf.data.Options()
         options.autotune.enabled = False
         options.deterministic = True
         options.threading.private_threadpool_size = threads
         options.threading.max_intra_op_parallelism = 1
-        iterator = dataset.with_options(options).as_numpy_iterator()
+        return dataset.with_options(options)
 
-        def checked() -> Iterator[Batch]:
-            for step in itertools.count(start_step):
-                try:
-                    batch = next(iterator)
-                except tf.errors.OpError:
-                    for counter in range(step * rows, (step + 1) * rows):
-                        _, picture = indices(tf.constant(counter, tf.int64))
-                        _check_decodes(self._paths[int(picture)])
-                    raise
-                yield batch
-
-        return checked()
-
-    def validation(self) -> Batch:
-        """Returns the held-out pictures, see `loading.TrainingData.validation`."""
-        size = self._config.image_size
-        base = tf.constant([self._config.seed, _VALIDATION_SALT], tf.int64)
-        draw = tf.function(lambda index: self._mask(tf.random.fold_in(base, index)))
-        masks = np.empty((len(self._split.validation), size, size, 1), np.uint8)
-        for row in range(len(masks)):
-            masks[row] = draw(tf.constant(row, tf.int64)).numpy()
-        return {"image": self._split.validation_images(self._config), "mask": masks}
-
-    def _augment(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _image(self, picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Reads a training picture and makes a random crop of it, uint8 [S, S, 3]."""
         size, data = self._config.image_size, self._config.data
-        low, high = data.scale
-        seeds = tf.unstack(tf.random.split(seed, 3))
-        scale = tf.random.stateless_uniform([], seeds[0], low, high)
-        corner = tf.random.stateless_uniform([2], seeds[1])
-        crop = scaled_crop(image, data.shorter_side * size * scale, corner, size)
-        if not data.flip:
-            return crop
-        mirror = tf.random.stateless_uniform([], seeds[2]) < 0.5
-        return tf.where(mirror, tf.reverse(crop, [1]), crop)
+        if self._files is None:
+            encoded = tf.numpy_function(self._encoded, [picture], tf.string, stateful=False)
+            encoded = tf.ensure_shape(encoded, [])
+        else:
+            encoded = tf.io.read_file(tf.gather(self._files, picture))
+        header = StoredHeader(*tf.unstack(tf.gather(self._headers, picture)))
+        draws = tf.random.stateless_uniform([4], seed)
+        low, high = (data.shorter_side * size * scale for scale in data.scale)
+        mirror = draws[3] < 0.5 if data.flip else tf.constant(False)
+        view = View(low + draws[0] * (high - low), draws[1:3], mirror)
+        return decode_crop(encoded, header, view, size, self._pictures.max_pixels)
 
     def _mask(self, seed: tf.Tensor) -> tf.Tensor:
         # Samplers take int32 seeds: two draws over all int32 values.
@@ -142,96 +166,41 @@ class TfData:
         size = self._config.image_size
         return tf.ensure_shape(tf.cast(self._sampler(pair, size), tf.uint8), [size, size, 1])
 
+    def _encoded(self, picture: np.int64) -> bytes:
+        """Returns a training picture's file."""
+        return self._pictures.encoded(int(self._split.training[picture]))
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG, PNG or BMP file to RGB, uint8 [H, W, 3], the same values as Pillow's."""
+    def _leave_out_if_bad(self, picture: int, load: Callable[[tf.Tensor], object]) -> None:
+        """Tries what is shown for a training picture, and the next ones until one is good.
 
-    def bmp() -> tf.Tensor:
-        image = tf.io.decode_bmp(encoded, channels=0)
-        grey = tf.shape(image)[2] == 1
-        return tf.cond(grey, lambda: tf.repeat(image, 3, axis=2), lambda: image[:, :, :3])
+        Raises:
+            UserError: a file cannot be read any more, or too many pictures are bad.
+        """
+        while True:
+            shown = int(self._shown[picture])
+            try:
+                encoded = self._encoded(np.int64(shown))
+            except UnreadablePicture as error:
+                name = self._pictures.name(int(self._split.training[shown]))
+                raise UserError(
+                    f"{self._pictures.location}: {name} was there when training started, but "
+                    f"{error.reason}; bring it back and run the same command again"
+                ) from error
+            try:
+                load(tf.constant(shown, tf.int64))
+                return
+            except (tf.errors.InvalidArgumentError, tf.errors.UnknownError):
+                self._leave_out(shown, encoded)
 
-    def jpeg_or_png() -> tf.Tensor:
-        return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-
-    image = tf.cond(tf.strings.substr(encoded, 0, 2) == b"BM", bmp, jpeg_or_png)
-    return tf.ensure_shape(image, [None, None, 3])
-
-
-def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Applies an EXIF orientation (1 to 8) to an image [H, W, 3]."""
-
-    def turned() -> tf.Tensor:
-        x = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
-        mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
-        x = tf.cond(mirrored, lambda: tf.reverse(x, [1]), lambda: x)
-        upended = tf.reduce_any(orientation == [3, 4, 7, 8])
-        return tf.cond(upended, lambda: tf.reverse(x, [0]), lambda: x)
-
-    return tf.cond(orientation > 1, turned, lambda: image)
-
-
-def scaled_crop(image: tf.Tensor, shorter: tf.Tensor, corner: tf.Tensor, size: int) -> tf.Tensor:
-    """Scales a picture, antialiased bicubic, and cuts a square out, in one resampling.
-
-    Args:
-        image: uint8 [H, W, 3].
-        shorter: shorter side of the scaled picture in pixels, at least `size`; need not be whole.
-        corner: [2] (y, x) in [0, 1]: where the square lies between top left and bottom right.
-        size: side S of the square in pixels.
-
-    Returns:
-        uint8 [S, S, 3].
-    """
-    sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    factor = shorter / tf.reduce_min(sides)
-    offset = corner * (factor * sides - size)
-    # Only the pixels that the square's kernels (radius 2 in the coarser of the two grids) reach.
-    reach = 2.0 * tf.maximum(1.0, 1.0 / factor) + 1.0
-    low = tf.maximum(tf.floor(offset / factor - reach), 0.0)
-    high = tf.minimum(tf.math.ceil((offset + size) / factor + reach), sides)
-    begin, end = tf.cast(low, tf.int32), tf.cast(high, tf.int32)
-    crop = tf.raw_ops.ScaleAndTranslate(
-        images=image[None, begin[0] : end[0], begin[1] : end[1]],
-        size=[size, size],
-        scale=tf.stack([factor, factor]),
-        translation=low * factor - offset,
-        kernel_type="keyscubic",
-        antialias=True,
-    )
-    return tf.saturate_cast(tf.round(crop[0]), tf.uint8)
-
-
-def _orientation(path: Path) -> int:
-    """Returns the EXIF orientation in a picture's header, 1 where there is none.
-
-    A header that cannot be read counts as upright; decoding the picture then gives the error.
-
-    Raises:
-        UserError: the picture is too small, or TensorFlow does not read its format.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(
-            f"{path}: training reads {' '.join(_SUFFIXES)} only; convert it to PNG or JPEG"
-        )
-    try:
-        with Image.open(path) as picture:
-            check_sides(path, picture.height, picture.width)
-            # TensorFlow takes the palette indices of such a file for grey values.
-            if picture.format == "BMP" and picture.mode == "P":
-                raise UserError(f"{path}: a BMP with a palette; convert it to PNG or JPEG")
-            orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except UNREADABLE:
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _check_decodes(path: Path) -> None:
-    """Raises UserError if TensorFlow cannot read or decode a picture."""
-    try:
-        decode(tf.io.read_file(str(path)))
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"{path}: TensorFlow cannot decode this training picture; "
-            f"save it again as PNG or JPEG, or remove it"
-        ) from error
+    def _leave_out(self, picture: int, encoded: bytes) -> None:
+        """Notes a bad picture, and shows the next one in its place."""
+        try:
+            decode_image(encoded, self._pictures.max_pixels)
+            reason = "damaged (TensorFlow does not decode it)"
+        except UnreadablePicture as error:
+            reason = error.reason
+        self.bad.add(self._pictures.name(int(self._split.training[picture])), reason)
+        substitute = self._shown[(picture + 1) % self.num_examples]
+        if substitute == picture:
+            raise UserError(f"{self._pictures.location}: no training picture can be decoded")
+        self._shown = np.where(self._shown == picture, substitute, self._shown)
