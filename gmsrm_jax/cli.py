@@ -1,16 +1,20 @@
 """The `gmsrm` command: filling holes, evaluating, converting, one subcommand for each."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import gmsrm_jax
-from gmsrm_jax.commands import convert
+from gmsrm_jax.commands import convert, data, masks
 from gmsrm_jax.errors import UserError
 
+# TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 # A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
-_COMMANDS = (convert,)
+_COMMANDS = (convert, data, masks)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,14 +35,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand; returns 0, or 2 after a `UserError`, which is printed as one line."""
+    """Runs one subcommand and returns its exit status.
+
+    It is 2 after a `UserError`, which is printed as one line; what else there is stands in the
+    subcommand's help.
+    """
     args = build_parser().parse_args(argv)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except UserError as error:
         print(f"gmsrm: error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def entry_point() -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,16 @@ UNREADABLE = (
     EOFError,
     struct.error,
     Image.DecompressionBombError,
+)
+# What NumPy raises for npz files that are missing, cut short, of another format, or lack a key.
+UNREADABLE_NPZ = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -76,7 +87,7 @@ def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.nd
     """Reads a mask picture: grey, nearest-neighbour resize, then 128 and above is the hole.
 
     Nearest keeps the hole ratio; a smooth resize with a threshold would move many masks to another
-    ratio bin.
+    ratio bin. Of 16 bits the upper 8 count.
 
     Args:
         path: picture file.
@@ -91,7 +102,11 @@ def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.nd
     """
     try:
         with Image.open(path) as picture:
-            grey = picture.convert("L").resize((size, size), Image.Resampling.NEAREST)
+            if picture.mode.startswith("I;16"):  # convert() would cut 16 bits off at 255
+                grey = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            else:
+                grey = picture.convert("L")
+            grey = grey.resize((size, size), Image.Resampling.NEAREST)
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
     hole = (np.asarray(grey) >= 128) != invert
@@ -110,14 +125,17 @@ def unpack_masks(packed: np.ndarray, size: int) -> np.ndarray:
 
 
 def write_mask_bank(path: str | os.PathLike, masks: np.ndarray) -> None:
-    """Writes masks [N, S, S, 1] of {0, 1} as a bit-packed bank (*.npz).
+    """Writes masks [N, S, S, 1] of {0, 1} as a bit-packed bank (*.npz)."""
+    write_packed_masks(path, pack_masks(masks), masks.shape[1])
 
-    The file holds `bits` (uint8, see `pack_masks`), `count` N and `size` S.
+
+def write_packed_masks(path: str | os.PathLike, bits: np.ndarray, size: int) -> None:
+    """Writes packed masks as a bank (*.npz); equal masks give equal bytes.
+
+    The file holds `bits` (uint8 [N, ceil(S*S/8)], see `pack_masks`), `count` N and `size` S.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, bits=pack_masks(masks), count=np.int64(len(masks)), size=np.int64(masks.shape[1])
-    )
+    np.savez_compressed(buffer, bits=bits, count=np.int64(len(bits)), size=np.int64(size))
     write_atomically(path, buffer.getvalue())
 
 
@@ -130,11 +148,11 @@ def read_packed_masks(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     Raises:
         UserError: the file is missing, is no mask bank, or holds no mask.
     """
-    cure = "write one with gmsrm_jax.holes.write_mask_bank"
+    cure = "write one with `gmsrm masks draw` or `gmsrm masks pack`"
     try:
         with np.load(path, allow_pickle=False) as bank:
             bits, count, size = bank["bits"], int(bank["count"]), int(bank["size"])
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE_NPZ as error:
         raise UserError(f"{path}: not a readable mask bank ({error}); {cure}") from error
     if bits.dtype != np.uint8 or bits.shape != (count, -(-size * size // 8)) or count == 0:
         raise UserError(

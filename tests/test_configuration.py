@@ -105,3 +105,14 @@ def test_reconstruction_needs_the_encoder_source():
     config.memory.reconstruction_weight = 1.0
     with pytest.raises(UserError, match=r"memory\.reconstruction_weight .*encoder"):
         check_config(config)
+
+
+@pytest.mark.parametrize("masks", ["generated", "bundled", "list.npz"])
+def test_only_a_folder_of_masks_can_be_inverted(masks):
+    config = base_config()
+    config.evaluation.invert_masks = True
+    config.evaluation.masks = "masks/irregular"
+    check_config(config)
+    config.evaluation.masks = masks
+    with pytest.raises(UserError, match=rf"evaluation\.invert_masks .*{masks}"):
+        check_config(config)

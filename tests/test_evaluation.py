@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gmsrm_jax.data.images import open_pictures
+from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.baselines import MEAN_COLOUR, mean_colour
 from gmsrm_jax.evaluation.evaluate import (
@@ -122,6 +122,18 @@ def test_the_seed_decides_the_assignment(mask_folder):
     assert len(set(lists)) > 1
 
 
+def test_inverted_files_give_the_same_list(mask_list, mask_folder, tmp_path):
+    """Named as their negatives, they lie in the same order, so the assignment is the same."""
+    for path in mask_folder.iterdir():
+        negative = 255 - np.asarray(Image.open(path))
+        Image.fromarray(negative).save(tmp_path / path.name)
+    names = list(mask_list.names)
+    inverted = open_mask_list(config(str(tmp_path), invert_masks=True), names)
+    assert inverted.sha256 == mask_list.sha256
+    assert inverted.source == f"folder {tmp_path.name}, 12 files, inverted, seed 3"
+    assert mask_list.source == f"folder {mask_folder.name}, 12 files, seed 3"
+
+
 def test_a_folder_without_a_bin_is_refused(mask_folder, tmp_path):
     for number in (0, 1, 2, 4):
         (tmp_path / f"{number}.png").write_bytes((mask_folder / f"{number}0.png").read_bytes())
@@ -209,13 +221,14 @@ def test_unreadable_lists_name_the_file(mask_list, tmp_path):
         read_mask_list(objects)
 
 
-def config(masks, size=SIZE, seed=3, max_images=0):
-    return ConfigDict(
-        {
-            "image_size": size,
-            "evaluation": {"masks": masks, "seed": seed, "max_images": max_images},
-        }
-    )
+def config(masks, size=SIZE, seed=3, max_images=0, invert_masks=False):
+    evaluation = {
+        "masks": masks,
+        "invert_masks": invert_masks,
+        "seed": seed,
+        "max_images": max_images,
+    }
+    return ConfigDict({"image_size": size, "evaluation": evaluation})
 
 
 def test_open_mask_list_takes_every_source(mask_list, mask_folder, tmp_path):

@@ -72,6 +72,13 @@ def test_read_mask_takes_grey_128_and_above_as_hole(tmp_path):
     np.testing.assert_array_equal(inverted, 1 - mask)
 
 
+def test_read_mask_takes_the_upper_half_of_16_bits(tmp_path):
+    grey = np.tile(np.array([0, 200, 0x7FFF, 0x8000, 0xFFFF], np.uint16), (5, 1))
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    mask = holes.read_mask(tmp_path / "mask.png", 5)
+    np.testing.assert_array_equal(mask[..., 0], np.tile([0, 0, 0, 1, 1], (5, 1)))
+
+
 def test_read_mask_resizes_to_nearest_pixels(tmp_path):
     small = random_masks(1, 16)[0]
     large = small.repeat(2, 0).repeat(2, 1)
@@ -110,7 +117,7 @@ def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
 
 def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     def check(name):
-        with pytest.raises(UserError, match=rf"{name}.*write_mask_bank") as caught:
+        with pytest.raises(UserError, match=rf"{name}.*gmsrm masks draw") as caught:
             holes.read_mask_bank(tmp_path / name)
         assert "\n" not in str(caught.value)
 
@@ -124,3 +131,8 @@ def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     check("count.npz")
     np.savez(tmp_path / "pickle.npz", bits=np.array([{}], object), count=1, size=32)
     check("pickle.npz")
+    holes.write_mask_bank(tmp_path / "flipped.npz", random_masks(6, 32))
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[len(content) // 3] ^= 0xFF  # in the compressed bits
+    (tmp_path / "flipped.npz").write_bytes(content)
+    check("flipped.npz")

@@ -4,8 +4,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -14,7 +12,14 @@ import numpy as np
 
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
-from gmsrm_jax.holes import RATIO_BINS, bin_name, hole_ratio, pack_masks, unpack_masks
+from gmsrm_jax.holes import (
+    RATIO_BINS,
+    UNREADABLE_NPZ,
+    bin_name,
+    hole_ratio,
+    pack_masks,
+    unpack_masks,
+)
 
 CENTRE_RATIOS = (0.25, 0.5)
 BIN_NAMES = (
@@ -95,7 +100,10 @@ class MaskList:
         Raises:
             UserError: it is not.
         """
-        cure = "use the list of these pictures, or config.evaluation.masks = 'generated'"
+        cure = (
+            "write the list of these pictures with `gmsrm masks assign`, or set "
+            "config.evaluation.masks = 'generated'"
+        )
         if self.size != size:
             raise UserError(
                 f"{label}: its masks have {self.size} px, the evaluated pictures {size} px; {cure}"
@@ -108,6 +116,33 @@ class MaskList:
                     f"number {number} is {listed} in the list and {evaluated} among the pictures; "
                     f"{cure}"
                 )
+
+    def difference(self, other: "MaskList") -> str | None:
+        """The first thing in which another list differs, as text; None if they are equal.
+
+        Sizes, bins, names and masks are compared first, then seeds and sources, on which no score
+        depends.
+        """
+        if self.size != other.size:
+            return f"its masks have {self.size} px, not {other.size}"
+        if self.bins != other.bins:
+            return f"its bins are {', '.join(self.bins)}, not {', '.join(other.bins)}"
+        names = zip_longest(self.names, other.names, fillvalue="nothing")
+        for number, (here, there) in enumerate(names, start=1):
+            if here != there:
+                return f"its picture {number} is {here}, not {there}"
+        for name, row, other_row in zip(self.names, self.hashes, other.hashes, strict=True):
+            for bin_of_mask, here, there in zip(self.bins, row, other_row, strict=True):
+                if here != there:
+                    return (
+                        f"its mask of {name}, {bin_of_mask}, has the SHA-256 {here[:12]}…, "
+                        f"not {there[:12]}…"
+                    )
+        for what in ("seed", "source"):
+            here, there = getattr(self, what), getattr(other, what)
+            if here != there:
+                return f"its masks are the same, but its {what} is {here!r}, not {there!r}"
+        return None
 
 
 def build_mask_list(
@@ -156,6 +191,36 @@ def write_mask_list(path: str | os.PathLike[str], mask_list: MaskList) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def save_mask_list(path: str | os.PathLike[str], mask_list: MaskList, overwrite: bool) -> bool:
+    """Writes a mask list, but never over another one unless told to.
+
+    Args:
+        path: the file, *.npz.
+        mask_list: what to write.
+        overwrite: a file that holds anything else is replaced.
+
+    Returns:
+        Whether the file was written; False if it held this list already.
+
+    Raises:
+        UserError: the file holds something else, and `overwrite` is not set.
+    """
+    if os.path.exists(path):
+        try:
+            difference = read_mask_list(path).difference(mask_list)
+        except UserError:
+            difference = "it cannot be read as a mask list"
+        if difference is None:
+            return False
+        if not overwrite:
+            raise UserError(
+                f"{path} exists with other content: {difference}; add --overwrite, or name another "
+                "file"
+            )
+    write_mask_list(path, mask_list)
+    return True
+
+
 def read_mask_list(path: str | os.PathLike[str]) -> MaskList:
     """Reads a mask list and checks every mask against its hash and ratio.
 
@@ -174,19 +239,10 @@ def read_mask_list(path: str | os.PathLike[str]) -> MaskList:
                 ratios=file["ratios"],
                 hashes=tuple(tuple(str(digest) for digest in row) for row in file["sha256"]),
             )
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as e:
+    except UNREADABLE_NPZ as error:
         raise UserError(
-            f"{path}: cannot be read as a mask list ({e}); write one "
-            "with gmsrm_jax.evaluation.mask_lists.write_mask_list"
-        ) from e
+            f"{path}: cannot be read as a mask list ({error}); write one with `gmsrm masks assign`"
+        ) from error
     shape = (len(mask_list.names), len(mask_list.bins))
     width = -(-(mask_list.size**2) // 8)
     if mask_list.packed.shape != (*shape, width) or mask_list.ratios.shape != shape:

@@ -12,7 +12,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import asset_path, resolve_path
-from gmsrm_jax.data.images import list_images
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.mask_list_file import (
     CENTRE_RATIOS,
@@ -26,11 +25,10 @@ from gmsrm_jax.holes import (
     bin_name,
     center_mask,
     hole_ratio,
-    pack_masks,
     ratio_bin,
-    read_mask,
-    unpack_masks,
 )
+from gmsrm_jax.mask_sets import read_mask_folder
+from gmsrm_jax.run_log import Progress
 
 __all__ = [
     "MaskList",
@@ -45,6 +43,7 @@ _SAMPLERS = ("pic_irregular", "pic_regular")
 _DRAWS_AT_ONCE = 16
 # Rectangles fall into the rarest bin, 0-10 %, once in twelve draws.
 _MAX_DRAWS = 4096
+_MANY = 200  # pictures, from which on progress is shown
 
 
 def _centre_masks(size: int) -> list[np.ndarray]:
@@ -82,6 +81,8 @@ def make_mask_list(names: Sequence[str], size: int, seed: int) -> MaskList:
 
         return tf.map_fn(one, seeds, fn_output_signature=tf.uint8)
 
+    progress = Progress("drawing masks", 0, len(names), 1) if len(names) > _MANY else None
+
     def masks() -> Iterator[list[np.ndarray]]:
         for picture in range(len(names)):
             words = np.random.SeedSequence([seed, picture]).generate_state(2 * _MAX_DRAWS)
@@ -99,13 +100,21 @@ def make_mask_list(names: Sequence[str], size: int, seed: int) -> MaskList:
                 empty = [bin_name(i) for i in range(len(RATIO_BINS)) if i not in found]
                 raise RuntimeError(f"no mask of {', '.join(empty)} in {_MAX_DRAWS} draws")
             yield [found[index] for index in range(len(RATIO_BINS))] + _centre_masks(size)
+            if progress:
+                progress.update(picture + 1, "")
+        if progress:
+            progress.close()
 
     source = f"generated ({' and '.join(_SAMPLERS)}, seed {seed})"
     return build_mask_list(names, size, seed, source, masks())
 
 
 def assign_from_folder(
-    names: Sequence[str], size: int, seed: int, folder: str | os.PathLike[str]
+    names: Sequence[str],
+    size: int,
+    seed: int,
+    folder: str | os.PathLike[str],
+    invert: bool = False,
 ) -> MaskList:
     """Takes the masks of the ratio bins from a folder of mask files, such as NVIDIA's test set.
 
@@ -118,41 +127,34 @@ def assign_from_folder(
         size: side S [px].
         seed: at least 0.
         folder: mask files, white (>= 128) = hole, in any sub-folders.
+        invert: black is the hole.
 
     Returns:
-        The list.
+        The list. Its source names the folder, the number of its files, and the seed.
 
     Raises:
-        UserError: there is no mask file, or none in some bin.
+        UserError: there is no mask file, one cannot be read, or none is in some bin.
     """
-    root = Path(folder)
-    by_bin: list[list[np.ndarray]] = [[] for _ in RATIO_BINS]
-    paths = list_images(root)
-    for path in paths:
-        mask = read_mask(path, size)
-        index = ratio_bin(hole_ratio(mask))
-        if index is not None:
-            by_bin[index].append(pack_masks(mask[None]))
-    empty = [bin_name(index) for index, masks in enumerate(by_bin) if not masks]
+    found = read_mask_folder(folder, size, invert)
+    bins = np.array([ratio_bin(ratio) for ratio in found.ratios()], float)  # NaN: in no bin
+    by_bin = [np.flatnonzero(bins == index) for index in range(len(RATIO_BINS))]
+    empty = [bin_name(index) for index, members in enumerate(by_bin) if not len(members)]
     if empty:
         raise UserError(
-            f"mask folder {root}: none of its {len(paths)} masks has a hole of {', '.join(empty)} "
-            f"at {size} px; add some, or use config.evaluation.masks = 'generated'"
+            f"mask folder {folder}: none of its {len(found)} masks has a hole of "
+            f"{', '.join(empty)} at {size} px; add some, or let masks be drawn ('generated')"
         )
-    orders = [
-        np.random.SeedSequence([seed, index]).generate_state(len(masks)).argsort(kind="stable")
-        for index, masks in enumerate(by_bin)
-    ]
+    orders = []
+    for index, members in enumerate(by_bin):
+        words = np.random.SeedSequence([seed, index]).generate_state(len(members))
+        orders.append(members[words.argsort(kind="stable")])
 
     def masks() -> Iterator[list[np.ndarray]]:
         for picture in range(len(names)):
-            row = [
-                unpack_masks(by_bin[index][order[picture % len(order)]], size)[0]
-                for index, order in enumerate(orders)
-            ]
+            row = [found.mask(order[picture % len(order)]) for order in orders]
             yield row + _centre_masks(size)
 
-    return build_mask_list(names, size, seed, f"folder {root.name}, seed {seed}", masks())
+    return build_mask_list(names, size, seed, f"{found.source}, seed {seed}", masks())
 
 
 def open_mask_list(config: ConfigDict, names: Sequence[str]) -> MaskList:
@@ -163,7 +165,7 @@ def open_mask_list(config: ConfigDict, names: Sequence[str]) -> MaskList:
     `config.evaluation.max_images` above 0, the first pictures of a longer list are taken.
 
     Args:
-        config: uses image_size, evaluation.masks, .seed and .max_images.
+        config: uses image_size, evaluation.masks, .invert_masks, .seed and .max_images.
         names: names of the evaluated pictures, see `evaluate.evaluated_names`.
 
     Raises:
@@ -178,7 +180,7 @@ def open_mask_list(config: ConfigDict, names: Sequence[str]) -> MaskList:
     else:
         path = resolve_path(spec)
         if path.is_dir():
-            return assign_from_folder(names, size, seed, path)
+            return assign_from_folder(names, size, seed, path, config.evaluation.invert_masks)
         if not path.exists() or path.suffix != ".npz":
             raise UserError(
                 f"config.evaluation.masks = {spec!r} is no folder and no mask list *.npz; use "

@@ -1,0 +1,251 @@
+"""`gmsrm data`: looks at pictures before a training, and writes array files."""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands.config_files import is_config_file, read_config_file
+from gmsrm_jax.data.bad_pictures import BadPictures
+from gmsrm_jax.data.decoding import resize_for_test
+from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
+from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
+from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.files import write_atomically
+from gmsrm_jax.panels import grid, to_png
+from gmsrm_jax.run_log import Progress, open_text_log
+
+_SHOWN = 20  # names of a kind, without --all
+_SHEET_COLUMNS = 8
+_SHEET_ROWS = 4
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds `data`."""
+    parser = subparsers.add_parser(
+        "data",
+        help="look at pictures before training, write array files",
+        description=(
+            "Decodes every picture, and prints how many there are for training, validation and"
+            " test, their sizes and kinds, those that cannot be used, and duplicates. Writes a"
+            " sheet of training samples with their masks."
+        ),
+        epilog=(
+            "Exit status: 0 everything is fine; 1 training can start, but something was found"
+            " (pictures left out, or the same picture in training and test); 2 it cannot start."
+        ),
+    )
+    parser.add_argument(
+        "target",
+        metavar="CONFIG|PICTURES",
+        help="a config file *.py[:ARGUMENT]; or a folder, a list *.txt, tfds:NAME",
+    )
+    parser.add_argument("--test", default="", metavar="PICTURES", help="the test pictures")
+    parser.add_argument(
+        "--size", type=int, default=0, help="side of the training crop [px]; the config's, or 128"
+    )
+    parser.add_argument("--masks", default="", metavar="SAMPLER", help="training masks to draw")
+    parser.add_argument("--threads", type=int, default=0, help="default: one per core")
+    parser.add_argument(
+        "--sheet",
+        default="data_sheet.png",
+        metavar="FILE",
+        help="the sheet to write, - for none (default: %(default)s)",
+    )
+    parser.add_argument("--all", action="store_true", help="print every name, not the first ones")
+    parser.add_argument(
+        "--array",
+        default="",
+        metavar="FILE.npy",
+        help="write the pictures, scaled and cut to squares, for data.pipeline=arrays",
+    )
+    parser.add_argument(
+        "--part",
+        default="all",
+        choices=["all", "train", "test"],
+        help="which pictures --array takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--side",
+        type=int,
+        default=0,
+        metavar="PX",
+        help="side of --array's squares; default: the longest that training scales to",
+    )
+    parser.add_argument(
+        "--prepare", action="store_true", help="download and prepare a TFDS set first"
+    )
+    parser.add_argument("--tfds-dir", default="", metavar="DIR", help="where TFDS sets lie")
+    parser.add_argument(
+        "--manual-dir", default="", metavar="DIR", help="what --prepare needs by hand lies there"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints what is there; returns the exit status."""
+    open_text_log(None)
+    config = _config(args)
+    if args.prepare:
+        _prepare(config, args)
+    # Everything is looked at before the share of bad pictures is judged.
+    lenient = config.copy_and_resolve_references()
+    lenient.data.max_bad_share = 1.0
+    train = open_pictures(config.data.train, Reading.of(lenient))
+    looks = {"train": _look(train, config, args)}
+    test = open_test(lenient) if has_test_pictures(config) else None
+    looks["test"] = looks["train"]
+    if test is not None and not isinstance(test, Part):
+        looks["test"] = _look(test, config, args)
+    findings = _print_splits(config, looks)
+    if args.array:
+        _write_array(config, looks, args)
+    if args.sheet != "-":
+        _write_sheet(config, Path(args.sheet))
+    return 1 if findings else 0
+
+
+def _config(args: argparse.Namespace) -> ConfigDict:
+    """Returns the config that the target and the options describe."""
+    from gmsrm_jax.configuration import base_config, check_config
+
+    if is_config_file(args.target):
+        config = read_config_file(args.target)
+    else:
+        config = base_config()
+        config.image_size = 128
+        config.data.validation_count = 24
+        config.data.train = args.target
+        if args.target.endswith(".npy"):
+            config.data.pipeline = "arrays"
+    config.data.test = args.test or config.data.test
+    config.data.tfds_dir = args.tfds_dir or config.data.tfds_dir
+    config.image_size = args.size or config.image_size
+    config.masks.train = args.masks or config.masks.train
+    check_config(config)
+    return config
+
+
+def _prepare(config: ConfigDict, args: argparse.Namespace) -> None:
+    from gmsrm_jax.data.tfds_pictures import prepare
+
+    if not config.data.train.startswith(TFDS):
+        raise UserError(f"--prepare is for tfds:NAME; {config.data.train!r} needs none")
+    print(prepare(config.data.train, config.data.tfds_dir, args.manual_dir or None))
+
+
+def _look(pictures: Pictures, config: ConfigDict, args: argparse.Namespace) -> Inspection | None:
+    """Decodes pictures and prints what they are; None for those of an array file."""
+    if not isinstance(pictures, EncodedPictures):
+        print(f"{pictures.location}: {len(pictures)} pictures in an array file")
+        return None
+    progress = Progress(f"decoding {pictures.location}", 0, len(pictures), 1)
+    found = inspect(pictures, args.threads, lambda done, total: progress.update(done, ""))
+    progress.close()
+    print(f"{pictures.location}: {found.good} pictures")
+    if found.good:
+        _print_sizes(found, config.image_size)
+    print("kinds: " + ", ".join(f"{n} × {kind}" for kind, n in found.kinds.most_common()))
+    _print_names(f"{len(found.bad)} left out", [f"{n}: {r}" for n, r in found.bad.items()], args)
+    same = duplicates(found.digests)
+    _print_names(f"{len(same)} groups of the same file", [" = ".join(g) for g in same], args)
+    # Says that there are too many, with the config's own share.
+    listed = found.good + len(found.bad)
+    BadPictures(pictures.location, listed, config.data.max_bad_share, found.bad)
+    return found
+
+
+def _print_sizes(found: Inspection, size: int) -> None:
+    sides = sorted(min(pair) for pair in found.sizes.elements())
+    print(f"shorter side: {sides[0]} to {sides[-1]} px, median {round(statistics.median(sides))}")
+    common = ", ".join(f"{n} × {w} x {h}" for (w, h), n in found.sizes.most_common(5))
+    print(f"sizes: {len(found.sizes)} different, most common {common}")
+    small = sum(side < size for side in sides)
+    if small:
+        print(f"small: {small} have a side below the {size} px of a crop, and will be enlarged")
+
+
+def _print_names(title: str, lines: list[str], args: argparse.Namespace) -> None:
+    if not lines:
+        return
+    shown = lines if args.all else lines[:_SHOWN]
+    print(f"{title}:")
+    for line in shown:
+        print(f"  {line}")
+    if len(shown) < len(lines):
+        print(f"  and {len(lines) - len(shown)} more; --all prints them")
+
+
+def _print_splits(config: ConfigDict, looks: dict[str, Inspection | None]) -> int:
+    """Prints the size of each split; returns the number of things found to look at."""
+    split = split_pictures(config)
+    test = open_test(config) if has_test_pictures(config) else None
+    rule = f" ({split.rule})" if split.rule else ""
+    print(
+        f"splits: {len(split.training)} training, {len(split.validation)} validation, "
+        f"{len(test) if test else 0} test{rule}"
+    )
+    train, others = looks["train"], looks["test"]
+    different = {id(look): look for look in (train, others) if look is not None}
+    findings = sum(len(look.bad) for look in different.values())
+    if test is None or train is None or others is None:
+        return findings
+    trained = {train.digests.get(split.pictures.name(int(i))) for i in split.training} - {None}
+    leaked = [test.name(i) for i in range(len(test)) if others.digests.get(test.name(i)) in trained]
+    if leaked:
+        print(f"{len(leaked)} test pictures are training pictures too, such as {leaked[0]}")
+    return findings + len(leaked)
+
+
+class _Squares:
+    """Pictures scaled and cut to squares, one at a time."""
+
+    def __init__(self, pictures: Pictures, indices: Sequence[int], side: int) -> None:
+        self._pictures, self._indices, self._side = pictures, indices, side
+        self._progress = Progress("writing", 0, len(indices), 1)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        self._progress.update(place + 1, "")
+        image = self._pictures.image(self._indices[place])
+        return resize_for_test(image, self._side, 1.0, "shorter_side")
+
+
+def _write_array(
+    config: ConfigDict, looks: dict[str, Inspection | None], args: argparse.Namespace
+) -> None:
+    """Writes pictures as an array file; those that cannot be decoded are left out."""
+    from gmsrm_jax.data.arrays import write_pictures
+
+    if args.part == "test":
+        pictures, look = open_test(config), looks["test"]
+        indices: Sequence[int] = range(len(pictures))
+    else:
+        split = split_pictures(config)
+        pictures, look = split.pictures, looks["train"]
+        chosen = np.concatenate([split.training, split.validation])
+        indices = np.sort(chosen).tolist() if args.part == "train" else range(len(pictures))
+    bad = look.bad if look else {}
+    indices = [index for index in indices if pictures.name(index) not in bad]
+    side = args.side or round(config.image_size * config.data.shorter_side * config.data.scale[1])
+    write_pictures(args.array, _Squares(pictures, indices, side))
+    print(f"{args.array}: {len(indices)} pictures of {side} x {side} px")
+
+
+def _write_sheet(config: ConfigDict, path: Path) -> None:
+    """Writes training samples, and beside each the same with its hole in white."""
+    from gmsrm_jax.data.loading import open_data
+
+    batch = next(open_data(config).batches(_SHEET_COLUMNS // 2 * _SHEET_ROWS, 0, 0))
+    image, mask = batch["image"], batch["mask"]
+    holed = np.where(mask == 1, np.uint8(255), image)
+    pairs = np.stack([image, holed], axis=1).reshape(-1, *image.shape[1:])
+    write_atomically(path, to_png(grid(pairs, _SHEET_COLUMNS)))
+    print(f"{path}: {len(image)} training samples and their holes ({config.masks.train})")

@@ -1,0 +1,273 @@
+"""`gmsrm masks`: sets of hole masks, drawn, packed, assigned to test pictures, and shown."""
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator
+
+from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands.config_files import is_config_file, read_config_file
+from gmsrm_jax.errors import UserError
+
+_POLARITY = "White (128 and above) is the hole, black with --invert."
+_SAMPLER = (
+    "a sampler, of which `gmsrm masks samplers` prints a list; a mixture by weight, such as"
+    " pic:0.7,lama:0.3; or centre holes of a share of the picture, such as centre:0.25"
+)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds `masks` with its subcommands."""
+    masks = subparsers.add_parser("masks", help="draw, pack, assign and look at hole masks")
+    actions = masks.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_draw(actions)
+    _add_pack(actions)
+    _add_assign(actions)
+    _add_show(actions)
+    samplers = actions.add_parser("samplers", help="list the samplers")
+    samplers.set_defaults(run=_samplers)
+
+
+def _add_draw(actions: Subparsers) -> None:
+    draw = actions.add_parser(
+        "draw",
+        help="draw masks from a seed",
+        description=(
+            "Draws masks into a bit-packed bank (*.npz), from which data.pipeline = 'arrays'"
+            " trains, or into a folder of PNGs, white in the hole. Mask k is a function of"
+            " sampler, size, seed and k. Samplers need TensorFlow, centre holes do not."
+        ),
+    )
+    draw.add_argument("--sampler", required=True, metavar="SPEC", help=_SAMPLER)
+    draw.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
+    draw.add_argument(
+        "--count",
+        type=_positive,
+        metavar="N",
+        help="number of masks (default: 2000; 1 of centre holes, which are all alike)",
+    )
+    draw.add_argument("--seed", type=_seed, default=0, metavar="N", help=_default("seed"))
+    draw.add_argument(
+        "--output", required=True, metavar="BANK.npz|DIR", help="the bank, or a new folder of PNGs"
+    )
+    draw.add_argument("--overwrite", action="store_true", help="replace a bank that exists")
+    draw.set_defaults(run=_draw)
+
+
+def _add_pack(actions: Subparsers) -> None:
+    pack = actions.add_parser(
+        "pack",
+        help="put a folder of mask pictures into a bank",
+        description=(
+            "Packs the mask pictures of a folder and its subfolders, NVIDIA's irregular masks or"
+            f" any others, into a bit-packed bank. {_POLARITY} Masks are resized by the nearest"
+            " pixel, which keeps their hole ratio."
+        ),
+    )
+    pack.add_argument("--input", required=True, metavar="DIR", help="folder of mask pictures")
+    pack.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
+    pack.add_argument("--invert", action="store_true", help="black is the hole")
+    pack.add_argument("--output", required=True, metavar="BANK.npz", help="the bank to write")
+    pack.add_argument("--overwrite", action="store_true", help="replace a bank that exists")
+    pack.set_defaults(run=_pack)
+
+
+def _add_assign(actions: Subparsers) -> None:
+    assign = actions.add_parser(
+        "assign",
+        help="give every test picture its masks, and write the list",
+        description=(
+            "Gives every test picture one mask of each ratio bin, (0, 10] to (50, 60] %, measured"
+            " after the resize, and the two centre holes, and writes them with their hashes to a"
+            " list for config.evaluation.masks. Two lists with the same SHA-256 are the same"
+            " pixels. A list that exists is compared, and kept unless --overwrite is given."
+        ),
+    )
+    assign.add_argument(
+        "--images",
+        required=True,
+        metavar="CONFIG|SPEC",
+        help="the test set: of a config file *.py, or as config.data.test",
+    )
+    assign.add_argument(
+        "--max-images",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="the first N pictures, as config.evaluation.max_images (default: all)",
+    )
+    assign.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
+    assign.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help=_default("seed of the assignment")
+    )
+    assign.add_argument(
+        "--masks",
+        default="generated",
+        metavar="generated|DIR",
+        help=f"drawn ones, or a folder of mask pictures (default: %(default)s). {_POLARITY}",
+    )
+    assign.add_argument("--invert", action="store_true", help="black is the hole in the folder")
+    assign.add_argument("--output", required=True, metavar="LIST.npz", help="the list to write")
+    assign.add_argument("--overwrite", action="store_true", help="replace a list that differs")
+    assign.set_defaults(run=_assign)
+
+
+def _add_show(actions: Subparsers) -> None:
+    show = actions.add_parser(
+        "show",
+        help="print how hole ratios are spread, and draw a sheet of masks",
+        description=(
+            "Prints number, mean, standard deviation, quantiles and histogram of the hole ratios"
+            " of masks, measured after the resize; with --output, also draws up to 48 of them,"
+            " evenly spread over the set in the order of their ratios, in one PNG."
+        ),
+    )
+    show.add_argument(
+        "masks",
+        metavar="PATH|SPEC",
+        help=(
+            "a mask bank or mask list (*.npz), a folder of mask pictures, or masks to draw:"
+            f" {_SAMPLER}. What exists as a path is taken as one."
+        ),
+    )
+    show.add_argument(
+        "--size", type=_side, metavar="PX", help="side [px], of a folder or drawn (default: 256)"
+    )
+    show.add_argument(
+        "--count", type=_positive, metavar="N", help="number of masks to draw (default: 2000)"
+    )
+    show.add_argument("--seed", type=_seed, metavar="N", help="seed of the draw (default: 0)")
+    show.add_argument("--invert", action="store_true", help="black is the hole in a folder")
+    show.add_argument("--output", metavar="SHEET.png", help="the sheet to write")
+    show.set_defaults(run=_show)
+
+
+def _draw(args: argparse.Namespace) -> None:
+    from gmsrm_jax.mask_sets import check_output, draw_masks, write_masks
+    from gmsrm_jax.mask_summary import describe
+
+    _prepare()
+    check_output(args.output, args.overwrite)
+    masks = draw_masks(args.sampler, args.size, args.count, args.seed)
+    with _writing(args.output):
+        write_masks(args.output, masks)
+    print(f"{describe(masks)}\nwrote {args.output}")
+
+
+def _pack(args: argparse.Namespace) -> None:
+    from gmsrm_jax.mask_sets import check_output, read_mask_folder, write_masks
+    from gmsrm_jax.mask_summary import describe
+
+    _prepare()
+    _check_suffix(args.output, ".npz")
+    check_output(args.output, args.overwrite)
+    masks = read_mask_folder(args.input, args.size, args.invert)
+    with _writing(args.output):
+        write_masks(args.output, masks)
+    print(f"{describe(masks)}\nwrote {args.output}")
+
+
+def _assign(args: argparse.Namespace) -> None:
+    from gmsrm_jax.data.sources import EncodedPictures, open_pictures
+    from gmsrm_jax.data.splits import open_test
+    from gmsrm_jax.evaluation.evaluate import evaluated_names
+    from gmsrm_jax.evaluation.mask_list_file import save_mask_list
+    from gmsrm_jax.evaluation.mask_lists import assign_from_folder, make_mask_list
+
+    _prepare()
+    _check_suffix(args.output, ".npz")
+    if args.invert and args.masks == "generated":
+        raise UserError("--invert is for a folder of masks; leave it out, or give --masks=DIR")
+    if is_config_file(args.images):
+        pictures = open_test(read_config_file(args.images))
+    else:
+        pictures = open_pictures(args.images, split="test")
+    if isinstance(pictures, EncodedPictures):
+        pictures.bad.say_all()
+    names = evaluated_names(pictures, args.max_images)
+    if args.masks == "generated":
+        mask_list = make_mask_list(names, args.size, args.seed)
+    else:
+        mask_list = assign_from_folder(names, args.size, args.seed, args.masks, args.invert)
+    with _writing(args.output):
+        written = save_mask_list(args.output, mask_list, args.overwrite)
+    facts = mask_list.facts()
+    shape = f"{len(names)} pictures × {len(mask_list.bins)} masks of {args.size} px"
+    print(f"{shape}: {mask_list.source}")
+    for name, cell in facts["bins"].items():
+        print(f"{name:>10} {cell['count']:7d} masks, mean ratio {100 * cell['mean_ratio']:5.2f} %")
+    print(f"SHA-256 {facts['sha256']}")
+    print(f"wrote {args.output}" if written else f"{args.output} holds this list already")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from gmsrm_jax.files import write_atomically
+    from gmsrm_jax.mask_sets import open_masks
+    from gmsrm_jax.mask_summary import contact_sheet, describe
+    from gmsrm_jax.panels import to_png
+
+    _prepare()
+    if args.output:
+        _check_suffix(args.output, ".png")
+    masks = open_masks(args.masks, args.size, args.count, args.seed, args.invert)
+    print(describe(masks))
+    if args.output:
+        with _writing(args.output):
+            write_atomically(args.output, to_png(contact_sheet(masks)))
+        print(f"wrote {args.output}")
+
+
+def _samplers(args: argparse.Namespace) -> None:
+    _prepare()
+    from gmsrm_jax.data.masks import DESCRIPTIONS
+
+    for name, description in DESCRIPTIONS.items():
+        print(f"{name:<14} {description}")
+
+
+def _prepare() -> None:
+    """Lets progress and pictures that are left out be said on the terminal."""
+    from gmsrm_jax.run_log import open_text_log
+
+    # TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    open_text_log(None)
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); change --output") from error
+
+
+def _check_suffix(path: str, suffix: str) -> None:
+    if not path.endswith(suffix):
+        raise UserError(f"--output={path}: its name must end in {suffix}")
+
+
+def _default(what: str) -> str:
+    unit = " [px]" if what == "side" else ""
+    return f"{what}{unit} (default: %(default)s)"
+
+
+def _side(text: str) -> int:
+    value = _positive(text)
+    if value < 32 or value & (value - 1):
+        raise argparse.ArgumentTypeError(f"{value} is no power of two from 32")
+    return value
+
+
+def _positive(text: str) -> int:
+    return _integer(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, 0)
+
+
+def _integer(text: str, lowest: int) -> int:
+    if not text.isdecimal() or not lowest <= int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {lowest}")
+    return int(text)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 44, 52, 3), np.uint8)
+    for part, numbers in (("train", range(40)), ("test", range(40, 60))):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for number in numbers:
+            Image.fromarray(noise[number]).save(tmp_path / "set" / part / f"{number:02d}.png")
+    return tmp_path / "set"
+
+
+def test_a_good_folder(folder, capsys):
+    assert main(["data", "set", "--size", "32", "--sheet", "sheet.png"]) == 0
+    printed = capsys.readouterr().out
+    assert "set: 60 pictures" in printed
+    assert "shorter side: 44 to 44 px" in printed
+    assert "60 × 52 x 44" in printed
+    assert "60 × PNG RGB, 8 bit" in printed
+    assert "splits: 16 training, 24 validation, 20 test" in printed
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size == (8 * 34 - 2, 4 * 34 - 2)
+        pixels = np.asarray(sheet)
+    sample, holed = pixels[:32, :32], pixels[:32, 34:66]
+    hole = (holed == 255).all(-1) & (sample != 255).any(-1)
+    assert 0.02 < hole.mean() < 0.98
+    np.testing.assert_array_equal(sample[~hole], holed[~hole])
+
+
+def test_findings_are_named_and_make_the_status_1(folder, capsys):
+    (folder / "train" / "page.jpg").write_text("<html>")
+    cut = folder / "train" / "00.png"
+    cut.write_bytes(cut.read_bytes()[:-500])
+    (folder / "test" / "copy.png").write_bytes((folder / "train" / "01.png").read_bytes())
+    config = folder.parent / "card.py"
+    config.write_text(
+        "from gmsrm_jax.configuration import apply_argument, base_config\n"
+        "def get_config(argument=None):\n"
+        "    config = base_config()\n"
+        "    config.image_size = 32\n"
+        "    config.data.train = 'set'\n"
+        "    config.data.validation_count = 2\n"
+        "    config.data.max_bad_share = 0.05\n"
+        "    return apply_argument(config, argument)\n"
+    )
+    assert main(["data", "card.py:gm_csv", "--sheet", "-"]) == 1
+    printed = capsys.readouterr().out
+    assert "2 left out:" in printed
+    assert "train/page.jpg: not one of JPEG" in printed
+    assert "train/00.png: the file is cut short" in printed
+    assert "test/copy.png = train/01.png" in printed
+    assert "1 test pictures are training pictures too, such as test/copy.png" in printed
+
+
+def test_too_many_bad_pictures_make_the_status_2_after_all_are_named(folder, capsys):
+    for number in range(5):
+        (folder / "train" / f"bad{number}.jpg").write_bytes(b"")
+    assert main(["data", "set", "--size", "32", "--sheet", "-"]) == 2
+    out, err = capsys.readouterr()
+    assert all(f"train/bad{number}.jpg: the file is empty" in out for number in range(5))
+    assert "5 of 65 pictures cannot be used" in err
+    assert "max_bad_share = 0.01" in err
+
+
+@pytest.mark.parametrize(("part", "count"), [("all", 60), ("train", 40), ("test", 20)])
+def test_array_files(folder, part, count):
+    arguments = ["data", "set", "--size", "32", "--sheet", "-", "--array", "out.npy"]
+    assert main([*arguments, "--part", part, "--side", "40"]) == 0
+    array = np.load("out.npy")
+    assert (array.shape, array.dtype) == ((count, 40, 40, 3), np.uint8)
+    first = {"all": "test/40", "train": "train/00", "test": "test/40"}[part]
+    with Image.open(folder / f"{first}.png") as picture:
+        scaled = picture.resize((47, 40), Image.Resampling.BICUBIC).crop((3, 0, 43, 40))
+    np.testing.assert_array_equal(array[0], np.asarray(scaled))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "absent: no such folder"),
+        (["absent.py"], "no config file 'absent.py'"),
+        (["set", "--prepare"], "--prepare is for tfds:NAME"),
+        (["set", "--size", "33"], "image_size = 33"),
+        (["set", "--size", "32", "--masks", "clouds"], "clouds"),
+    ],
+)
+def test_errors_are_one_line(folder, capsys, arguments, message):
+    assert main(["data", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gmsrm: error: ")
+    assert error.count("\n") == 1
+    assert message in error
