@@ -3,7 +3,8 @@
 Aims at Table I (irregular holes: 29.04 / 26.79 / 24.51 / 22.20 dB PSNR in 20-30 … 50-60 %) and
 Table II (centre holes: 25.86 dB at 25 %, 21.41 dB at 50 %).
 Data: 14,900 training and 100 test pictures, given out by the authors of Context Encoders on
-request; place them in data/paris/train and data/paris/test.
+request; place them in data/paris/train and data/paris/test, or prepare
+tfds:gmsrm_paris_streetview (see README.md) and give it as --config.data.train.
 VGG-19: weights/vgg19.npz, made by `gmsrm convert vgg19` (see README.md).
 Length: 5,000 kimg of stage 1, then 100 epochs (185,000 steps) of stage 2. Not run to the end yet,
 so neither time nor score is known.
@@ -22,8 +23,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the experiment's config; the argument is a variant or "runlocal"."""
     config = base_config()
     config.name = "paris"
-    config.data.train = "data/paris/train"
-    config.data.test = "data/paris/test"
+    config.data.train = "data/paris"
+    config.data.split = "folders"
     config.data.note = (
         "Place Paris StreetView (given out by the authors of Context Encoders on request): 14,900 "
         "pictures in data/paris/train, 100 in data/paris/test"

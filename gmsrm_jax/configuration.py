@@ -181,6 +181,7 @@ def runlocal(config: ConfigDict) -> None:
     config.model.code_channels = 16
     config.data.train = "bundled:facades/train"
     config.data.test = "bundled:facades/test"
+    config.data.split = "auto"
     config.data.pipeline = "tfdata"
     config.data.validation_count = 16
     config.data.num_threads = 2

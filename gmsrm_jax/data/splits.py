@@ -158,9 +158,9 @@ def _parts(pictures: Pictures, config: ConfigDict) -> tuple[dict[str, np.ndarray
     """Returns indices of train, validation (none: to be held out of train) and test, and a rule."""
     names = [pictures.name(index) for index in range(len(pictures))]
     folders = Counter(name.partition("/")[0].lower() for name in names if "/" in name)
-    # Names of TFDS sets can begin with a split, which was chosen already.
-    auto = config.data.split == "auto" and not config.data.train.startswith(TFDS)
-    by_folder = config.data.split == "folders" or (auto and folders["train"])
+    # A TFDS set has splits of its own, and its names can begin with one.
+    wanted = config.data.split == "folders" or (config.data.split == "auto" and folders["train"])
+    by_folder = wanted and not config.data.train.startswith(TFDS)
     if by_folder and not folders["train"]:
         raise UserError(
             f"{pictures.location}: config.data.split = 'folders', but no picture is in a "
