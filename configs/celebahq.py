@@ -24,7 +24,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = base_config()
     config.name = "celebahq"
     config.data.train = "data/celebahq"
-    config.data.split = "folders"
     config.data.note = (
         "Place CelebA-HQ pictures of 256 px: 27,000 in data/celebahq/train, 3,000 in "
         "data/celebahq/test"

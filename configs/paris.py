@@ -24,7 +24,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = base_config()
     config.name = "paris"
     config.data.train = "data/paris"
-    config.data.split = "folders"
     config.data.note = (
         "Place Paris StreetView (given out by the authors of Context Encoders on request): 14,900 "
         "pictures in data/paris/train, 100 in data/paris/test"

@@ -24,7 +24,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = base_config()
     config.name = "places2"
     config.data.train = "data/places2"
-    config.data.split = "folders"
     config.data.note = (
         "Place pictures of two Places2 categories: 74,000 in data/places2/train, 3,000 in "
         "data/places2/test"

@@ -52,6 +52,7 @@ _ALLOWED = {
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINSTRING", "SHORT_BINSTRING"),  # Python 2's strings, as in LPIPS's published heads
 }
 _CONTAINERS: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list}
 # The opcodes that take values from the stack: how many, or None for all above the last mark.
@@ -255,8 +256,8 @@ def _call(function: Any, arguments: Any) -> Any:
     """The value that an allowed name makes of its arguments."""
     name = _expect(function, _Global, "allowed name").name
     _expect(arguments, tuple, "arguments")
-    if name == _ORDERED_DICT and not arguments:
-        return {}
+    if name == _ORDERED_DICT:
+        return _ordered_dict(arguments)
     if name in _BUILT_LATER and not arguments:
         return BuiltLater()
     if name == _SIZE and len(arguments) == 1:
@@ -269,6 +270,20 @@ def _call(function: Any, arguments: Any) -> Any:
     if name == _REBUILD_TENSOR_V2 and len(arguments) in (6, 7) and not any(arguments[6:]):
         return _tensor(arguments[:4])
     raise ValueError(f"{name} with unknown arguments")
+
+
+def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
+    """An OrderedDict: empty, to be filled by opcodes, or of Python 2's list of [key, value].
+
+    The list is emptied, so that a file cannot multiply its size by naming one list many times.
+    """
+    result: dict[Any, Any] = {}
+    if arguments:
+        (pairs,) = arguments
+        for pair in _expect(pairs, list, "list of items"):
+            _set_items(result, _expect(pair, list, "item"))
+        pairs.clear()
+    return result
 
 
 def _build(target: Any, state: Any) -> None:

@@ -1,8 +1,7 @@
 """VGG-19's convolutions in this project's file format, and the conversion of the published ones.
 
-A converted file is an .npz of float32 arrays "conv1_1/kernel" [3, 3, I, O], "conv1_1/bias" [O] and
-so on, with a JSON string "metadata": the normalisation that the weights were trained with, the
-file they came from, and the SHA-256 of everything that the features depend on.
+A converted file (see `converted`) has "conv1_1/kernel" [3, 3, I, O], "conv1_1/bias" [O] and so on;
+its variant is the normalisation that the weights were trained with.
 
 The layers are those of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
 Image Recognition" (arXiv 1409.1556), table 1, column E.
@@ -10,48 +9,53 @@ Image Recognition" (arXiv 1409.1556), table 1, column E.
 
 import collections.abc
 import dataclasses
-import hashlib
-import io
-import json
 import os
 import pathlib
 import re
-import zipfile
-import zlib
 
 import numpy as np
 
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
+from gmsrm_jax.weights.converted import (
+    Format,
+    Params,
+    checked_array,
+    file_sha256,
+    output_path,
+    read_converted,
+    read_npz,
+    write_converted,
+)
 from gmsrm_jax.weights.torch_files import read_torch_state_dict
-
-Params = dict[str, dict[str, np.ndarray]]
 
 TORCHVISION = "torchvision"
 CAFFE = "caffe"
 CONVERT_COMMAND = "gmsrm convert vgg19 --input vgg19-dcbb9e9d.pth --output {output}"
 
-_FORMAT = "gmsrm-vgg19-1"
+_FORMAT = Format("gmsrm-vgg19-1", "VGG-19", "normalisation", (TORCHVISION, CAFFE))
 _BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # convolutions, channels
 _NUMPY_NAME = re.compile(
     r"(?:.*/)?(?:block|conv)(\d)_(?:conv)?(\d)[/_](?:(kernel|W)|bias|b)(?:_1)?(?::0)?"
 )
-_NPZ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution's place: its index in torchvision's `features`, input and output channels."""
+    """A convolution: its index in torchvision's `features`, its channels and its kernel's side."""
 
     torchvision_index: int
     inputs: int
     outputs: int
+    size: int = 3
 
 
-def _convolutions() -> dict[str, Convolution]:
+def vgg_convolutions(
+    blocks: collections.abc.Sequence[tuple[int, int]],
+) -> dict[str, Convolution]:
+    """The convolutions "conv1_1", ... of a VGG network with (convolutions, channels) per block."""
     table = {}
     index, inputs = 0, 3
-    for block, (count, outputs) in enumerate(_BLOCKS, start=1):
+    for block, (count, outputs) in enumerate(blocks, start=1):
         for i in range(1, count + 1):
             table[f"conv{block}_{i}"] = Convolution(index, inputs, outputs)
             index += 2  # the ReLU behind it
@@ -60,7 +64,7 @@ def _convolutions() -> dict[str, Convolution]:
     return table
 
 
-CONVOLUTIONS = _convolutions()
+CONVOLUTIONS = vgg_convolutions(_BLOCKS)
 
 
 def needed_convolutions(layers: collections.abc.Iterable[str]) -> tuple[str, ...]:
@@ -98,17 +102,15 @@ def convert_vgg19(
     Raises:
         UserError: a file cannot be read or written, or is not VGG-19's.
     """
-    source, output = pathlib.Path(source), pathlib.Path(output)
+    source, output = pathlib.Path(source), output_path(output)
     if last_layer not in CONVOLUTIONS:
         raise UserError(f"last layer {last_layer!r}: name one of {', '.join(CONVOLUTIONS)}")
-    if output.suffix != ".npz":
-        raise UserError(f"{output}: the name of converted weights ends in .npz")
     names = needed_convolutions(["relu" + last_layer.removeprefix("conv")])
-    digest = _file_sha256(source)
+    digest = _source_sha256(source)
     if source.suffix in (".pth", ".pt"):
         params, normalisation = _from_torchvision(source), TORCHVISION
     elif source.suffix == ".npz":
-        arrays = _read_npz(source)
+        arrays = read_npz(source)
         if "metadata" in arrays:
             params, normalisation = read_vgg19(source)
         else:
@@ -116,17 +118,11 @@ def convert_vgg19(
     else:
         raise UserError(f"{source}: give torchvision's .pth or an .npz, not {source.suffix!r}")
     params = _checked(params, names, source)
-    metadata = {
-        "format": _FORMAT,
-        "normalisation": normalisation,
-        "source_file": source.name,
-        "source_sha256": digest,
-        "sha256": _content_sha256(params, normalisation),
-    }
-    _write_npz(output, params, metadata)
+    sources = {"source_file": source.name, "source_sha256": digest}
+    digest = write_converted(output, _FORMAT, normalisation, params, sources)
     return (
         f"wrote {output}: {len(names)} convolutions, conv1_1 to {last_layer}, normalisation"
-        f" {normalisation}, SHA-256 of the contents {metadata['sha256']}"
+        f" {normalisation}, SHA-256 of the contents {digest}"
     )
 
 
@@ -140,26 +136,7 @@ def read_vgg19(path: str | os.PathLike[str]) -> tuple[Params, str]:
     Raises:
         UserError: missing, damaged, or not a converted file.
     """
-    path = pathlib.Path(path)
-    cure = f"convert it again: {CONVERT_COMMAND.format(output=path)}"
-    arrays = _read_npz(path)
-    if "metadata" not in arrays:
-        raise UserError(f"{path}: not a file of converted VGG-19 weights (no metadata); {cure}")
-    try:
-        metadata = json.loads(str(arrays.pop("metadata")))
-        params: Params = {}
-        for key, array in arrays.items():
-            layer, kind = key.split("/")
-            params.setdefault(layer, {})[kind] = array
-        normalisation, digest = metadata["normalisation"], metadata["sha256"]
-        if metadata["format"] != _FORMAT or normalisation not in (TORCHVISION, CAFFE):
-            raise ValueError("another format")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not converted VGG-19 weights ({error}); {cure}") from error
-    found = _content_sha256(params, normalisation)
-    if found != digest:
-        raise UserError(f"{path}: damaged, SHA-256 is {found}, recorded is {digest}; {cure}")
-    return params, normalisation
+    return read_converted(path, _FORMAT, CONVERT_COMMAND.format(output=path))
 
 
 def _from_torchvision(path: pathlib.Path) -> Params:
@@ -198,38 +175,22 @@ def _checked(params: Params, names: tuple[str, ...], path: pathlib.Path) -> Para
             )
         shape = CONVOLUTIONS[name]
         expected = {"kernel": (3, 3, shape.inputs, shape.outputs), "bias": (shape.outputs,)}
-        for kind, array in params[name].items():
-            if array.shape != expected[kind] or not np.issubdtype(array.dtype, np.floating):
-                raise UserError(
-                    f"{path}: {name} {kind} is {array.dtype} {array.shape} (HWIO), VGG-19's is"
-                    f" float {expected[kind]}; give VGG-19 without batch normalisation"
-                )
-            if not np.isfinite(array).all():
-                raise UserError(f"{path}: {name} {kind} holds NaN or infinity; fetch it again")
         result[name] = {
-            kind: np.ascontiguousarray(params[name][kind], np.float32) for kind in expected
+            kind: checked_array(
+                params[name][kind],
+                expected[kind],
+                f"{name} {kind}",
+                path,
+                "give VGG-19 without batch normalisation",
+            )
+            for kind in expected
         }
     return result
 
 
-def _content_sha256(params: Params, normalisation: str) -> str:
-    """SHA-256 over the normalisation and, by name, every array's name, type, shape and bytes."""
-    digest = hashlib.sha256(normalisation.encode())
-    for name in sorted(params):
-        for kind in sorted(params[name]):
-            array = params[name][kind]
-            digest.update(f"\n{name}/{kind} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _file_sha256(path: pathlib.Path) -> str:
+def _source_sha256(path: pathlib.Path) -> str:
     """A file's SHA-256, which must start with the eight digits in a name like NAME-dcbb9e9d.pth."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check --input") from error
+    found = file_sha256(path, "--input")
     named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
     if named and not found.startswith(named[1]):
         raise UserError(
@@ -237,27 +198,3 @@ def _file_sha256(path: pathlib.Path) -> str:
             " download is damaged; fetch it again"
         )
     return found
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"CRC of {damaged}")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except _NPZ_ERRORS as error:
-        raise UserError(f"{path}: damaged or not an .npz ({error}); make it again") from error
-
-
-def _write_npz(path: pathlib.Path, params: Params, metadata: dict[str, str]) -> None:
-    arrays = {f"{name}/{kind}": array for name in params for kind, array in params[name].items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, metadata=np.array(json.dumps(metadata)), **arrays)
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); check --output") from error
