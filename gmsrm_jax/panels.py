@@ -1,11 +1,13 @@
 """Pictures side by side, and pictures as PNG bytes."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 _WHITE = 255
+_INK = (28, 33, 36)
 
 
 def grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
@@ -47,6 +49,88 @@ def upscale(images: np.ndarray, factor: int) -> np.ndarray:
 def mask_picture(mask: np.ndarray) -> np.ndarray:
     """A mask [..., S, S, 1] of 0 and 1 as a uint8 RGB picture [..., S, S, 3]: white is the hole."""
     return np.repeat(mask.astype(np.uint8) * np.uint8(_WHITE), 3, axis=-1)
+
+
+def outline(image: np.ndarray, mask: np.ndarray, width: int = 1) -> np.ndarray:
+    """Draws a line around the hole: white next to it, black outside of that.
+
+    The two tones are seen on bright and on dark pictures. They lie on known pixels, so that every
+    filled pixel stays as it is; where the hole meets the border of the picture, there is no line.
+
+    Args:
+        image: uint8 [S, S, 3].
+        mask: [S, S, 1] of 0 and 1, 1 in the hole.
+        width: thickness of each tone [px]: white are the known pixels at a chessboard distance of
+            1 to `width` from the hole, black those at `width` + 1 to 2·`width`.
+
+    Returns:
+        uint8 [S, S, 3], a new array.
+    """
+    hole = mask[..., 0] > 0
+    near = _grown(hole, width)
+    far = _grown(near, width)
+    drawn = image.copy()
+    drawn[far & ~near] = 0
+    drawn[near & ~hole] = _WHITE
+    return drawn
+
+
+def _grown(region: np.ndarray, distance: int) -> np.ndarray:
+    """A region [H, W] and all pixels at a chessboard distance of at most `distance` from it."""
+    height, width = region.shape
+    padded = np.pad(region, distance)
+    rows = np.zeros((height, width + 2 * distance), bool)
+    for shift in range(2 * distance + 1):
+        rows |= padded[shift : shift + height]
+    grown = np.zeros_like(region)
+    for shift in range(2 * distance + 1):
+        grown |= rows[:, shift : shift + width]
+    return grown
+
+
+def labelled_sheet(
+    labels: Sequence[str], rows: Sequence[Sequence[np.ndarray]], gap: int = 4
+) -> np.ndarray:
+    """Rows of equal pictures with a label below every column, on white, as in a paper's figure.
+
+    Args:
+        labels: C texts; long ones go on in further lines.
+        rows: R rows of C pictures, uint8 [H, W, 3], W at least 64.
+        gap: white pixels between two pictures.
+
+    Returns:
+        uint8 [about R·(H+gap) + text, C·(W+gap) - gap, 3].
+    """
+    pictures = np.stack([picture for row in rows for picture in row])
+    sheet = grid(pictures, len(labels), gap)
+    width = pictures.shape[2]
+    size = max(12, width // 14)
+    font = ImageFont.load_default(size)
+    wrapped = [_wrapped(label, font, width) for label in labels]
+    line_height = round(size * 1.3)
+    height = line_height * max(map(len, wrapped)) + gap
+    canvas = Image.fromarray(np.pad(sheet, ((0, height), (0, 0), (0, 0)), constant_values=_WHITE))
+    draw = ImageDraw.Draw(canvas)
+    for column, lines in enumerate(wrapped):
+        for number, line in enumerate(lines):
+            middle = column * (width + gap) + width / 2
+            top = sheet.shape[0] + gap + number * line_height
+            draw.text((middle, top), line, _INK, font, anchor="ma")
+    return np.asarray(canvas)
+
+
+def _wrapped(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """Lines that fit the width where there is a space to break at."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def to_png(image: np.ndarray) -> bytes:

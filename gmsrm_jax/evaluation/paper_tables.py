@@ -1,0 +1,314 @@
+"""Scores in the layout of the paper's Tables I, II and IV, and of all hole sizes.
+
+The paper's rows stand above ours where the data set is one of the paper's; they are marked and
+never count for the best.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation import published
+from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
+from gmsrm_jax.evaluation.tables import DIGITS, UNDEFINED
+from gmsrm_jax.metrics import Definition
+
+Metrics = Mapping[str, Any]
+"""The content of a metrics.json."""
+
+VARIANTS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
+_TYPES = {**dict.fromkeys(VARIANTS, "A + B"), "Base": "A"}
+_ARROWS = {"higher": "↑", "lower": "↓"}
+_PAPER_SIZE = 256
+_LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in a column."
+_DIGITS = {**DIGITS, "fid": 2}
+_SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One column of values: a ratio bin of a data set."""
+
+    data_set: str
+    run: Metrics
+    bin_name: str
+
+
+def irregular_table(runs: Mapping[str, Metrics]) -> Table:
+    """Table I: irregular holes of 20-60 %, metrics as groups of rows, data sets times bins.
+
+    Args:
+        runs: data set to the metrics of its evaluation; a data set with a name of
+            `published.PUBLISHED` gets the paper's rows too.
+    """
+    caption = "Irregular holes that cover 20-60% of the picture."
+    return _grid("table_1", "Table I", caption, "I", runs)
+
+
+def centre_table(runs: Mapping[str, Metrics]) -> Table:
+    """Table II: centre holes of 25 % and 50 %; see `irregular_table`."""
+    caption = "Square holes in the centre that cover 25% and 50% of the picture."
+    return _grid("table_2", "Table II", caption, "II", runs)
+
+
+def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Table:
+    """Supplement: every bin that was scored, with more digits and without the paper's rows.
+
+    Args:
+        runs: see `irregular_table`.
+        image_kind: which of `evaluate.IMAGE_KINDS` was scored.
+    """
+    caption = "Every hole size that was scored."
+    return _grid("table_all", "All hole sizes", caption, None, runs, image_kind)
+
+
+def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
+    """Table IV: the variants at a centre hole of 50 %, metrics as columns.
+
+    Args:
+        data_set: its name; CelebA-HQ256 gets the paper's rows too.
+        runs: evaluations that hold at least one variant each, all with the same masks.
+
+    Raises:
+        UserError: the masks differ, a variant is there twice, or there is no variant.
+    """
+    lists = {run["mask_list"]["sha256"][:12] for run in runs}
+    if len(lists) > 1:
+        raise UserError(
+            f"Table IV of {data_set}: the variants were scored with different mask lists "
+            f"({', '.join(sorted(lists))}); evaluate them again with one --masks"
+        )
+    found: dict[str, Metrics] = {}
+    for run in runs:
+        for variant in VARIANTS:
+            if variant in run["methods"]:
+                if variant in found:
+                    raise UserError(
+                        f"Table IV of {data_set}: {variant} was scored in two of the evaluations; "
+                        "give one of each variant"
+                    )
+                found[variant] = run
+    if not found:
+        raise UserError(
+            f"Table IV of {data_set}: no evaluation has one of {', '.join(VARIANTS)}; evaluate "
+            "checkpoints of the variants"
+        )
+    bin_name = published.ABLATION_BIN
+    definitions = _definitions(found.values())
+    paper = published.PUBLISHED.get(data_set, {}).get("IV", {})
+    paper_rows = [
+        Row(
+            f"{variant} (paper)",
+            "",
+            tuple(_paper_cell(data_set, "IV", variant, metric, bin_name) for metric in definitions),
+            published=True,
+        )
+        for variant in paper
+    ]
+    ours = [variant for variant in VARIANTS if variant in found]
+    columns = []
+    for metric, definition in definitions.items():
+        scores = [_score(found[variant], variant, bin_name, metric) for variant in ours]
+        columns.append(_our_cells(metric, definition, scores, paper_digits=True))
+    rows = [
+        Row(variant, "", cells)
+        for variant, cells in zip(ours, zip(*columns, strict=True), strict=True)
+    ]
+    places = [_Column(data_set, run, bin_name) for run in found.values()]
+    return Table(
+        name="table_4",
+        title="Table IV",
+        caption=f"The variants, {bin_name.replace('centre', 'centre hole of')} of the picture. "
+        + _LEGEND,
+        spans=((data_set, len(definitions)),),
+        columns=tuple(heading_of(definition) for definition in definitions.values()),
+        priors=False,
+        groups=(Group("", tuple(definitions), (*paper_rows, *rows)),),
+        notes=_notes(places[:1], bool(paper_rows))
+        + _undefined([(place, [v]) for place, v in zip(places, found, strict=True)], definitions),
+    )
+
+
+def _grid(
+    name: str,
+    title: str,
+    caption: str,
+    paper_table: str | None,
+    runs: Mapping[str, Metrics],
+    image_kind: str = "composite",
+) -> Table:
+    """A table with metrics as groups of rows and data sets times bins as columns."""
+    columns = []
+    for data_set, run in runs.items():
+        bins = published.TABLE_BINS[paper_table] if paper_table else run["mask_list"]["bins"]
+        columns += [_Column(data_set, run, bin_name) for bin_name in bins]
+    definitions = _definitions(runs.values(), image_kind)
+    methods = list(dict.fromkeys(method for run in runs.values() for method in run["methods"]))
+    papers = []
+    if paper_table and any(data_set in published.PUBLISHED for data_set in runs):
+        papers = list(published.TYPES)
+    groups = []
+    for metric, definition in definitions.items():
+        rows = []
+        if metric in published.METRICS and paper_table:
+            for method in papers:
+                cells = tuple(
+                    _paper_cell(c.data_set, paper_table, method, metric, c.bin_name)
+                    for c in columns
+                )
+                rows.append(Row(f"{method} (paper)", published.TYPES[method], cells, True))
+        values = []
+        for column in columns:
+            scores = [
+                _score(column.run, method, column.bin_name, metric, image_kind)
+                for method in methods
+            ]
+            values.append(_our_cells(metric, definition, scores, paper_digits=bool(paper_table)))
+        for method, row in zip(methods, zip(*values, strict=True), strict=True):
+            # "GM-SRM, mean noise" learns what GM-SRM learns.
+            rows.append(Row(method, _TYPES.get(method.split(",")[0], ""), row))
+        groups.append(Group(heading_of(definition), (metric,), tuple(rows)))
+    return Table(
+        name=name,
+        title=title,
+        caption=f"{caption} {_LEGEND}",
+        spans=tuple(
+            (data_set, sum(column.data_set == data_set for column in columns)) for data_set in runs
+        ),
+        columns=tuple(column.bin_name for column in columns),
+        priors=paper_table is not None,
+        groups=tuple(groups),
+        notes=_notes(columns, bool(papers), paper_table)
+        + _undefined([(column, methods) for column in columns], definitions, image_kind),
+    )
+
+
+def _definitions(runs: Iterable[Metrics], image_kind: str = "composite") -> dict[str, Definition]:
+    """The metrics that images of this kind were scored with: the paper's first."""
+    found: dict[str, Definition] = {}
+    for run in runs:
+        scored = {
+            metric
+            for kinds in run["methods"].values()
+            for scores in kinds[image_kind].values()
+            for metric in scores
+        }
+        if image_kind == "composite" and "distribution" in run:
+            scored |= set(_SETS)
+        for metric, item in run["definitions"].items():
+            if metric in scored:
+                found.setdefault(metric, Definition(**item))
+    first = [metric for metric in published.METRICS if metric in found]
+    return {metric: found[metric] for metric in dict.fromkeys([*first, *found])}
+
+
+def heading_of(definition: Definition) -> str:
+    """A metric's label, unit and direction: "PSNR [dB] ↑"."""
+    unit = "" if definition.unit == "1" else f" [{definition.unit}]"
+    return f"{definition.label}{unit} {_ARROWS[definition.better]}"
+
+
+def _score(
+    run: Metrics, method: str, bin_name: str, metric: str, image_kind: str = "composite"
+) -> float | None:
+    """A method's mean score; None where there is none."""
+    if metric in _SETS:
+        scores = run.get("distribution", {}).get(method, {}).get(bin_name, {})
+        return scores.get(metric)
+    scores = run["methods"].get(method, {}).get(image_kind, {}).get(bin_name, {})
+    return scores[metric]["mean"] if metric in scores else None
+
+
+def score_text(
+    metric: str, definition: Definition, score: float | None, paper_digits: bool = False
+) -> str:
+    """A score as printed: with the paper's digits, or with one more; "-" where there is none."""
+    if score is None:
+        return UNDEFINED
+    digits = _DIGITS.get(metric, 4 if definition.unit == "1" else 2)
+    if paper_digits:
+        digits = published.DIGITS.get(metric, digits)
+    return f"{score:.{digits}f}"
+
+
+def _our_cells(
+    metric: str, definition: Definition, scores: Sequence[float | None], paper_digits: bool
+) -> tuple[Cell, ...]:
+    """One column of our rows; the best as printed is bold if at least two are defined."""
+    texts = [score_text(metric, definition, score, paper_digits) for score in scores]
+    printed = [float(text) for text in texts if text != UNDEFINED]
+    best = None
+    if len(printed) > 1:
+        best = max(printed) if definition.better == "higher" else min(printed)
+    return tuple(Cell(text, text != UNDEFINED and float(text) == best) for text in texts)
+
+
+def _paper_cell(data_set: str, table: str, method: str, metric: str, bin_name: str) -> Cell:
+    scores = published.PUBLISHED.get(data_set, {}).get(table, {}).get(method, {})
+    value = scores.get(metric, {}).get(bin_name)
+    if value is None:
+        return Cell(UNDEFINED)
+    marked = published.contradiction(data_set, table, method, metric, bin_name) is not None
+    return Cell(f"{value:.{published.DIGITS[metric]}f}", marked=marked)
+
+
+def scored_pictures(data_set: str, run: Metrics) -> str:
+    """A note on what was scored: how many pictures, with which masks."""
+    masks = run["mask_list"]
+    return (
+        f"{data_set}: {run['pictures']} pictures at {run['image_size']} px, masks: "
+        f"{masks['source']} (SHA-256 {masks['sha256'][:12]})."
+    )
+
+
+def _notes(
+    columns: Sequence[_Column], with_paper: bool, paper_table: str | None = None
+) -> tuple[str, ...]:
+    """What was scored, and how far the paper's rows can be compared."""
+    runs = {column.data_set: column.run for column in columns}
+    notes = [scored_pictures(data_set, run) for data_set, run in runs.items()]
+    limits = {
+        sets[column.bin_name]["note"]
+        for column in columns
+        for sets in column.run.get("distribution", {}).values()
+        if column.bin_name in sets
+    }
+    notes += [f"FID, P-IDS and U-IDS: {limit}." for limit in sorted(limits) if limit]
+    if not with_paper:
+        return tuple(notes)
+    notes.append(
+        "Rows marked (paper) are copied from the paper and do not count for bold. Its masks are "
+        "not published, nor whether it scored composites, so compare with care."
+    )
+    sizes = sorted({column.run["image_size"] for column in columns} - {_PAPER_SIZE})
+    if sizes:
+        shown = ", ".join(f"{size} px" for size in sizes)
+        notes.append(f"The paper scored pictures of {_PAPER_SIZE} px, ours have {shown}.")
+    data_sets = {column.data_set for column in columns}
+    reasons: dict[str, list[str]] = {}
+    for note in published.CONTRADICTIONS:
+        if note.table == paper_table and note.data_set in data_sets:
+            cells = f"{note.method}, {note.data_set}, {', '.join(note.bins)}"
+            reasons.setdefault(note.reason, []).append(cells)
+    notes += [f"† {'; '.join(cells)}: {reason}." for reason, cells in reasons.items()]
+    return tuple(notes)
+
+
+def _undefined(
+    columns: Sequence[tuple[_Column, Sequence[str]]],
+    definitions: Mapping[str, Definition],
+    image_kind: str = "composite",
+) -> tuple[str, ...]:
+    """Says how many scores of the table are undefined and therefore left out of a mean."""
+    found: dict[str, tuple[int, int]] = {}
+    for column, methods in columns:
+        for method in methods:
+            scores = column.run["methods"].get(method, {}).get(image_kind, {})
+            for metric, score in scores.get(column.bin_name, {}).items():
+                label = f"{definitions[metric].label} of {method}"
+                missing, total = found.get(label, (0, 0))
+                count = score["count"] + score["undefined"]
+                found[label] = missing + score["undefined"], total + count
+    items = [f"{label}: {some} of {total}" for label, (some, total) in found.items() if some]
+    return (f"Undefined and left out of the means: {'; '.join(items)}.",) if items else ()

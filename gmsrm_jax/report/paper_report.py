@@ -1,0 +1,191 @@
+"""A run's scores and pictures as the paper shows them: Tables I, II and IV, Figures 6 to 10."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gmsrm_jax.evaluation import published
+from gmsrm_jax.evaluation.examples import Examples
+from gmsrm_jax.evaluation.paper_tables import (
+    VARIANTS,
+    ablation_table,
+    centre_table,
+    full_table,
+    irregular_table,
+)
+from gmsrm_jax.evaluation.sample_table import samples_table
+from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
+from gmsrm_jax.evaluation.tables import heading
+from gmsrm_jax.files import write_atomically
+from gmsrm_jax.holes import RATIO_BINS, bin_name
+from gmsrm_jax.panels import to_png
+from gmsrm_jax.report.charts import RatioLine, beside, ratio_chart
+from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
+from gmsrm_jax.report.style import page
+
+FIGURE_7_METRICS = ("psnr", "ssim")
+_NO_NAME = "Test pictures"
+_FIGURES = {"CelebA-HQ256": "figure_8", "Places2": "figure_9"}
+
+
+@dataclass(frozen=True)
+class PaperOutputs:
+    """What `write_report` shows of them.
+
+    Attributes:
+        tables: Tables I, II, IV and that of several samples, those that there are scores for.
+        charts: Figure 7's `<svg>` elements, PSNR and SSIM; empty without irregular holes.
+        chart_note: where the paper's points in them come from; empty if there are none.
+        figures: methods side by side.
+    """
+
+    tables: tuple[Table, ...] = ()
+    charts: tuple[str, ...] = ()
+    chart_note: str = ""
+    figures: tuple[Figure, ...] = ()
+
+
+def write_outputs(
+    folder: str | os.PathLike[str],
+    metrics: Mapping[str, Any],
+    examples: Examples,
+    dataset: str | None,
+    *,
+    pictures: Sequence[str] = (),
+    seed: int = 0,
+) -> PaperOutputs:
+    """Writes the tables and figures of one evaluation.
+
+    The files are table_1, table_2 and table_all (and table_4 if two variants were scored,
+    table_samples if several samples of each hole were), each as .md, .tex and .html; then
+    figures/figure_7.svg, figures/figure_6.png (figure_8 for CelebA-HQ256, figure_9 for Places2, as
+    in the paper) and, with two variants, figures/figure_10.png.
+
+    Args:
+        folder: where to write.
+        metrics: the content of metrics.json.
+        examples: what the same evaluation kept.
+        dataset: the tables' name for the test set; one of `published.DATA_SETS`' values brings the
+            paper's rows. None is "Test pictures".
+        pictures: names of the examples to show, in order; without any they are drawn.
+        seed: of the draw.
+
+    Returns:
+        The parts for `write_report`.
+
+    Raises:
+        UserError: a picture is not among the examples.
+    """
+    label = dataset or _NO_NAME
+    runs = {label: metrics}
+    bins = set(metrics["mask_list"]["bins"])
+    tables = []
+    if bins & set(published.IRREGULAR_BINS):
+        tables.append(irregular_table(runs))
+    if bins & set(published.CENTRE_BINS):
+        tables.append(centre_table(runs))
+    if published.ABLATION_BIN in bins and sum(name in metrics["methods"] for name in VARIANTS) > 1:
+        tables.append(ablation_table(label, [metrics]))
+    if "samples" in metrics:
+        tables.append(samples_table(label, metrics))
+    write_tables(folder, [*tables, full_table(runs)])
+    charts, note = figure_7(metrics, label)
+    if charts:
+        path = Path(folder) / "figures" / "figure_7.svg"
+        write_atomically(path, f"{beside(charts)}\n".encode())
+    drawn = [
+        comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
+        ablation([examples], pictures, seed),
+    ]
+    figures = tuple(figure for figure in drawn if figure is not None)
+    write_figures(folder, figures)
+    return PaperOutputs(tuple(tables), charts, note, figures)
+
+
+def write_ablation(
+    folder: str | os.PathLike[str],
+    metrics: Sequence[Mapping[str, Any]],
+    examples: Sequence[Examples],
+    dataset: str | None,
+    *,
+    pictures: Sequence[str] = (),
+    seed: int = 0,
+) -> PaperOutputs:
+    """Writes Table IV and Figure 10 from evaluations of one variant each.
+
+    Args:
+        folder: where to write table_4.md, .tex, .html and figures/figure_10.png.
+        metrics: the content of each metrics.json.
+        examples: what the same evaluations kept, in the same order.
+        dataset: see `write_outputs`.
+        pictures: see `write_outputs`.
+        seed: see `write_outputs`.
+
+    Returns:
+        The parts for `write_report`.
+
+    Raises:
+        UserError: masks or kept examples differ between the evaluations, a variant is there twice,
+            or there is none.
+    """
+    table = ablation_table(dataset or _NO_NAME, metrics)
+    figure = ablation(examples, pictures, seed)
+    figures = () if figure is None else (figure,)
+    write_tables(folder, [table])
+    write_figures(folder, figures)
+    return PaperOutputs(tables=(table,), figures=figures)
+
+
+def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> None:
+    """Writes each table as NAME.md, NAME.tex and NAME.html, the last a page by itself."""
+    for table in tables:
+        path = Path(folder) / table.name
+        write_atomically(path.with_suffix(".md"), to_markdown(table).encode())
+        write_atomically(path.with_suffix(".tex"), to_latex(table).encode())
+        write_atomically(path.with_suffix(".html"), page(table.title, to_html(table)).encode())
+
+
+def write_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> None:
+    """Writes each figure as figures/NAME.png."""
+    for figure in figures:
+        path = Path(folder) / "figures" / f"{figure.name}.png"
+        write_atomically(path, to_png(figure.sheet()))
+
+
+def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...], str]:
+    """PSNR and SSIM over the size of irregular holes, one line per method.
+
+    Our points stand at the mean hole size of each bin. The paper's numbers behind its Figure 7 are
+    those of its Table I; they are drawn at the middle of each bin.
+
+    Returns:
+        One `<svg>` per metric and a note on the paper's points; nothing if no irregular hole was
+        scored.
+    """
+    middles = {bin_name(index): 50.0 * sum(ends) for index, ends in enumerate(RATIO_BINS)}
+    sizes = {
+        name: 100.0 * facts["mean_ratio"]
+        for name, facts in metrics["mask_list"]["bins"].items()
+        if name in middles
+    }
+    paper = published.PUBLISHED.get(dataset, {}).get("I", {})
+    charts = []
+    for metric in FIGURE_7_METRICS:
+        lines = []
+        for method, kinds in metrics["methods"].items():
+            means = tuple(kinds["composite"][name][metric]["mean"] for name in sizes)
+            lines.append(RatioLine(method, tuple(sizes.values()), means))
+        for method in published.FIGURE_7_METHODS if paper else ():
+            scores = paper[method][metric]
+            percents = tuple(middles[name] for name in scores)
+            lines.append(RatioLine(f"{method} (paper)", percents, tuple(scores.values()), True))
+        if any(value is not None for line in lines if not line.published for value in line.values):
+            charts.append(ratio_chart(heading(metric), lines))
+    note = (
+        "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
+        if paper and charts
+        else ""
+    )
+    return tuple(charts), note

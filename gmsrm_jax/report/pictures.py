@@ -1,0 +1,242 @@
+"""Filled pictures side by side: the rows of a report, and the paper's Figures 6, 8, 9 and 10."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.examples import Examples
+from gmsrm_jax.evaluation.paper_tables import VARIANTS
+from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS
+from gmsrm_jax.panels import labelled_sheet, mask_picture, outline, upscale
+
+_HOLE_GREY = 127
+_WHITE = 255
+_FIGURE_PIXELS = 192  # smaller pictures are enlarged, so that the outline is thin beside them
+_MAX_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the report: what it is called above or below it, and its alternative text.
+
+    Attributes:
+        label: column heading or caption.
+        image: uint8 [H, W, 3].
+        alt: what a reader who cannot see it is told.
+    """
+
+    label: str
+    image: np.ndarray
+    alt: str
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """Pictures that belong side by side; the rows of a report all have the same labels.
+
+    Attributes:
+        label: what the row shows, such as the ratio bin.
+        detail: a smaller line below, such as the hole's share and the file name.
+        pictures: from left to right.
+    """
+
+    label: str
+    detail: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Methods side by side: input | methods | truth, the hole outlined in all but the truth.
+
+    Attributes:
+        name: file name without ending, such as "figure_6".
+        title: heading.
+        rows: one per example, at least one.
+    """
+
+    name: str
+    title: str
+    rows: tuple[PanelRow, ...]
+
+    def sheet(self) -> np.ndarray:
+        """The figure as one picture, uint8 [H, W, 3], with the labels below the columns."""
+        labels = [picture.label for picture in self.rows[0].pictures]
+        rows = [[picture.image for picture in row.pictures] for row in self.rows]
+        numbered = [f"({chr(ord('a') + i)}) {label}" for i, label in enumerate(labels)]
+        return labelled_sheet(numbered, rows)
+
+
+def not_filled(metrics: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Pairs (method, bin) of which an evaluation has no pictures, from its metrics.json.
+
+    A folder of another program's pictures may leave bins out.
+    """
+    return frozenset(
+        (method, bin_name)
+        for method, kinds in metrics["methods"].items()
+        for bin_name, scores in kinds["composite"].items()
+        if all(score["count"] + score["undefined"] == 0 for score in scores.values())
+    )
+
+
+def panel_rows(
+    examples: Examples,
+    raw_of: str,
+    missing: Collection[tuple[str, str]] = (),
+    count: int | None = None,
+) -> list[PanelRow]:
+    """Rows input | mask | composites | raw output | other composites | truth.
+
+    Args:
+        examples: from an evaluation.
+        raw_of: the method whose raw output is shown too, next to its composite.
+        missing: see `not_filled`; white takes the place of these pictures.
+        count: rows, from the first; None takes all.
+
+    Raises:
+        ValueError: `raw_of` is not among the examples' methods.
+    """
+    if raw_of not in examples.methods:
+        raise ValueError(f"method {raw_of!r} is not one of {examples.methods}")
+    rows = []
+    for index in range(len(examples.pictures))[:count]:
+        truth, mask = examples.truth[index], examples.mask[index]
+        cells = [("input", _with_hole(truth, mask)), ("mask", mask_picture(mask))]
+        for position, method in enumerate(examples.methods):
+            filled = examples.composite[position, index]
+            if (method, examples.bins[index]) in missing:
+                filled = np.full_like(filled, _WHITE)
+            cells.append((method, filled))
+            if method == raw_of:
+                cells.append((f"{method}, raw output", examples.raw[position, index]))
+        cells.append(("truth", truth))
+        rows.append(_row(examples, index, cells))
+    return rows
+
+
+def comparison(
+    name: str,
+    examples: Examples,
+    pictures: Sequence[str] = (),
+    seed: int = 0,
+    missing: Collection[tuple[str, str]] = (),
+) -> Figure | None:
+    """All methods side by side on irregular holes of 20-60 %, as in Figures 6, 8 and 9.
+
+    Args:
+        name: "figure_6", "figure_8" or "figure_9".
+        examples: from an evaluation; if none has such a hole, all count.
+        pictures: names of those to show, in order; without any, at most four are drawn.
+        seed: of the draw.
+        missing: see `not_filled`; white takes the place of these pictures.
+
+    Returns:
+        The figure; None if there are no examples.
+
+    Raises:
+        UserError: a picture is not among the examples.
+    """
+    chosen = _chosen(examples, IRREGULAR_BINS, pictures, seed)
+    rows = tuple(_outlined_row([examples], index, examples.methods, missing) for index in chosen)
+    number = name.removeprefix("figure_")
+    return (
+        Figure(name, f"Methods side by side (the paper's Figure {number})", rows) if rows else None
+    )
+
+
+def ablation(
+    runs: Sequence[Examples], pictures: Sequence[str] = (), seed: int = 0
+) -> Figure | None:
+    """The variants side by side on centre holes of 50 %, as in Figure 10.
+
+    Args:
+        runs: the examples of evaluations that hold a variant each, with the same pictures and masks
+            in the same order.
+        pictures: names of those to show, in order; without any, at most four are drawn.
+        seed: of the draw.
+
+    Returns:
+        The figure; None if there are fewer than two variants, or no examples.
+
+    Raises:
+        UserError: a picture is not among the examples, or the runs kept different ones.
+    """
+    methods = [name for name in VARIANTS if any(name in run.methods for run in runs)]
+    if len(methods) < 2:
+        return None
+    first = runs[0]
+    for run in runs[1:]:
+        same = run.pictures == first.pictures and run.bins == first.bins
+        if not (same and np.array_equal(run.mask, first.mask)):
+            raise UserError(
+                "Figure 10: the evaluations of the variants kept different examples; evaluate them "
+                "again with one --masks and the same number of rows"
+            )
+    chosen = _chosen(first, (ABLATION_BIN,), pictures, seed)
+    rows = tuple(_outlined_row(runs, index, methods) for index in chosen)
+    return Figure("figure_10", "The variants (the paper's Figure 10)", rows) if rows else None
+
+
+def _with_hole(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.where(mask > 0, np.uint8(_HOLE_GREY), truth)
+
+
+def _row(examples: Examples, index: int, cells: Sequence[tuple[str, np.ndarray]]) -> PanelRow:
+    name, bin_name = examples.pictures[index], examples.bins[index]
+    pictures = tuple(
+        Picture(label, image, f"{label}: {name}, hole {bin_name}") for label, image in cells
+    )
+    return PanelRow(bin_name, f"{examples.ratios[index]:.1%} of {name}", pictures)
+
+
+def _chosen(
+    examples: Examples, bins: Sequence[str], pictures: Sequence[str], seed: int
+) -> list[int]:
+    """Places of the examples to show, one per picture: those of `bins` if there are any."""
+    order = sorted(range(len(examples.pictures)), key=lambda i: (examples.bins[i] not in bins, i))
+    of_picture: dict[str, int] = {}
+    for index in order:
+        of_picture.setdefault(examples.pictures[index], index)
+    for name in pictures:
+        if name not in of_picture:
+            raise UserError(
+                f"figures: {name} is not among the {len(of_picture)} pictures that the "
+                f"evaluation kept ({', '.join(sorted(of_picture))}); take one of these, or "
+                "evaluate again"
+            )
+    if pictures:
+        return [of_picture[name] for name in dict.fromkeys(pictures)]
+    wanted = [index for index in of_picture.values() if examples.bins[index] in bins]
+    candidates = wanted or list(of_picture.values())
+    drawn = np.random.default_rng(seed).permutation(len(candidates))[:_MAX_ROWS]
+    return [candidates[place] for place in sorted(drawn)]
+
+
+def _outlined_row(
+    runs: Sequence[Examples],
+    index: int,
+    methods: Sequence[str],
+    missing: Collection[tuple[str, str]] = (),
+) -> PanelRow:
+    """Input | methods | truth, enlarged if small, the hole outlined."""
+    first = runs[0]
+    truth, mask = first.truth[index], first.mask[index]
+    factor = -(-_FIGURE_PIXELS // truth.shape[0])
+    large_mask = upscale(mask, factor)
+
+    def drawn(image: np.ndarray) -> np.ndarray:
+        return outline(upscale(image, factor), large_mask)
+
+    cells = [("input", drawn(_with_hole(truth, mask)))]
+    for method in methods:
+        run = next(run for run in runs if method in run.methods)
+        filled = drawn(run.composite[run.methods.index(method), index])
+        if (method, first.bins[index]) in missing:
+            filled = np.full_like(filled, _WHITE)
+        cells.append((method, filled))
+    cells.append(("truth", upscale(truth, factor)))
+    return _row(first, index, cells)

@@ -1,0 +1,339 @@
+"""Tables in the paper's layout: read back from Markdown, LaTeX and HTML, they hold the metrics."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+from made_up_scores import PAPER_METRICS, entry, make_metrics
+from table_readers import FORMATS, plain, read_html, read_latex, read_markdown, value_rows
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES
+from gmsrm_jax.evaluation.paper_tables import (
+    ablation_table,
+    centre_table,
+    full_table,
+    irregular_table,
+)
+from gmsrm_jax.evaluation.published import CENTRE_BINS, IRREGULAR_BINS, PUBLISHED, TYPES
+from gmsrm_jax.evaluation.sample_table import samples_table
+from gmsrm_jax.evaluation.table_formats import to_html, to_latex, to_markdown
+
+NASTY = r"50%_of|a&b {#1} $x$ ~^ \cmd <i> [2] *"
+PAPER_DIGITS = {"psnr": 2, "ssim": 3, "ncc": 3, "lmse": 3}
+FULL_DIGITS = {"psnr": 2, "ssim": 4, "ncc": 4, "lmse": 4}
+LPIPS = {"label": "LPIPS (VGG)", "text": "distance", "unit": "1", "better": "lower"}
+SETS = {
+    "fid": {"label": "FID", "text": "distance", "unit": "1", "better": "lower"},
+    "p_ids": {"label": "P-IDS", "text": "share", "unit": "1", "better": "higher"},
+    "u_ids": {"label": "U-IDS", "text": "share", "unit": "1", "better": "higher"},
+}
+
+
+def mean(metrics, method, bin_name, metric, kind="composite"):
+    return metrics["methods"][method][kind][bin_name][metric]["mean"]
+
+
+def best(values, metric):
+    """The values in bold, by an independent rule: equal to the best after rounding."""
+    defined = [value for value in values if value is not None]
+    if len(defined) < 2:
+        return [False] * len(values)
+    rounded = [None if v is None else round(v, PAPER_DIGITS[metric]) for v in values]
+    champion = (min if metric == "lmse" else max)(v for v in rounded if v is not None)
+    return [value == champion for value in rounded]
+
+
+# --- Tables I and II ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("build", "number", "bins"),
+    [(irregular_table, "I", IRREGULAR_BINS), (centre_table, "II", CENTRE_BINS)],
+)
+def test_three_data_sets_beside_the_papers_rows(kind, build, number, bins):
+    methods = ["GM-SRM", NASTY, "mean colour"]
+    runs = {name: make_metrics(methods, seed) for seed, name in enumerate(PUBLISHED)}
+    table = build(runs)
+    assert table.spans == tuple((name, len(bins)) for name in PUBLISHED)
+    assert table.columns == bins * 3
+    rows = value_rows(table, kind)
+    assert len(rows) == 4 * (8 + 3)
+    for place, metric in enumerate(PAPER_METRICS):
+        paper, ours = np.split(np.array(rows[11 * place : 11 * place + 11], object), [8])
+        for column, (data_set, name) in enumerate((d, b) for d in PUBLISHED for b in bins):
+            digits = PAPER_DIGITS[metric]
+            for row, method in zip(paper, TYPES, strict=True):
+                text, bold, _ = row[column]
+                assert text == f"{PUBLISHED[data_set][number][method][metric][name]:.{digits}f}"
+                assert not bold
+            means = [mean(runs[data_set], method, name, metric) for method in methods]
+            assert [row[column][0] for row in ours] == [f"{value:.{digits}f}" for value in means]
+            assert [row[column][1] for row in ours] == best(means, metric)
+            assert not any(row[column][2] for row in ours)
+
+
+def test_row_labels_and_types():
+    table = irregular_table({"Places2": make_metrics(["Base", "GM-SRM, mean noise", "Telea"])})
+    rows = table.groups[0].rows
+    assert [row.label for row in rows[:8]] == [f"{method} (paper)" for method in TYPES]
+    assert [row.published for row in rows] == [True] * 8 + [False] * 3
+    assert [row.priors for row in rows] == [*TYPES.values(), "A", "A + B", ""]
+    assert [group.heading for group in table.groups] == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_marks_stand_at_the_contradictions(kind):
+    table = irregular_table({"Paris StreetView": make_metrics(["GM-SRM", "mean colour"])})
+    rows = value_rows(table, kind)
+    marked = {(r, c) for r, row in enumerate(rows) for c, cell in enumerate(row) if cell[2]}
+    # LISK's PSNR in all bins, EdgeConnect's LMSE in the last two; ten rows per metric.
+    assert marked == {(3, 0), (3, 1), (3, 2), (3, 3), (32, 2), (32, 3)}
+    notes = [note for note in table.notes if note.startswith("†")]
+    assert [note.split(",")[0] for note in notes] == ["† LISK", "† EdgeConnect"]
+
+
+def test_another_data_set_has_no_rows_of_the_paper():
+    table = irregular_table({"facades": make_metrics(["GM-SRM", "mean colour"])})
+    assert not any(row.published for group in table.groups for row in group.rows)
+    assert table.notes == (
+        "facades: 7 pictures at 64 px, masks: drawn & kept (SHA-256 000000000000).",
+    )
+    assert "paper" not in to_markdown(table) + to_latex(table) + to_html(table)
+
+
+def test_a_data_set_of_the_paper_beside_another():
+    runs = {"Places2": make_metrics(["GM-SRM"]), "facades": make_metrics(["mean colour"], 1)}
+    table = centre_table(runs)
+    psnr = [[cell.text for cell in row.cells] for row in table.groups[0].rows]
+    assert psnr[0] == ["21.69", "18.09", "-", "-"]
+    ours = [f"{mean(runs['Places2'], 'GM-SRM', name, 'psnr'):.2f}" for name in CENTRE_BINS]
+    assert psnr[8] == [*ours, "-", "-"]
+    assert psnr[9][:2] == ["-", "-"]
+    assert not any(c.bold for g in table.groups for row in g.rows for c in row.cells)
+    header, _ = read_markdown(to_markdown(table))
+    assert header[3:] == [f"{d} {b}" for d in runs for b in CENTRE_BINS]
+
+
+def test_bold_is_the_best_as_printed():
+    metrics = make_metrics(["a", "b", "c"])
+    for method, value in (("a", 25.001), ("b", 25.004), ("c", 24.99)):
+        metrics["methods"][method]["composite"]["20-30%"]["psnr"] = entry(value)
+    for method, value in (("a", 0.0504), ("b", 0.0501), ("c", None)):
+        metrics["methods"][method]["composite"]["20-30%"]["lmse"] = entry(value)
+    groups = irregular_table({"x": metrics}).groups
+    assert [row.cells[0].bold for row in groups[0].rows] == [True, True, False]
+    assert [row.cells[0].bold for row in groups[3].rows] == [True, True, False]
+    full = full_table({"x": metrics}).groups[3].rows
+    assert [row.cells[2].bold for row in full] == [False, True, False]
+    assert [row.cells[2].text for row in full] == ["0.0504", "0.0501", "-"]
+
+
+def test_a_single_defined_value_is_not_the_best():
+    metrics = make_metrics(["a", "b"])
+    metrics["methods"]["b"]["composite"]["20-30%"]["ncc"] = entry(None, 0, 7)
+    table = irregular_table({"x": metrics})
+    assert [row.cells[0].bold for row in table.groups[2].rows] == [False, False]
+    assert "Undefined and left out of the means: NCC of b: 7 of 28." in table.notes
+
+
+def test_the_papers_size_is_mentioned_where_ours_differs():
+    metrics = make_metrics(["a"])
+    assert "ours have 64 px" in " ".join(irregular_table({"Places2": metrics}).notes)
+    metrics["image_size"] = 256
+    assert "ours have" not in " ".join(irregular_table({"Places2": metrics}).notes)
+
+
+# --- further metrics ----------------------------------------------------------------------------
+
+
+def with_extras(metrics):
+    """Adds LPIPS (of the composite only) and the measures of whole sets."""
+    metrics = copy.deepcopy(metrics)
+    metrics["definitions"] = {"lpips_vgg": LPIPS, **metrics["definitions"], **SETS}
+    for number, kinds in enumerate(metrics["methods"].values()):
+        for scores in kinds["composite"].values():
+            scores["lpips_vgg"] = entry(0.25 + number)
+    metrics["distribution"] = {
+        method: {
+            name: {"fid": 30.126 + number, "p_ids": 0.5, "u_ids": 0.25, "count": 7, "note": "few"}
+            for name in metrics["mask_list"]["bins"]
+        }
+        for number, method in enumerate(metrics["methods"])
+    }
+    return metrics
+
+
+def test_further_metrics_follow_without_the_papers_rows():
+    metrics = with_extras(make_metrics(["GM-SRM", "mean colour"]))
+    table = irregular_table({"Paris StreetView": metrics})
+    headings = [group.heading for group in table.groups]
+    assert headings[4:] == ["LPIPS (VGG) ↓", "FID ↓", "P-IDS ↑", "U-IDS ↑"]
+    texts = [[row.cells[0].text for row in group.rows] for group in table.groups[4:]]
+    assert texts[0] == ["0.2500", "1.2500"]
+    assert texts[1] == ["30.13", "31.13"]
+    assert texts[2] == ["0.5000", "0.5000"]
+    assert [row.cells[0].bold for row in table.groups[5].rows] == [True, False]
+    assert "FID, P-IDS and U-IDS: few." in table.notes
+    kept = table.only(lambda metric: metric == "fid")
+    assert [group.heading for group in kept.groups] == ["FID ↓"]
+    assert kept.columns == table.columns
+
+
+def test_full_table_of_another_image_kind():
+    metrics = with_extras(make_metrics(["GM-SRM", "mean colour"]))
+    table = full_table({"x": metrics}, "raw")
+    assert [group.metrics for group in table.groups] == [(m,) for m in PAPER_METRICS]
+    assert table.columns == BIN_NAMES
+    for group in table.groups:
+        metric = group.metrics[0]
+        for row in group.rows:
+            means = [mean(metrics, row.label, name, metric, "raw") for name in BIN_NAMES]
+            assert [c.text for c in row.cells] == [f"{v:.{FULL_DIGITS[metric]}f}" for v in means]
+
+
+def test_a_missing_bin_is_a_dash():
+    metrics = make_metrics(["a", "b"], bins=BIN_NAMES[:4])
+    table = irregular_table({"x": metrics})
+    assert [cell.text for cell in table.groups[0].rows[0].cells][2:] == ["-", "-"]
+
+
+# --- Table IV -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_variants_of_several_runs(kind):
+    order = ["GM-SRM", "Base", "GM-CSV", "GM-BM"]
+    runs = [make_metrics([variant, "mean colour"]) for variant in order]
+    random = np.random.default_rng(5)
+    for run, variant in zip(runs, order, strict=True):
+        for metric in PAPER_METRICS:
+            value = entry(float(random.uniform(0.1, 0.9)))
+            run["methods"][variant]["composite"]["centre 50%"][metric] = value
+    table = ablation_table("CelebA-HQ256", runs)
+    labels = [row.label for row in table.groups[0].rows]
+    climbing = ["Base", "GM-BM", "GM-CSV", "GM-SRM"]
+    assert labels == [f"{name} (paper)" for name in climbing] + climbing
+    assert table.columns == ("PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓")
+    if kind == "markdown":
+        rows = [[plain(c) for c in row[1:]] for row in read_markdown(to_markdown(table))[1]]
+    elif kind == "latex":
+        rows = [[plain(c) for c in row[1:]] for row in read_latex(to_latex(table))[2:]]
+    else:
+        rows = [
+            [(c["text"], c["bold"], False) for c in row[1:]]
+            for row in read_html(to_html(table))[2:]
+        ]
+    assert [text for text, _, _ in rows[0]] == ["18.39", "0.694", "0.874", "0.032"]
+    assert [text for text, _, _ in rows[3]] == ["21.75", "0.757", "0.940", "0.022"]
+    assert not any(bold for row in rows[:4] for _, bold, _ in row)
+    for place, metric in enumerate(PAPER_METRICS):
+        means = [
+            mean(runs[order.index(variant)], variant, "centre 50%", metric) for variant in climbing
+        ]
+        shown = [f"{value:.{PAPER_DIGITS[metric]}f}" for value in means]
+        assert [row[place][0] for row in rows[4:]] == shown
+        assert [row[place][1] for row in rows[4:]] == best(means, metric)
+
+
+def test_variants_of_one_run_on_another_data_set():
+    table = ablation_table("facades", [make_metrics(["GM-SRM", "Base", "mean colour"])])
+    assert [row.label for row in table.groups[0].rows] == ["Base", "GM-SRM"]
+
+
+def test_variants_that_cannot_be_compared():
+    with pytest.raises(UserError, match="different mask lists"):
+        ablation_table("x", [make_metrics(["Base"], 1), make_metrics(["GM-BM"], 2)])
+    with pytest.raises(UserError, match="GM-BM was scored in two"):
+        ablation_table("x", [make_metrics(["GM-BM"]), make_metrics(["GM-BM"])])
+    with pytest.raises(UserError, match="no evaluation has one of Base"):
+        ablation_table("x", [make_metrics(["mean colour"])])
+
+
+# --- formats ------------------------------------------------------------------------------------
+
+
+def test_latex_of_a_nasty_name():
+    text = to_latex(full_table({"a_b & 5%": make_metrics([NASTY, "[1] first"])}))
+    rows = read_latex(text)
+    labels = {row[1] for row in rows}
+    assert (
+        r"50\%\_of\textbar{}a\&b \{\#1\} \$x\$ \textasciitilde{}\textasciicircum{} "
+        r"\textbackslash{}cmd \textless{}i\textgreater{} {[}2] {*}"
+    ) in labels
+    assert "{[}1] first" in labels
+    assert r"\multicolumn{8}{c}{a\_b \& 5\%}" in text
+    assert r"drawn \& kept" in text
+    assert not re.search(r"[↑↓†×]", text)
+
+
+def test_long_latex_tables_go_on_in_the_next_float():
+    methods = [f"method {number}" for number in range(20)]
+    text = to_latex(full_table({"x": make_metrics(methods)}))
+    assert text.count("\\begin{table*}") == 2
+    assert text.count("(continued)") == 1
+    assert text.count("SHA-256") == 1
+    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 2
+    labels = [row[1] for row in read_latex(text) if row[1] != "Method" and row[1]]
+    assert labels == methods * 4
+
+
+def test_html_escapes():
+    text = to_html(full_table({"<b>": make_metrics([NASTY])}))
+    rows = read_html(text)
+    assert rows[0][1]["text"] == "<b>"
+    assert rows[3][0]["text"] == NASTY
+    assert "<i>" not in text
+
+
+def test_markdown_escapes():
+    _, rows = read_markdown(to_markdown(full_table({"x": make_metrics([NASTY, "b"])})))
+    assert rows[0][0] == "PSNR [dB] ↑"
+    assert rows[0][1] == NASTY
+    assert rows[1][:2] == ["", "b"]
+
+
+# --- several samples ----------------------------------------------------------------------------
+
+
+def test_samples_table():
+    metrics = with_extras(make_metrics(["GM-SRM", "mean colour"], bins=CENTRE_BINS))
+    metrics["definitions"]["l1"] = {"label": "L1", "text": "t", "unit": "1", "better": "lower"}
+
+    def part(value, names):
+        return {b: {name: entry(value + i) for i, name in enumerate(names)} for b in CENTRE_BINS}
+
+    metrics["samples"] = {
+        "GM-SRM": {
+            "samples_mean": part(10.0, ["psnr", "lpips_vgg"]),
+            "samples_best": part(20.0, ["psnr", "lpips_vgg"]),
+            "samples_diversity": part(30.0, ["l1", "lpips_vgg"]),
+        }
+    }
+    metrics["sample_counts"] = {"GM-SRM": 5}
+    metrics["sample_kinds"] = {
+        "samples_mean": "how the mean is taken",
+        "samples_best": "how the best is taken",
+        "samples_diversity": "how pairs are compared",
+    }
+    table = samples_table("x", metrics)
+    groups = {
+        group.heading: {row.label: [cell.text for cell in row.cells] for row in group.rows}
+        for group in table.groups
+    }
+    firsts = [f"{mean(metrics, 'GM-SRM', name, 'psnr'):.2f}" for name in CENTRE_BINS]
+    assert groups["PSNR [dB] ↑"] == {
+        "GM-SRM, the first": firsts,
+        "GM-SRM, mean of 5": ["10.00", "10.00"],
+        "GM-SRM, best of 5": ["20.00", "20.00"],
+    }
+    assert groups["LPIPS (VGG) ↓"]["GM-SRM, best of 5"] == ["21.0000", "21.0000"]
+    assert groups["L1 between samples"] == {"GM-SRM": ["30.0000", "30.0000"]}
+    assert groups["LPIPS (VGG) between samples"] == {"GM-SRM": ["31.0000", "31.0000"]}
+    assert list(groups)[-2:] == ["LPIPS (VGG) between samples", "L1 between samples"]
+    assert "Best of k: how the best is taken." in table.notes
+    assert not any(cell.bold for g in table.groups for row in g.rows for cell in row.cells)
+    for kind in FORMATS:
+        assert len(value_rows(table, kind)) == sum(len(group.rows) for group in table.groups)
