@@ -31,6 +31,7 @@ from torch_writers import (
     build,
     call,
     dump,
+    encode,
     named,
     parameter_built,
     storage,
@@ -87,6 +88,65 @@ def test_reads_every_generation_of_tensors(tmp_path, writer, tensor):
     assert list(found) == list(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+def python_2(value):
+    """A string as Python 2 pickled it."""
+    return Op(b"U" + bytes([len(value)]) + value.encode())
+
+
+def ordered_dict(*arguments):
+    return call("collections.OrderedDict", *arguments)
+
+
+def test_reads_what_python_2_wrote(tmp_path):
+    """As LPIPS's published heads are: an OrderedDict made from a list, its state, other strings."""
+    arrays = {"lin0.model.1.weight": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)}
+    arrays["bias"] = np.ones(3, np.float32)
+    items = [
+        [python_2(name), tensor_v2(key, array)]
+        for key, (name, array) in zip("01", arrays.items(), strict=True)
+    ]
+    versions = ordered_dict([[python_2("lin0"), {python_2("version"): 1}]])
+    metadata = {python_2("_metadata"): versions}
+    state = Op(ordered_dict(items) + encode(metadata) + b"b")
+    write_stream(tmp_path / "a.pth", state, dict(zip("01", arrays.values(), strict=True)))
+    found = read_torch_state_dict(tmp_path / "a.pth")
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        ordered_dict([["a"]]),
+        ordered_dict([["a", 1, "b", 2], ["c"]]),
+        ordered_dict([("a", 1)]),
+        ordered_dict({"a": 1}),
+        ordered_dict([["a", 1]], []),
+        ordered_dict([[["a"], 1]]),
+        ordered_dict("ab"),
+    ],
+    ids=str,
+)
+def test_odd_ordered_dicts_are_refused(tmp_path, state):
+    write_stream(tmp_path / "a.pth", state, {})
+    with pytest.raises(UserError, match="damaged pickle"):
+        read_torch_state_dict(tmp_path / "a.pth")
+
+
+def test_an_ordered_dict_cannot_be_multiplied(tmp_path):
+    """One list of items, named a thousand times: a thousand full dictionaries would take 100 MB."""
+    items = Op(encode([[f"{i}", i] for i in range(1000)]) + b"q\x01")
+    again = named("collections.OrderedDict") + b"h\x01\x85R"
+    write_stream(tmp_path / "a.pth", Op(b"(" + items + again * 1000 + b"t"), {})
+    tracemalloc.start()
+    with pytest.raises(UserError, match="no dictionary of tensors"):
+        read_torch_state_dict(tmp_path / "a.pth")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_reads_a_view_of_a_storage(tmp_path):

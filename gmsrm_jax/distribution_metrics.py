@@ -1,0 +1,257 @@
+"""FID, P-IDS and U-IDS: how far two sets of pictures lie apart in Inception's features.
+
+The features come from `models.inception.inception_features`. All here runs on the host in float64
+with NumPy; P-IDS and U-IDS also need scikit-learn, the extra `eval`.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.metrics import Definition
+
+_BLOCK = 1024  # features; a block's product then outweighs the pass over the covariance
+
+DEFINITIONS: dict[str, Definition] = {
+    "fid": Definition(
+        "FID",
+        "Fréchet distance of Heusel et al. (2017) between the normal distributions with the means "
+        "and sample covariances of the two sets' 2,048 Inception features (network of 2015-12-05; "
+        "images resized bilinearly to 299 px without smoothing and scaled to [-1, 1], as in "
+        "pytorch-fid). Biased upwards for few pictures.",
+        "1",
+        "lower",
+    ),
+    "p_ids": Definition(
+        "P-IDS",
+        "Paired inception discriminative score of Zhao et al. (2021): the share of pictures whose "
+        "prediction a linear support vector machine, fitted to tell both sets apart by their "
+        "Inception features, takes for more real than its own target.",
+        "1",
+        "higher",
+    ),
+    "u_ids": Definition(
+        "U-IDS",
+        "Unpaired inception discriminative score of Zhao et al. (2021): the share of pictures of "
+        "both sets that the same support vector machine takes for the wrong set.",
+        "1",
+        "higher",
+    ),
+}
+
+
+class Fid(NamedTuple):
+    """The distance, and what limits its meaning, empty if nothing does."""
+
+    fid: float
+    warning: str
+
+
+class Ids(NamedTuple):
+    """Both scores in 0..1, and what limits their meaning, empty if nothing does."""
+
+    p_ids: float
+    u_ids: float
+    warning: str
+
+
+class FeatureStatistics:
+    """Mean and covariance of features that arrive in batches, in float64.
+
+    Features are gathered to blocks of about a thousand, and the blocks' sums of squared deviations
+    merged (Chan, Golub and LeVeque 1979), so nothing cancels and memory does not grow with the
+    number of pictures.
+    """
+
+    def __init__(self, dimension: int = 2048):
+        """Starts with no features of this dimension."""
+        self._dimension = dimension
+        self._waiting: list[np.ndarray] = []
+        self._merged = 0
+        self._mean = np.zeros(dimension)
+        self._scatter = np.zeros((dimension, dimension))
+
+    @property
+    def count(self) -> int:
+        """Features seen."""
+        return self._merged + sum(map(len, self._waiting))
+
+    def add(self, features: np.ndarray) -> None:
+        """Takes in features [N, D].
+
+        Raises:
+            ValueError: another shape, NaN or infinity.
+        """
+        self._waiting.append(_checked(features, self._dimension).copy())
+        if self.count - self._merged >= _BLOCK:
+            self._merge_waiting()
+
+    def merge(self, other: "FeatureStatistics") -> None:
+        """Takes in what another instance has seen, on another process for instance."""
+        self._merge(other.count, other.mean(), other._scatter)
+
+    def mean(self) -> np.ndarray:
+        """The mean [D]; zeros before the first feature."""
+        self._merge_waiting()
+        return self._mean
+
+    def covariance(self) -> np.ndarray:
+        """The sample covariance [D, D], divided by count - 1.
+
+        Raises:
+            UserError: fewer than two features.
+        """
+        self._merge_waiting()
+        if self._merged < 2:
+            raise UserError(
+                f"FID needs at least 2 pictures in each set, found {self._merged}; give more"
+            )
+        return self._scatter / (self._merged - 1)
+
+    def _merge_waiting(self) -> None:
+        if self.count > self._merged:
+            block = np.concatenate(self._waiting)
+            self._waiting = []
+            mean = block.mean(0)
+            deviations = block - mean
+            self._merge(len(block), mean, deviations.T @ deviations)
+
+    def _merge(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
+        total = max(self._merged + count, 1)
+        shift = mean - self._mean
+        self._scatter += scatter
+        self._scatter += np.outer(shift, shift * (self._merged * count / total))
+        self._mean = self._mean + shift * (count / total)
+        self._merged += count
+
+
+def frechet_distance(
+    mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
+) -> float:
+    """Squared Fréchet (2-Wasserstein) distance of two normal distributions.
+
+    |μ₁ - μ₂|² + tr S₁ + tr S₂ - 2 tr (S₁S₂)^½ (Dowson and Landau 1982). The last trace is that of
+    (S₁^½ S₂ S₁^½)^½, the sum of the singular values of S₁^½ S₂^½. So only roots of symmetric
+    matrices are taken, singular covariances need no offset, and small singular values are not
+    squared away before they are added.
+
+    Args:
+        mean_a: [D].
+        covariance_a: [D, D], symmetric and not negative.
+        mean_b: [D].
+        covariance_b: [D, D], symmetric and not negative.
+
+    Returns:
+        The distance, at least 0.
+    """
+    product = _root(covariance_a).T @ _root(covariance_b)
+    overlap = np.linalg.svd(product, compute_uv=False).sum()
+    difference = np.asarray(mean_a, np.float64) - mean_b
+    distance = (
+        difference @ difference + np.trace(covariance_a) + np.trace(covariance_b) - 2.0 * overlap
+    )
+    return max(float(distance), 0.0)
+
+
+def fid(statistics_a: FeatureStatistics, statistics_b: FeatureStatistics) -> Fid:
+    """Fréchet inception distance; see `DEFINITIONS["fid"]`.
+
+    The estimate is biased upwards by about a constant over the number of pictures, so only
+    figures of equal numbers compare; papers take 10,000 to 50,000. With no more pictures than
+    features a covariance is singular, which the warning says.
+
+    Args:
+        statistics_a: of one set.
+        statistics_b: of the other; the order does not matter.
+
+    Raises:
+        UserError: a set has fewer than two pictures.
+    """
+    distance = frechet_distance(
+        statistics_a.mean(),
+        statistics_a.covariance(),
+        statistics_b.mean(),
+        statistics_b.covariance(),
+    )
+    fewest, dimension = min(statistics_a.count, statistics_b.count), statistics_a.mean().size
+    warning = ""
+    if fewest <= dimension:
+        warning = (
+            f"{fewest:,} pictures in a set and {dimension:,} features: the covariance is singular"
+            " and FID strongly biased; compare it only with figures of the same pictures"
+        )
+    return Fid(distance, warning)
+
+
+def inception_discriminative_scores(predictions: np.ndarray, targets: np.ndarray) -> Ids:
+    """P-IDS and U-IDS; see `DEFINITIONS`.
+
+    The classifier is the reference's, scikit-learn's LinearSVC(dual=False) with its defaults: L2
+    penalty, squared hinge loss, C = 1, fitted to the features that it is then asked about. A
+    linear classifier separates almost any 2N points of D features while N <= D (Cover 1965); both
+    scores are then near 0 whatever the pictures are, which the warning says. Papers take 5,000
+    pictures and more.
+
+    Args:
+        predictions: features [N, D] of the predictions.
+        targets: features [N, D] of the real pictures, in the same order.
+
+    Raises:
+        ValueError: the shapes differ or are not [N, D]; NaN or infinity.
+        UserError: no pictures, or scikit-learn is not installed.
+    """
+    predictions, targets = np.asarray(predictions), np.asarray(targets)
+    if predictions.shape != targets.shape or predictions.ndim != 2:
+        raise ValueError(
+            f"features must be two arrays [N, D], got {predictions.shape} and {targets.shape}"
+        )
+    count, dimension = predictions.shape
+    if not count:
+        raise UserError("P-IDS and U-IDS need pictures, found none; give at least one")
+    predictions, targets = _checked(predictions, dimension), _checked(targets, dimension)
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+    except ImportError as error:
+        raise UserError(
+            f"P-IDS and U-IDS need scikit-learn ({error}): pip install 'gmsrm-jax[eval]'"
+        ) from error
+    machine = LinearSVC(dual=False)
+    features = np.concatenate([targets, predictions])
+    real = np.repeat([1, 0], count)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # part of the result below
+        machine.fit(features, real)
+    remarks = []
+    if count <= dimension:
+        remarks.append(
+            f"{count:,} pictures and {dimension:,} features: a linear classifier separates nearly"
+            " any two sets so small, so scores near 0 say nothing"
+        )
+    if machine.n_iter_ >= machine.max_iter:
+        remarks.append(f"the classifier did not converge in {machine.max_iter} iterations")
+    return Ids(
+        p_ids=float(
+            np.mean(machine.decision_function(predictions) > machine.decision_function(targets))
+        ),
+        u_ids=float(1.0 - machine.score(features, real)),
+        warning="; ".join(remarks),
+    )
+
+
+def _checked(features: np.ndarray, dimension: int) -> np.ndarray:
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or features.shape[1] != dimension:
+        raise ValueError(f"features must be [N, {dimension}], got {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("features hold NaN or infinity")
+    return features
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """R [D, rank] with R Rᵀ = covariance; eigenvalues within rounding of 0 count as 0."""
+    values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
+    kept = values > values[-1] * values.size * np.finfo(np.float64).eps
+    return vectors[:, kept] * np.sqrt(values[kept])
