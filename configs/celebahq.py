@@ -29,4 +29,5 @@ def get_config(argument: str | None = None) -> ConfigDict:
         "data/celebahq/test"
     )
     config.data.test_resize = "direct"
+    config.evaluation.dataset = "CelebA-HQ256"
     return apply_argument(config, argument)

@@ -28,4 +28,5 @@ def get_config(argument: str | None = None) -> ConfigDict:
         "Place Paris StreetView (given out by the authors of Context Encoders on request): 14,900 "
         "pictures in data/paris/train, 100 in data/paris/test"
     )
+    config.evaluation.dataset = "Paris StreetView"
     return apply_argument(config, argument)

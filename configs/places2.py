@@ -28,4 +28,5 @@ def get_config(argument: str | None = None) -> ConfigDict:
         "Place pictures of two Places2 categories: 74,000 in data/places2/train, 3,000 in "
         "data/places2/test"
     )
+    config.evaluation.dataset = "Places2"
     return apply_argument(config, argument)

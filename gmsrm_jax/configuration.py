@@ -29,7 +29,7 @@ _CHOICES = {
     "inpainting.adversarial_form": ("hinge", "wasserstein"),
     "inpainting.discriminator_image": ("raw", "composite"),
     "inpainting.perceptual_image": ("raw", "composite"),
-    "evaluation.noise": ("sampled", "mean"),
+    "evaluation.noise": ("sampled", "mean", "both"),
 }
 _POSITIVE = (
     "batch_size",
@@ -54,7 +54,12 @@ _POSITIVE = (
     "inpainting.save_every",
     "inpainting.validate_every",
     "evaluation.batch_size",
+    "evaluation.samples",
 )
+_SETS = {
+    "evaluation.baselines": ("untrained", "mean", "telea", "ns", "biharmonic"),
+    "evaluation.perceptual": ("lpips_vgg", "lpips_alex", "fid"),
+}
 VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 
@@ -162,7 +167,14 @@ def base_config() -> ConfigDict:
     evaluation.masks = "generated"  # "generated", "bundled", a mask list *.npz, a mask folder
     evaluation.invert_masks = False  # black is the hole in a mask folder
     evaluation.seed = 0  # of the mask assignment and of the noise
-    evaluation.noise = "sampled"  # or "mean": ε = 0
+    evaluation.noise = "sampled"  # "mean": ε = 0; "both": a row of each
+    evaluation.samples = 1  # fillings of each hole that are scored; the first is in the tables
+    evaluation.baselines = ("untrained", "mean")  # also telea, ns, biharmonic (extra `eval`)
+    evaluation.predictions = ()  # "NAME=DIR": pictures filled by another program
+    evaluation.perceptual = ()  # lpips_vgg, lpips_alex, fid (with P-IDS and U-IDS)
+    evaluation.weights = "weights"  # folder of what these need, see `gmsrm convert`
+    evaluation.dataset = "test pictures"  # its name in tables; a name of the paper brings its rows
+    evaluation.figure_pictures = ()  # names of the pictures in figures; empty: drawn by the seed
     evaluation.batch_size = 16
     evaluation.max_images = 0  # 0: all of the test set
     evaluation.panel_rows = 8  # rows of pictures in the report
@@ -253,6 +265,13 @@ def check_config(config: ConfigDict) -> None:
     for key, choices in _CHOICES.items():
         if value(key) not in choices:
             raise UserError(f"config.{key} = {value(key)!r}; use one of: {', '.join(choices)}")
+    for key, choices in _SETS.items():
+        for word in value(key):
+            if word not in choices:
+                raise UserError(f"config.{key} names {word!r}; use any of: {', '.join(choices)}")
+    for word in config.evaluation.predictions:
+        if not all(word.partition("=")):
+            raise UserError(f"config.evaluation.predictions names {word!r}; write NAME=DIR")
     for key in _POSITIVE:
         if not value(key) > 0:
             raise UserError(f"config.{key} = {value(key)!r}; it must be above 0")

@@ -33,7 +33,12 @@ from gmsrm_jax.variants import VARIANTS
 
 
 def train(
-    config: ConfigDict, workdir: pathlib.Path, stage: str, dry_run: bool, command: str
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    stage: str,
+    dry_run: bool,
+    command: str,
+    memory_workdir: pathlib.Path | None = None,
 ) -> None:
     """Trains the stages that are asked for and not finished yet, then evaluates and reports.
 
@@ -43,6 +48,7 @@ def train(
         stage: "all", "memory" or "inpainting".
         dry_run: say what would be done, and end.
         command: what to type to do it again, for the report.
+        memory_workdir: the workdir whose finished stage 1 is taken; None for this one.
 
     Raises:
         UserError: something in config, data or workdir does not allow the run.
@@ -60,7 +66,7 @@ def train(
     check_config_of_run(config, workdir, data.fingerprint)
     if evaluates:
         check_evaluation(config)
-    run = Run(config, workdir, data, dry_run)
+    run = Run(config, workdir, data, dry_run, memory_workdir or workdir)
     open_text_log(None if dry_run else workdir / "train.log")
     run.describe(wants)
     if dry_run:
@@ -78,10 +84,15 @@ class Run:
     """The parts that both stages of a run share."""
 
     def __init__(
-        self, config: ConfigDict, workdir: pathlib.Path, data: TrainingData, dry_run: bool = False
+        self,
+        config: ConfigDict,
+        workdir: pathlib.Path,
+        data: TrainingData,
+        dry_run: bool,
+        memory_workdir: pathlib.Path,
     ):
         """Opens the devices and the features of the losses."""
-        self.dry_run = dry_run
+        self.dry_run, self.memory_workdir = dry_run, memory_workdir
         self.config, self.workdir, self.data = config, workdir, data
         self.mesh: Mesh = data_mesh()
         self.validation = data.validation()
@@ -114,7 +125,7 @@ class Run:
     def _memory_snapshot(self) -> dict[str, Any]:
         """What the finished stage 1 kept: its best snapshot."""
         stage = self.stage("memory")
-        folder = checkpoint_folder(self.workdir, "memory")
+        folder = checkpoint_folder(self.memory_workdir, "memory")
         cure = "run --stage=memory first, with the same --workdir"
         checkpoints, step = open_finished(folder, cure)
         if step < stage.total_steps:

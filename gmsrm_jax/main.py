@@ -33,27 +33,6 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and end"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def _use_compile_cache() -> None:
-    """Keeps compiled programs in the user's own cache folder, unless JAX is told of another.
-
-    The folder is for its owner only (0700): whoever can write to it can run code in a program that
-    reads it.
-    """
-    import jax
-
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    folder = base / "gmsrm-jax" / "xla"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-    except OSError as error:
-        print(f"gmsrm: no compile cache: {error}; every start compiles anew", file=sys.stderr)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
 def _parse(arguments: list[str]) -> None:
     """Parses the flags; what is unknown or malformed is a user's error.
 
@@ -94,6 +73,7 @@ def _run(command: str) -> None:
 
     from gmsrm_jax.configuration import check_config
     from gmsrm_jax.experiment import train
+    from gmsrm_jax.jax_setup import set_up_jax
     from gmsrm_jax.run_log import open_text_log
     from gmsrm_jax.scoring import evaluate_run
 
@@ -101,7 +81,7 @@ def _run(command: str) -> None:
     check_config(config)
     if jax.process_count() > 1:
         raise UserError(f"{jax.process_count()} processes; only one is supported so far")
-    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+    set_up_jax(config.matmul_precision)
     # Below errors it holds what libraries tell their developers.
     logging.set_verbosity(logging.ERROR)
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
@@ -120,7 +100,6 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         _parse(arguments)
-        _use_compile_cache()
         _run(shlex.join(["python", "-m", "gmsrm_jax.main", *arguments[1:]]))
     except UserError as error:
         print(f"gmsrm: error: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ Every function takes `(prediction, target)`, arrays [..., H, W, 3] of any dtype 
 be jitted. `DEFINITIONS` states in words what each one computes.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,12 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gmsrm_jax.similarity import UNIFORM_WINDOW, uniform_similarity
+
 MAX_PSNR = 100.0
 _PEAK = 255.0
-_SSIM_WINDOW = 7
-_SSIM_C1 = (0.01 * _PEAK) ** 2
-_SSIM_C2 = (0.03 * _PEAK) ** 2
-_LMSE_WINDOW = 20
 _LMSE_STRIDE = 10
 _LMSE_DARK = 1e-5
 
@@ -67,16 +66,34 @@ DEFINITIONS: dict[str, Definition] = {
 }
 
 
-def _pixels(
-    prediction: ArrayLike, target: ArrayLike, smallest: int = 1
-) -> tuple[jax.Array, jax.Array]:
-    """Both images as float32, checked.
+def each_picture(
+    score: Callable[..., jax.Array],
+    prediction: ArrayLike,
+    target: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    smallest: int = 1,
+) -> jax.Array:
+    """Scores one picture after another.
+
+    The arrays in between are of a single picture's size, which a processor's cache holds: several
+    times as fast on a CPU as whole batches.
+
+    Args:
+        score: from prediction and target, float32 [H, 3 W] with the channels of a pixel side by
+            side, and the hole, bool [H, 3 W], if there is a mask, to one number.
+        prediction: [..., H, W, 3], any dtype.
+        target: [..., H, W, 3], any dtype.
+        mask: [..., H, W, 1], above 0.5 in the hole, or None.
+        smallest: side of the smallest picture that has a score.
+
+    Returns:
+        [...]
 
     Raises:
-        ValueError: the shapes differ, are not [..., H, W, 3], or H or W is below `smallest`.
+        ValueError: the shapes differ, are not as above, or H or W is below `smallest`.
     """
-    prediction = jnp.asarray(prediction, jnp.float32)
-    target = jnp.asarray(target, jnp.float32)
+    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     shape = prediction.shape
     if shape != target.shape:
         raise ValueError(f"prediction {shape} and target {target.shape} differ in shape")
@@ -84,20 +101,35 @@ def _pixels(
         raise ValueError(
             f"images must be [..., H, W, 3] with H and W at least {smallest}, got {shape}"
         )
-    return prediction, target
+    arrays = [prediction, target]
+    if mask is not None:
+        mask = jnp.asarray(mask)
+        if mask.shape != (*shape[:-1], 1):
+            raise ValueError(f"the mask of {shape} must be [..., H, W, 1], got {mask.shape}")
+        arrays.append(jnp.broadcast_to(mask > 0.5, shape))
+    rows = [array.reshape(math.prod(shape[:-3]), shape[-3], 3 * shape[-2]) for array in arrays]
+
+    def score_row(row: list[jax.Array]) -> jax.Array:
+        return score(row[0].astype(jnp.float32), row[1].astype(jnp.float32), *row[2:])
+
+    return jax.lax.map(score_row, rows).reshape(shape[:-3])
 
 
-def _window_sums(x: jax.Array, window: int, stride: int) -> jax.Array:
-    """Sums over the `window` x `window` squares inside [..., H, W, C], one per `stride` pixels.
+def channel_sums(values: jax.Array) -> jax.Array:
+    """Sums over the pixels of [H, 3 W], for each channel, [3]."""
+    return jnp.sum(jnp.sum(values, axis=0).reshape(-1, 3), axis=0)
 
-    Rows are added first, then columns. Differences of a running sum would need fewer additions,
-    but lose the digits that variances need in float32.
+
+def decibels(error: jax.Array) -> jax.Array:
+    """The mean of three channels' signal-to-noise ratios.
+
+    Args:
+        error: [3], mean squared error of each channel, of values in 0..255.
+
+    Returns:
+        [] in dB, at most 100; NaN where an error is.
     """
-    for axis in (x.ndim - 3, x.ndim - 2):
-        size, step = [1] * x.ndim, [1] * x.ndim
-        size[axis], step[axis] = window, stride
-        x = jax.lax.reduce_window(x, 0.0, jax.lax.add, size, step, "VALID")
-    return x
+    return jnp.minimum(jnp.mean(10.0 * jnp.log10(_PEAK**2 / error)), MAX_PSNR)
 
 
 @jax.jit
@@ -114,10 +146,11 @@ def psnr(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     Raises:
         ValueError: the shapes differ or are not [..., H, W, 3].
     """
-    prediction, target = _pixels(prediction, target)
-    error = jnp.mean(jnp.square(prediction - target), axis=(-3, -2))
-    decibels = jnp.mean(10.0 * jnp.log10(_PEAK**2 / error), axis=-1)
-    return jnp.minimum(decibels, MAX_PSNR)
+
+    def score(x: jax.Array, y: jax.Array) -> jax.Array:
+        return decibels(channel_sums(jnp.square(x - y)) / (x.size // 3))
+
+    return each_picture(score, prediction, target)
 
 
 @jax.jit
@@ -134,25 +167,11 @@ def ssim(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     Raises:
         ValueError: the shapes differ, are not [..., H, W, 3], or a side is below 7.
     """
-    prediction, target = _pixels(prediction, target, _SSIM_WINDOW)
-    count = _SSIM_WINDOW**2
 
-    # Variances do not depend on the offset; half the range keeps the squares, and with them the
-    # rounding of E[x^2] - E[x]^2, four times smaller.
-    half = _PEAK / 2.0
-    x, y = prediction - half, target - half
+    def score(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.mean(uniform_similarity(x, y))
 
-    def window_mean(values: jax.Array) -> jax.Array:
-        return _window_sums(values, _SSIM_WINDOW, 1) / count
-
-    mean_x, mean_y = window_mean(x), window_mean(y)
-    sample = count / (count - 1)
-    variances = sample * (window_mean(x * x + y * y) - jnp.square(mean_x) - jnp.square(mean_y))
-    covariance = sample * (window_mean(x * y) - mean_x * mean_y)
-    mean_x, mean_y = mean_x + half, mean_y + half
-    numerator = (2.0 * mean_x * mean_y + _SSIM_C1) * (2.0 * covariance + _SSIM_C2)
-    denominator = (jnp.square(mean_x) + jnp.square(mean_y) + _SSIM_C1) * (variances + _SSIM_C2)
-    return jnp.mean(numerator / denominator, axis=(-3, -2, -1))
+    return each_picture(score, prediction, target, smallest=UNIFORM_WINDOW)
 
 
 @jax.jit
@@ -169,28 +188,45 @@ def ncc(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     Raises:
         ValueError: the shapes differ or are not [..., H, W, 3].
     """
-    prediction, target = _pixels(prediction, target)
-    image = (-3, -2, -1)
 
     def deviations(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        constant = jnp.max(x, axis=image) == jnp.min(x, axis=image)
-        return x - jnp.mean(x, axis=image, keepdims=True), constant
+        # From the first value, so that constant arrays give 0 and nearly constant ones keep
+        # their digits. What rounding leaves in the mean of the result is returned with it.
+        x = x - x[:1, :1]
+        x = x - jnp.mean(x)
+        return x, jnp.mean(x)
 
-    x, constant_x = deviations(prediction)
-    y, constant_y = deviations(target)
-    energy_x = jnp.mean(jnp.square(x), axis=image)
-    energy_y = jnp.mean(jnp.square(y), axis=image)
-    correlation = jnp.mean(x * y, axis=image) / (jnp.sqrt(energy_x) * jnp.sqrt(energy_y))
-    return jnp.where(constant_x | constant_y, jnp.nan, correlation)
+    def score(x: jax.Array, y: jax.Array) -> jax.Array:
+        (x, mean_x), (y, mean_y) = deviations(x), deviations(y)
+        variance_x = jnp.mean(jnp.square(x)) - jnp.square(mean_x)
+        variance_y = jnp.mean(jnp.square(y)) - jnp.square(mean_y)
+        covariance = jnp.mean(x * y) - mean_x * mean_y
+        correlation = covariance / (jnp.sqrt(variance_x) * jnp.sqrt(variance_y))
+        return jnp.where((variance_x > 0.0) & (variance_y > 0.0), correlation, jnp.nan)
+
+    return each_picture(score, prediction, target)
+
+
+def _lmse_sums(values: jax.Array) -> jax.Array:
+    """Sums over the 20 x 20 windows of [H, 3 W], whose corners lie 10 pixels apart.
+
+    A window is a square of 2 x 2 blocks of 10 x 10 pixels. What is left at the lower and right
+    edge belongs to none.
+    """
+    rows, columns = values.shape[0] // _LMSE_STRIDE, values.shape[1] // (3 * _LMSE_STRIDE)
+    strips = values[: rows * _LMSE_STRIDE].reshape(rows, _LMSE_STRIDE, -1)
+    strips = jnp.sum(strips, axis=1)[:, : columns * 3 * _LMSE_STRIDE]
+    blocks = jnp.sum(strips.reshape(rows, columns, _LMSE_STRIDE, 3), axis=2)
+    pairs = blocks[1:] + blocks[:-1]
+    return pairs[:, 1:] + pairs[:, :-1]
 
 
 @jax.jit
 def lmse(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     """Local mean squared error (Grosse et al. 2009); see `DEFINITIONS["lmse"]`.
 
-    With G the target, O the prediction and D = O - G, a window's best-scaled squared error is
-    sum(G^2) - sum(GO)^2 / sum(O^2) = (sum(G^2) sum(D^2) - sum(GD)^2) / sum(O^2). The second form
-    keeps its digits when the two images are close, and is exactly 0 when they are equal.
+    With G the target and O the prediction, a window's best factor is α = sum(GO) / sum(O²), and
+    what remains is sum((G - αO)²) = sum(G²) - α sum(GO): exactly 0 for two equal images.
 
     Args:
         prediction: [..., H, W, 3], 0..255.
@@ -202,20 +238,17 @@ def lmse(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     Raises:
         ValueError: the shapes differ, are not [..., H, W, 3], or a side is below 20.
     """
-    prediction, target = _pixels(prediction, target, _LMSE_WINDOW)
-    difference = prediction - target
 
-    def window_sum(values: jax.Array) -> jax.Array:
-        return _window_sums(values, _LMSE_WINDOW, _LMSE_STRIDE)
+    def score(output: jax.Array, truth: jax.Array) -> jax.Array:
+        energy = _lmse_sums(jnp.square(truth))
+        energy_output = _lmse_sums(jnp.square(output))
+        product = _lmse_sums(output * truth)
+        dark = energy_output <= _LMSE_DARK
+        # The inner `where` keeps a division by 0 out of gradients taken through this function.
+        factor = jnp.where(dark, 0.0, product / jnp.where(dark, 1.0, energy_output))
+        return jnp.sum(jnp.maximum(energy - factor * product, 0.0)) / jnp.sum(energy)
 
-    energy = window_sum(jnp.square(target))
-    energy_prediction = window_sum(jnp.square(prediction))
-    gram = energy * window_sum(jnp.square(difference)) - jnp.square(window_sum(target * difference))
-    dark = energy_prediction <= _LMSE_DARK
-    # The inner `where` keeps a division by 0 out of gradients taken through this function.
-    scaled = jnp.maximum(gram, 0.0) / jnp.where(dark, 1.0, energy_prediction)
-    error = jnp.where(dark, energy, scaled)
-    return jnp.sum(error, axis=(-3, -2, -1)) / jnp.sum(energy, axis=(-3, -2, -1))
+    return each_picture(score, prediction, target, smallest=2 * _LMSE_STRIDE)
 
 
 METRICS: dict[str, Callable[[ArrayLike, ArrayLike], jax.Array]] = {

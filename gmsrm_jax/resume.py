@@ -6,9 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import flatten
+from gmsrm_jax.configuration import base_config, flatten
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
+from gmsrm_jax.run_log import say
 
 # Fields that may differ when a run goes on: they do not change what is learned.
 _FREE = {
@@ -52,6 +53,42 @@ def check_config_of_run(config: ConfigDict, workdir: pathlib.Path, pictures: str
             f"{workdir} was begun with another config: {'; '.join(changed)}; "
             "use the same one to go on, or another --workdir"
         )
+
+
+def config_of_run(workdir: pathlib.Path) -> ConfigDict:
+    """Returns the config that a workdir was begun with, locked.
+
+    Fields that it was begun without, by an earlier version, have their defaults, which is said.
+
+    Raises:
+        UserError: there is no config.json, or it has fields that are unknown here.
+    """
+    path = _path(workdir)
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); name a workdir of a training, such as runs/demo"
+        ) from error
+    config = base_config()
+    known = flatten(config.to_dict())
+    fields.pop(_PICTURES, None)
+    unknown = ", ".join(sorted(fields.keys() - known.keys()))
+    if unknown:
+        raise UserError(
+            f"{path}: holds fields of another version of the program ({unknown}); use that "
+            "version, or train again"
+        )
+    new = ", ".join(sorted(known.keys() - fields.keys()))
+    if new:
+        say(f"{path}: from an earlier version, without {new}; their defaults are taken")
+    for key, value in fields.items():
+        parent: Any = config
+        *rooms, name = key.split(".")
+        for room in rooms:
+            parent = parent[room]
+        parent[name] = tuple(value) if isinstance(parent[name], tuple) else value
+    return config.lock()
 
 
 def remember_config(config: ConfigDict, workdir: pathlib.Path, pictures: str) -> None:

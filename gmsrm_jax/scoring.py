@@ -1,24 +1,25 @@
-"""From a trained workdir to scores and a report: averaged weights fill the test set's holes."""
+"""From a trained workdir to scores, tables and a report."""
 
 import functools
 import importlib
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder, open_finished
+from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
+from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
-from gmsrm_jax.devices import check_batch, data_mesh, replicated, to_devices
-from gmsrm_jax.evaluation.baselines import mean_colour
+from gmsrm_jax.devices import check_batch, data_mesh
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.baselines import BASELINES
+from gmsrm_jax.evaluation.batches import Fill
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
@@ -26,62 +27,205 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluated_names,
 )
 from gmsrm_jax.evaluation.examples import read_examples
+from gmsrm_jax.evaluation.figure_examples import figure_examples
+from gmsrm_jax.evaluation.judge import Judge
 from gmsrm_jax.evaluation.mask_list_file import write_mask_list
 from gmsrm_jax.evaluation.mask_lists import MaskList, open_mask_list
+from gmsrm_jax.evaluation.predictions import Predictions, export_inputs
 from gmsrm_jax.evaluation.tables import format_table
-from gmsrm_jax.models.inpainting import build_network, join_frozen, split_frozen
-from gmsrm_jax.models.memory import draw_noise, indexed_noise, memory_resolutions, noise_shapes
+from gmsrm_jax.models.inception import InceptionWeights, load_inception
+from gmsrm_jax.models.lpips import LpipsWeights, load_lpips
 from gmsrm_jax.report.charts import Curve, curves_from_log
-from gmsrm_jax.report.report import Picture, panel_rows, write_report
+from gmsrm_jax.report.paper_report import write_outputs
+from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
+from gmsrm_jax.report.report import write_report
 from gmsrm_jax.resume import check_config_of_run
 from gmsrm_jax.run_log import Progress, format_seconds, read_log, say
-from gmsrm_jax.stages.base import apply
+from gmsrm_jax.trained_network import (
+    network_fill,
+    trained_weights,
+    untrained_weights,
+    weights_sha256,
+)
+from gmsrm_jax.variants import VARIANTS
 
 METHODS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}
 UNTRAINED = "untrained network"
 
 
-def evaluate_run(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:
-    """Scores the newest stage-2 checkpoint of a workdir, and writes evaluation/ and report.html.
+def evaluate_run(
+    config: ConfigDict, workdir: pathlib.Path, command: str, output: pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Scores the newest stage-2 checkpoint of a workdir, and writes tables, figures and a report.
 
-    A checkpoint that was scored with this config and these masks before is not scored again.
+    A checkpoint that was scored with this config and these masks before is not scored again, and
+    an evaluation that was stopped goes on.
 
     Args:
         config: the run's config.
         workdir: a folder that `train` filled.
         command: what to type to do it again, for the report.
+        output: where to write; None for `evaluation` and `report.html` in the workdir.
+
+    Returns:
+        What metrics.json holds.
 
     Raises:
-        UserError: there is no checkpoint, or no test set.
+        UserError: there is no checkpoint, or no test set; or, after everything else is scored and
+            written, weights of a perceptual measure are missing.
     """
     mesh = data_mesh()
     folder = checkpoint_folder(workdir, "inpainting")
     checkpoints, step = open_finished(folder, "train first, with the same --workdir")
     check_config_of_run(config, workdir, None)
-    pictures, mask_list = _open_test_set(config)
-    facts = {"checkpoint_step": step, "config": json.loads(config.to_json())}
-    output = workdir / "evaluation"
-    before = _scores_of(output / METRICS_FILE, facts, mask_list)
-    if before is not None:
-        say(f"evaluation: step {step} was scored before, nothing to do")
-        checkpoints.finish()
-        _write_report(config, workdir, before, command)
-        return
-    params = _trained_weights(config, checkpoints, step, mesh)
+    pictures, mask_list = open_test_set(config)
+    judge, lacking = _judge(config)
+    params = trained_weights(config, checkpoints, step, mesh)
     checkpoints.finish()
-    write_mask_list(output / "mask_list.npz", mask_list)
-    names, bins = mask_list.names, mask_list.bins
+    facts = {
+        "checkpoint": str(folder),
+        "checkpoint_step": step,
+        "weights_sha256": weights_sha256(params),
+        "variant": config.variant,
+        "not_scored": lacking,
+        "config": json.loads(config.to_json()),
+    }
+    page = workdir / "report.html" if output is None else output / "report.html"
+    output = output or workdir / "evaluation"
+    metrics = _scores_of(output / METRICS_FILE, facts, mask_list)
+    if metrics is None:
+        methods, samples, covered = _methods(config, params, mesh, mask_list)
+        metrics = _score(
+            config, methods, samples, covered, pictures, mask_list, judge, facts, output
+        )
+    else:
+        say(f"evaluation: step {step} was scored before, nothing to do")
+    _write_report(config, workdir, output, page, metrics, command)
+    if lacking:
+        raise UserError("; ".join(f"{name} was not scored: {why}" for name, why in lacking.items()))
+    return metrics
+
+
+def check_evaluation(config: ConfigDict) -> None:
+    """Checks before a training what its evaluation will need; masks to be drawn are not drawn yet.
+
+    Raises:
+        UserError: see `open_test_set`; or TensorFlow is missing and masks must be drawn.
+    """
+    if config.evaluation.masks == "generated":
+        importlib.import_module("gmsrm_jax.data.masks")
+        _open_pictures(config)
+    else:
+        open_test_set(config)
+
+
+def open_test_set(config: ConfigDict) -> tuple[Pictures, MaskList]:
+    """Opens what an evaluation needs besides weights.
+
+    Raises:
+        UserError: batch size, test pictures or masks cannot be used.
+    """
+    pictures, names = _open_pictures(config)
+    return pictures, open_mask_list(config, names)
+
+
+def export_test_set(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Writes the holed test pictures, their masks and the mask list, for another program to fill.
+
+    Raises:
+        UserError: see `open_test_set`.
+    """
+    pictures, mask_list = open_test_set(config)
+
+    def image(index: int) -> np.ndarray:
+        data = config.data
+        picture = pictures.image(index)
+        return resize_for_test(picture, config.image_size, data.shorter_side, data.test_resize)
+
+    images, masks = export_inputs(folder, mask_list, image)
+    write_mask_list(folder / "mask_list.npz", mask_list)
+    count = len(mask_list.names) * len(mask_list.bins)
+    say(
+        f"wrote {count} pictures with holes to {images}, and their masks (white is hole) to {masks}"
+    )
+
+
+def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
+    check_batch("evaluation.batch_size", config.evaluation.batch_size, data_mesh())
+    pictures = open_test(config)
     if isinstance(pictures, EncodedPictures):
         pictures.bad.say_all()
-    say(f"evaluation: step {step}, {len(names)} pictures × {len(bins)} masks")
+    return pictures, evaluated_names(pictures, config.evaluation.max_images)
+
+
+def _judge(config: ConfigDict) -> tuple[Judge, dict[str, str]]:
+    """Returns the measures, and for each that lacks its weights, why."""
+    folder = pathlib.Path(config.evaluation.weights).expanduser()
+    networks: dict[str, LpipsWeights] = {}
+    inception: InceptionWeights | None = None
+    lacking: dict[str, str] = {}
+    for name in config.evaluation.perceptual:
+        try:
+            if name == "fid":
+                inception = load_inception(str(folder / "inception.npz"))
+            else:
+                networks[name] = load_lpips(
+                    str(folder / f"{name}.npz"), name.removeprefix("lpips_")
+                )
+        except UserError as error:
+            lacking[name] = str(error)
+            say(f"{name} will not be scored: {error}")
+    return Judge(networks, inception), lacking
+
+
+def _methods(
+    config: ConfigDict, params: Any, mesh: Mesh, mask_list: MaskList
+) -> tuple[dict[str, Fill], dict[str, int], dict[str, np.ndarray]]:
+    """Returns the rows of the tables, the samples of each hole, and what predictions cover."""
+    own, settings = METHODS[config.variant], config.evaluation
+    draws = VARIANTS[config.variant].memory  # only the memory takes noise
+    methods: dict[str, Fill] = {}
+    samples: dict[str, int] = {}
+    if settings.noise != "mean" or not draws:
+        methods[own] = functools.partial(network_fill(config, mesh, False), params)
+        samples[own] = settings.samples if draws else 1
+    if settings.noise != "sampled" and draws:
+        methods[f"{own}, mean noise"] = functools.partial(network_fill(config, mesh, True), params)
+    for name in settings.baselines:
+        if name == "untrained":
+            weights = untrained_weights(config, mesh)
+            methods[UNTRAINED] = functools.partial(network_fill(config, mesh, False), weights)
+        else:
+            label, fill = BASELINES[name]
+            methods[label] = fill
+    covered = {}
+    for word in settings.predictions:
+        name, _, folder = word.partition("=")
+        if name in methods:
+            raise UserError(f"--predictions {word}: a row is called {name!r} already; rename it")
+        predictions = Predictions(pathlib.Path(folder).expanduser(), mask_list)
+        methods[name], covered[name] = predictions, predictions.covered
+    return methods, samples, covered
+
+
+def _score(
+    config: ConfigDict,
+    methods: dict[str, Fill],
+    samples: dict[str, int],
+    covered: dict[str, np.ndarray],
+    pictures: Pictures,
+    mask_list: MaskList,
+    judge: Judge,
+    facts: dict[str, Any],
+    output: pathlib.Path,
+) -> dict[str, Any]:
+    """Scores all methods, and prints the table."""
+    write_mask_list(output / "mask_list.npz", mask_list)
+    names, bins = mask_list.names, mask_list.bins
+    say(f"evaluation: {len(names)} pictures × {len(bins)} masks, {len(methods)} methods")
     progress = Progress("evaluation", 0, len(names) * len(bins), 1)
-    fill = network_fill(config, mesh)
     evaluation = evaluate(
-        {
-            METHODS[config.variant]: functools.partial(fill, params),
-            UNTRAINED: functools.partial(fill, _untrained_weights(config, mesh)),
-            "mean colour": mean_colour,
-        },
+        methods,
         pictures,
         mask_list,
         image_size=config.image_size,
@@ -92,93 +236,20 @@ def evaluate_run(config: ConfigDict, workdir: pathlib.Path, command: str) -> Non
         output_dir=output,
         facts=facts,
         panel_rows=config.evaluation.panel_rows,
+        kept=figure_examples(
+            names,
+            bins,
+            pictures=config.evaluation.figure_pictures,
+            seed=config.evaluation.seed,
+        ),
+        samples=samples,
+        covered=covered,
+        judge=judge,
         progress=lambda done, total: progress.update(done, ""),
     )
     progress.close()
     say(format_table(evaluation.metrics))
-    _write_report(config, workdir, evaluation.metrics, command)
-
-
-def check_evaluation(config: ConfigDict) -> None:
-    """Checks before a training what its evaluation will need; masks to be drawn are not drawn yet.
-
-    Raises:
-        UserError: see `_open_test_set`; or TensorFlow is missing and masks must be drawn.
-    """
-    if config.evaluation.masks == "generated":
-        importlib.import_module("gmsrm_jax.data.masks")
-        _open_pictures(config)
-    else:
-        _open_test_set(config)
-
-
-def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
-    check_batch("evaluation.batch_size", config.evaluation.batch_size, data_mesh())
-    pictures = open_test(config)
-    return pictures, evaluated_names(pictures, config.evaluation.max_images)
-
-
-def _open_test_set(config: ConfigDict) -> tuple[Pictures, MaskList]:
-    """Opens what an evaluation needs besides weights.
-
-    Raises:
-        UserError: batch size, test pictures or masks cannot be used.
-    """
-    pictures, names = _open_pictures(config)
-    return pictures, open_mask_list(config, names)
-
-
-def network_fill(config: ConfigDict, mesh: Mesh) -> Callable[..., np.ndarray]:
-    """A method of the evaluation (`evaluate.Fill`) with the weights as its first argument.
-
-    The noise of an example is a function of `evaluation.seed` and its index alone; with
-    `evaluation.noise` = "mean" it is zero.
-    """
-    network, resolutions = build_network(config), memory_resolutions(config.image_size)
-
-    def fill(params: Any, image: jax.Array, mask: jax.Array, index: jax.Array) -> jax.Array:
-        if config.evaluation.noise == "mean":
-            noise = [jnp.zeros(shape) for shape in noise_shapes(len(image), resolutions)]
-        else:
-            noise = indexed_noise(config.evaluation.seed, index, resolutions)
-        return apply(network, params, image, mask, noise).image
-
-    compiled = jax.jit(fill)
-
-    def method(
-        params: Any, image: np.ndarray, mask: np.ndarray, example_index: np.ndarray
-    ) -> np.ndarray:
-        batch = to_devices({"image": image, "mask": mask, "index": example_index}, mesh)
-        return np.asarray(compiled(params, batch["image"], batch["mask"], batch["index"]))
-
-    return method
-
-
-def _network_shapes(config: ConfigDict) -> Any:
-    """Shapes of all of the network's parameters."""
-    return jax.eval_shape(lambda: _draw(config))
-
-
-def _draw(config: ConfigDict) -> Any:
-    size = config.image_size
-    image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
-    key, key_noise = jax.random.split(jax.random.key(config.seed))
-    noise = draw_noise(key_noise, 1, memory_resolutions(size))
-    return build_network(config).init(key, image, mask, noise)["params"]
-
-
-def _untrained_weights(config: ConfigDict, mesh: Mesh) -> Any:
-    return jax.jit(lambda: _draw(config), out_shardings=replicated(mesh))()
-
-
-def _trained_weights(
-    config: ConfigDict, checkpoints: Checkpoints, step: int, mesh: Mesh
-) -> dict[str, Any]:
-    """Averaged weights of a checkpoint with the frozen memory; nothing else of it is read."""
-    trained, frozen = split_frozen(_network_shapes(config), config.inpainting.train_noise_strength)
-    targets = {"average": {"network": trained}, "kept": {"network": frozen}}
-    items = checkpoints.restore_items(step, targets, replicated(mesh))
-    return join_frozen(items["average"]["network"], items["kept"]["network"])
+    return evaluation.metrics
 
 
 def _scores_of(
@@ -193,14 +264,21 @@ def _scores_of(
 
 
 def _write_report(
-    config: ConfigDict, workdir: pathlib.Path, metrics: dict[str, Any], command: str
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    output: pathlib.Path,
+    page: pathlib.Path,
+    metrics: dict[str, Any],
+    command: str,
 ) -> None:
-    """Gathers tables, curves and pictures in report.html."""
+    """Writes the paper's tables and figures, and a page with them, curves and pictures."""
     curves: list[Curve] = []
     facts: dict[str, Any] = {
         "variant": config.variant,
         "picture size": f"{config.image_size} px",
         "test pictures": metrics["pictures"],
+        "weights": f"step {metrics['facts']['checkpoint_step']:,}, SHA-256 "
+        f"{metrics['facts']['weights_sha256'][:16]}…",
         "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
     }
     for stage in ("memory", "inpainting"):
@@ -222,16 +300,28 @@ def _write_report(
                 "a grid of pictures that the memory makes by itself after stage 1",
             )
         )
-    examples = read_examples(workdir / "evaluation" / EXAMPLES_FILE)
+    examples = read_examples(output / EXAMPLES_FILE)
+    settings = config.evaluation
+    paper = write_outputs(
+        output,
+        metrics,
+        examples,
+        settings.dataset,
+        pictures=settings.figure_pictures,
+        seed=settings.seed,
+    )
     write_report(
-        workdir / "report.html",
+        page,
         title=f"GM-SRM, {config.name}",
         command=command,
         facts=facts,
         metrics=metrics,
-        panels=panel_rows(examples, METHODS[config.variant]),
+        paper=paper,
+        panels=panel_rows(
+            examples, next(iter(metrics["methods"])), not_filled(metrics), settings.panel_rows
+        ),
         curves=curves,
         figures=figures,
         config=config.to_dict(),
     )
-    say(f"report: {workdir / 'report.html'}")
+    say(f"report: {page}")

@@ -11,13 +11,12 @@ from PIL import Image
 
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.baselines import MEAN_COLOUR, mean_colour
+from gmsrm_jax.evaluation.baselines import mean_colour
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS, composite
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
-    IMAGE_KINDS,
     METRICS_FILE,
     PER_IMAGE_FILE,
-    composite,
     evaluate,
     evaluated_names,
 )
@@ -368,6 +367,9 @@ def test_the_batch_size_does_not_change_scores(pictures, mask_list, batch_size):
     for name in mask_list.bins:
         for metric, cell in result.metrics["methods"]["m"]["composite"][name].items():
             other = expected.metrics["methods"]["m"]["composite"][name][metric]
+            if metric == "ssim_hole" and cell["count"] == 0:
+                assert other == cell  # a strip at the border has no window's centre in it
+                continue
             assert cell["mean"] == pytest.approx(other["mean"], rel=1e-5)
             assert cell["count"] == other["count"] == 5
 
@@ -378,8 +380,8 @@ def test_kept_examples_leave_known_pixels_untouched(pictures, mask_list):
     def noise(image, mask, index):
         return random.uniform(-1, 1, image.shape).astype(np.float32)
 
-    examples = score({"noise": noise, MEAN_COLOUR: mean_colour}, pictures, mask_list).examples
-    assert examples.methods == ("noise", MEAN_COLOUR)
+    examples = score({"noise": noise, "mean colour": mean_colour}, pictures, mask_list).examples
+    assert examples.methods == ("noise", "mean colour")
     assert examples.bins == mask_list.bins
     assert len(set(examples.pictures)) == 5
     for row, name in enumerate(examples.pictures):
@@ -431,7 +433,7 @@ def test_undefined_scores_are_null_and_counted(mask_list, tmp_path):
 
 
 def test_files_agree_with_the_result(pictures, mask_list, tmp_path):
-    methods = {"grey": constant(0.2), MEAN_COLOUR: mean_colour}
+    methods = {"grey": constant(0.2), "mean colour": mean_colour}
     result = score(methods, pictures, mask_list, output_dir=tmp_path, facts={"checkpoint": "x"})
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
         [METRICS_FILE, PER_IMAGE_FILE, EXAMPLES_FILE]

@@ -1,10 +1,14 @@
 """Config files as arguments of subcommands, configs/NAME.py[:ARGUMENT]."""
 
+import ast
+import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from gmsrm_jax.configuration import flatten
 from gmsrm_jax.errors import UserError
 
 
@@ -28,3 +32,33 @@ def read_config_file(target: str) -> ConfigDict:
     if not hasattr(module, "get_config"):
         raise UserError(f"{file}: has no get_config(); give a file such as configs/demo.py")
     return module.get_config(argument or None)
+
+
+def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
+    """Sets fields of a config.
+
+    Args:
+        config: its fields are changed, and stay locked.
+        changes: FIELD=VALUE each, such as "memory.length_kimg=4" or "data.train=DIR".
+
+    Raises:
+        UserError: there is no such field, or the value is of another kind.
+    """
+    known = flatten(config.to_dict())
+    for change in changes:
+        field, equals, text = change.partition("=")
+        if not equals or field not in known:
+            raise UserError(
+                f"{change!r}: no field of this name; write FIELD=VALUE, such as batch_size=16 "
+                "(gmsrm_jax/configuration.py lists them all)"
+            )
+        *rooms, name = field.split(".")
+        parent = functools.reduce(lambda room, key: room[key], rooms, config)
+        before = parent[name]
+        try:
+            value = text if isinstance(before, str) else ast.literal_eval(text)
+            parent[name] = tuple(value) if isinstance(before, tuple) else value
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise UserError(
+                f"{change!r}: {text!r} is no {type(before).__name__}, which {field} is"
+            ) from error

@@ -1,8 +1,10 @@
 """`gmsrm data`: looks at pictures before a training, and writes array files."""
 
 import argparse
+import contextlib
 import statistics
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
-from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.decoding import resize_for_test
+from gmsrm_jax.data.bad_pictures import BadPictures, printable
+from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
 from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
@@ -47,10 +49,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--test", default="", metavar="PICTURES", help="the test pictures")
     parser.add_argument(
-        "--size", type=int, default=0, help="side of the training crop [px]; the config's, or 128"
+        "--size",
+        type=_positive,
+        default=0,
+        help="side of the training crop [px]; the config's, or 128",
     )
     parser.add_argument("--masks", default="", metavar="SAMPLER", help="training masks to draw")
-    parser.add_argument("--threads", type=int, default=0, help="default: one per core")
+    parser.add_argument("--threads", type=_positive, default=0, help="default: one per core")
     parser.add_argument(
         "--sheet",
         default="data_sheet.png",
@@ -72,7 +77,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--side",
-        type=int,
+        type=_positive,
         default=0,
         metavar="PX",
         help="side of --array's squares; default: the longest that training scales to",
@@ -90,6 +95,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints what is there; returns the exit status."""
     open_text_log(None)
+    _check_outputs(args)
     config = _config(args)
     if args.prepare:
         _prepare(config, args)
@@ -104,10 +110,40 @@ def run(args: argparse.Namespace) -> int:
         looks["test"] = _look(test, config, args)
     findings = _print_splits(config, looks)
     if args.array:
-        _write_array(config, looks, args)
+        with _writing("--array", args.array):
+            _write_array(config, looks, args)
     if args.sheet != "-":
-        _write_sheet(config, Path(args.sheet))
+        with _writing("--sheet", args.sheet):
+            _write_sheet(config, Path(args.sheet))
     return 1 if findings else 0
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Checks what is written, before pictures are decoded for hours."""
+    if args.array and not args.array.endswith(".npy"):
+        raise UserError(f"--array={args.array}: its name must end in .npy")
+    if 0 < args.side < MIN_SIDE:
+        raise UserError(f"--side={args.side}: training takes pictures from {MIN_SIDE} px")
+    for option, path in (("--array", args.array), ("--sheet", args.sheet)):
+        if path and path != "-":
+            with _writing(option, path):
+                folder = Path(path).parent
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextlib.contextmanager
+def _writing(option: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); change {option}") from error
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def _config(args: argparse.Namespace) -> ConfigDict:
@@ -176,7 +212,7 @@ def _print_names(title: str, lines: list[str], args: argparse.Namespace) -> None
     shown = lines if args.all else lines[:_SHOWN]
     print(f"{title}:")
     for line in shown:
-        print(f"  {line}")
+        print(f"  {printable(line)}")
     if len(shown) < len(lines):
         print(f"  and {len(lines) - len(shown)} more; --all prints them")
 
@@ -198,7 +234,9 @@ def _print_splits(config: ConfigDict, looks: dict[str, Inspection | None]) -> in
     trained = {train.digests.get(split.pictures.name(int(i))) for i in split.training} - {None}
     leaked = [test.name(i) for i in range(len(test)) if others.digests.get(test.name(i)) in trained]
     if leaked:
-        print(f"{len(leaked)} test pictures are training pictures too, such as {leaked[0]}")
+        print(
+            f"{len(leaked)} test pictures are training pictures too, such as {printable(leaked[0])}"
+        )
     return findings + len(leaked)
 
 

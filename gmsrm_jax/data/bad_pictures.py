@@ -1,9 +1,17 @@
 """Pictures that had to be left out: named, counted, and an error when there are too many."""
 
+import os
+
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.run_log import say
 
 _NAMED = 3  # in an error; `gmsrm data` names all
+
+
+def printable(text: str) -> str:
+    """Returns a text that can be written anywhere: names need not be UTF-8, nor of one line."""
+    encodable = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return encodable.replace("\n", "\\n").replace("\r", "\\r")
 
 
 class BadPictures:
@@ -53,15 +61,17 @@ class BadPictures:
 
     def _line(self, name: str) -> str:
         place = list(self.names).index(name) + 1
-        return f"left out {name}: {self.names[name]} ({place} of {self.listed} in {self.location})"
+        reason = self.names[name]
+        return printable(f"left out {name}: {reason} ({place} of {self.listed} in {self.location})")
 
     def _check(self) -> None:
         count = len(self.names)
         if count > self._max_share * self.listed:
             first = "; ".join(f"{name}: {why}" for name, why in list(self.names.items())[:_NAMED])
             more = f"; and {count - _NAMED} more" if count > _NAMED else ""
-            raise UserError(
+            message = (
                 f"{self.location}: {count} of {self.listed} pictures cannot be used ({first}{more})"
                 f", more than data.max_bad_share = {self._max_share:g} allows; `gmsrm data` lists "
                 f"all; repair or remove them, or raise --config.data.max_bad_share"
             )
+            raise UserError(printable(message))

@@ -9,7 +9,7 @@ import os
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.holes import UNREADABLE
@@ -25,6 +25,15 @@ PNG = 1  # 8-bit grey or RGB PNG without transparency and metadata
 PILLOW = 2  # anything else, which TensorFlow does not read, or reads otherwise
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Transparency, and where an orientation can stand.
 _PNG_EXTRAS = {b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"acTL"}
 
@@ -47,7 +56,8 @@ class Header(NamedTuple):
 
     Attributes:
         codec: JPEG, PNG or PILLOW.
-        orientation: EXIF orientation of a JPEG, 1 to 8; 1 for others, which `decode_image` turns.
+        orientation: EXIF orientation that the sides are stored in, 1 to 8; 1 for a TIFF, whose
+            sides Pillow gives upright.
         height: rows as stored, before any turn.
         width: columns as stored.
         kind: file format and Pillow's name of the pixel format, such as "JPEG RGB".
@@ -96,7 +106,7 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
             _check_size(picture, max_pixels)
-            return _to_rgb(ImageOps.exif_transpose(picture))
+            return _to_rgb(_upright(picture))
     except UNREADABLE as error:
         raise UnreadablePicture(_reason(error)) from error
 
@@ -144,11 +154,15 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
     with Image.open(stream, formats=FORMATS) as picture:
         _check_size(picture, max_pixels)
         plain = picture.mode in ("L", "RGB")
-        codec, orientation = PILLOW, 1
+        codec, may_be_turned = PILLOW, True
         kind = f"{picture.format} {picture.mode}"
         if picture.format == "PNG":
+            place = stream.tell()
             stream.seek(len(_PNG_SIGNATURE))
             extras = _png_chunks(stream) & _PNG_EXTRAS
+            stream.seek(place)
+            # Pillow decodes a PNG to look for an orientation, so it is asked only where one can be.
+            may_be_turned = bool(extras)
             bits = start[24]
             kind += f", {bits} bit"
             if plain and bits == 8 and not extras:
@@ -156,9 +170,27 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
         # Phones write JPEGs with a second picture behind the first, which Pillow calls MPO.
         elif plain and picture.format in ("JPEG", "MPO"):
             codec = JPEG
-            turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
-            orientation = turn if turn in range(1, 9) else 1
-        return Header(codec, orientation, picture.height, picture.width, kind)
+        height, width = picture.height, picture.width
+        orientation = _orientation(picture) if may_be_turned else 1
+        return Header(codec, orientation, height, width, kind)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Returns the EXIF orientation that the pixels come in, 1 to 8."""
+    if picture.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except SyntaxError:  # metadata that are no EXIF; the pixels can be good all the same
+        return 1
+    return int(turn) if turn in range(1, 9) else 1
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose also writes the metadata anew, which fails where they are not valid.
+    picture.load()
+    orientation = _orientation(picture)
+    return picture.transpose(_TURNS[orientation]) if orientation > 1 else picture
 
 
 def _png_chunks(stream: BinaryIO) -> set[bytes]:

@@ -1,6 +1,7 @@
 """Indexes in the user's cache folder: what the headers of a set of pictures say.
 
-An index only saves time. One that is missing, damaged or of another version is made anew.
+An index only saves time. One that is missing, damaged or of another version is made anew, and
+where none can be kept, headers are read on every start.
 """
 
 import hashlib
@@ -17,9 +18,11 @@ import numpy as np
 from gmsrm_jax.data.decoding import Header
 from gmsrm_jax.data.headers import Headers
 from gmsrm_jax.files import write_atomically
+from gmsrm_jax.run_log import say
 
-_VERSION = 1  # raised when the numbers come to mean something else
+_VERSION = 2  # raised when the numbers come to mean something else
 _SMALL = 512  # pictures, below which an index is not worth a file
+_NO_FILE = (OSError, RuntimeError)  # the latter is Path.home's of a user without a home
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def read_index(key: str) -> Index | None:
             bad = file["bad"].tolist()
             by_row = dict(zip(bad, reasons, strict=True)) if bad else {}
             return Index(names, file["states"], file["columns"], by_row)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (*_NO_FILE, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
 
 
@@ -96,9 +99,15 @@ def write_index(key: str, index: Index) -> None:
         bad=np.array(list(index.reasons), np.int64),
         reasons=_joined(index.reasons.values()),
     )
-    path = _path(key)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    try:
+        path = _path(key)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+    except _NO_FILE as error:
+        say(
+            f"headers of {len(index.names)} pictures are read on every start, for no index can be "
+            f"kept ({error}); set XDG_CACHE_HOME to a folder that can be written"
+        )
 
 
 def _path(key: str) -> Path:

@@ -1,13 +1,14 @@
 """Finds picture files, and keeps what their headers say in an index.
 
 A folder of a million pictures is walked as a stream on every start; headers are read once, for the
-index in the user's cache folder keeps them with each file's size and time of change.
+index in the user's cache folder keeps them with each file's size and time of change. Only those of
+bad files are read on every start: the right to read them, say, leaves no trace in either.
 """
 
-import contextlib
+import functools
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class _Files:
 
     Attributes:
         names: N relative paths.
-        states: int64 [N, 2], size [bytes] and time of change [ns].
+        states: int64 [N, 2], size [bytes] and time of change [ns]; -1 where they are not known.
     """
 
     names: list[str]
@@ -82,44 +83,42 @@ def index_files(names: Sequence[str], root: Path, place: Path, max_pixels: int) 
         place: the file that holds the names; their index is kept under its path.
         max_pixels: see `decoding.read_header`.
     """
-    states = np.full((len(names), 2), -1, np.int64)
-    for row, name in enumerate(names):
-        # Reading the header of a missing file says what is wrong.
-        with contextlib.suppress(OSError):
-            status = os.stat(root / name)
-            states[row] = status.st_size, status.st_mtime_ns
-    return _index(_Files(list(names), states), root, place, max_pixels)
+    states = [_state(functools.partial(os.stat, root / name)) for name in names]
+    return _index(_Files(list(names), np.array(states, np.int64)), root, place, max_pixels)
 
 
 def walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
     """Yields every visible file below a folder with its relative POSIX path, as it is found.
 
-    Links to folders are followed, but never back into a folder that holds them.
+    Links to folders are followed, but never back into a folder that holds them. Links to nothing
+    are yielded, too, for the name can be that of a picture that is missed.
 
     Raises:
         UserError: a folder cannot be read.
     """
-    pending = [("", os.fspath(folder))]
-    seen: set[tuple[int, int]] = set()
+    pending = [("", os.fspath(folder), frozenset[tuple[int, int]]())]
     while pending:
-        prefix, path = pending.pop()
+        prefix, path, above = pending.pop()
         try:
             status = os.stat(path)
-            if (status.st_dev, status.st_ino) in seen:
+            place = (status.st_dev, status.st_ino)
+            # Compared with the folders above only: with all those seen, the names of a folder that
+            # two links lead to would depend on the order in which the file system lists the links.
+            if place in above:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            inside = above | {place}
             with os.scandir(path) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir():
-                        pending.append((f"{prefix}{entry.name}/", entry.path))
-                    elif entry.is_file():
+                        pending.append((f"{prefix}{entry.name}/", entry.path, inside))
+                    elif entry.is_file() or entry.is_symlink():
                         yield prefix + entry.name, entry
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be read ({error.strerror}); give the right to read it, or name "
-                "another folder"
+                f"{error.filename or path}: cannot be read ({error.strerror}); give the right to "
+                "read it, or name another folder"
             ) from error
 
 
@@ -132,8 +131,7 @@ def _sorted_files(folder: Path) -> _Files:
     for name, entry in walk(folder):
         suffix = os.path.splitext(name)[1].lower()
         if suffix in SUFFIXES:
-            status = entry.stat()
-            found.append((name, status.st_size, status.st_mtime_ns))
+            found.append((name, *_state(entry.stat)))
         else:
             others[suffix or "no suffix"] += 1
     if not found:
@@ -147,13 +145,25 @@ def _sorted_files(folder: Path) -> _Files:
     return _Files([name for name, _, _ in found], np.array([rest for _, *rest in found], np.int64))
 
 
+def _state(stat: Callable[[], os.stat_result]) -> tuple[int, int]:
+    """Returns a file's size and time of change, -1 and -1 if it has none or is gone."""
+    try:
+        status = stat()
+    except OSError:  # reading the header says what is wrong
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
 def _index(files: _Files, root: Path, place: Path, max_pixels: int) -> Listing:
     """Takes headers from the index where a file has not changed, and reads the others."""
     key = f"{place.resolve()}\0{max_pixels}"
     index = read_index(key)
-    if index is None or not _unchanged(index, files):
-        index = _renewed(index, files, root, max_pixels)
-        write_index(key, index)
+    same = index is not None and _unchanged(index, files)
+    if index is None or not same or index.reasons:
+        renewed = _renewed(index, same, files, root, max_pixels)
+        if index is None or not same or renewed.reasons != index.reasons:
+            write_index(key, renewed)
+        index = renewed
     names = [files.names[row] for row in index.good] if index.reasons else files.names
     return Listing(names, index.headers, index.bad)
 
@@ -162,23 +172,23 @@ def _unchanged(index: Index, files: _Files) -> bool:
     return np.array_equal(index.states, files.states) and index.names == files.names
 
 
-def _renewed(index: Index | None, files: _Files, root: Path, max_pixels: int) -> Index:
-    """Reads the headers of new and changed files."""
-    before = {} if index is None else _rows(index.names, index.states)
-    places = [before.get(file, -1) for file in _rows(files.names, files.states)]
-    new = [row for row, place in enumerate(places) if place < 0]
+def _renewed(index: Index | None, same: bool, files: _Files, root: Path, max_pixels: int) -> Index:
+    """Reads the headers of new, changed and bad files; `same` if the index is of these files."""
+    rows = np.arange(len(files.names))
+    if not same:
+        before = {} if index is None else _rows(index.names, index.states)
+        pairs = _rows(files.names, files.states)
+        rows = np.array([before.get(file, -1) for file in pairs], np.int64)
+    columns = np.zeros((len(rows), 4), np.int32)
+    if index is not None:
+        rows[np.isin(rows, list(index.reasons))] = -1
+        columns[rows >= 0] = index.columns[rows[rows >= 0]]
+    new = np.flatnonzero(rows < 0).tolist()
     read = read_headers(new, lambda row: read_header(root / files.names[row], max_pixels), root)
     fresh = Index.of([files.names[row] for row in new], files.states[new], read)
-    columns = np.zeros((len(places), 4), np.int32)
     columns[new] = fresh.columns
     reasons = {new[row]: reason for row, reason in fresh.reasons.items()}
-    if index is not None:
-        known = np.flatnonzero(np.array(places) >= 0)
-        columns[known] = index.columns[np.array(places)[known]]
-        reasons |= {
-            row: index.reasons[place] for row, place in enumerate(places) if place in index.reasons
-        }
-    return Index(files.names, files.states, columns, dict(sorted(reasons.items())))
+    return Index(files.names, files.states, columns, reasons)
 
 
 def _rows(names: Sequence[str], states: np.ndarray) -> dict[tuple[str, int, int], int]:

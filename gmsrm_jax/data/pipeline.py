@@ -135,7 +135,7 @@ class TfData:
             number, picture = pick(counter)
             return load(number, tf.gather(shown, picture))
 
-        dataset = tf.data.Dataset.counter(step * rows, dtype=tf.int64)
+        dataset = tf.data.Dataset.range(step * rows, tf.int64.max)
         dataset = dataset.map(example, num_parallel_calls=threads, deterministic=True)
         dataset = dataset.batch(rows, drop_remainder=True).prefetch(_PREFETCH)
         options = tf.data.Options()

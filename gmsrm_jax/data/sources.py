@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -231,12 +231,15 @@ def open_pictures(spec: str, reading: Reading | None = None, split: str = "train
 def _read_list(path: Path) -> list[str]:
     """Returns the lines of a list of files, empty ones left out."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        # Windows puts a mark (BOM) in front of UTF-8.
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); name a list of files, one path a line"
         ) from error
-    names = [line.strip() for line in lines if line.strip()]
+    lines = (line.strip() for line in text.split("\n"))
+    # Without "./" and doubled slashes, so that a picture has one name.
+    names = [PurePosixPath(line).as_posix() for line in lines if line]
     if not names:
         raise UserError(f"{path}: lists no files; write one path a line")
     twice = [name for name, count in Counter(names).items() if count > 1]

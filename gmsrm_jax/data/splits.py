@@ -1,23 +1,25 @@
 """Divides a set of pictures into training, validation and test, the same way in every run.
 
 Without a test set of its own, a set is divided by the sub-folders train, val and test if it has a
-`train`, by the splits that a TFDS set comes with, and otherwise by a hash of each name.
+`train`, by the splits that a TFDS set comes with, and otherwise by a hash of each name. Pictures of
+a test folder within the training folder are for the test alone.
 """
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.decoding import UnreadablePicture, resize_for_test
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
 from gmsrm_jax.errors import UserError
 
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
+_BY_FOLDER = "sub-folders "  # how a rule by folders begins
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,14 @@ def open_test(config: ConfigDict) -> Pictures:
     pictures = open_pictures(data.train, reading)
     parts, rule = _parts(pictures, config)
     if not len(parts["test"]):
+        cure = "or --config.data.test_fraction above 0"
+        if rule.startswith(_BY_FOLDER):
+            cure = (
+                "make a sub-folder `test`, or train without a test (--config.data.test_fraction=0)"
+            )
         raise UserError(
             f"{pictures.location}: no test pictures ({rule or 'all are for training'}); set "
-            "--config.data.test, or --config.data.test_fraction above 0"
+            f"--config.data.test, {cure}"
         )
     return Part(pictures, parts["test"])
 
@@ -157,46 +164,65 @@ def _own_test_split(config: ConfigDict) -> str:
 def _parts(pictures: Pictures, config: ConfigDict) -> tuple[dict[str, np.ndarray], str]:
     """Returns indices of train, validation (none: to be held out of train) and test, and a rule."""
     names = [pictures.name(index) for index in range(len(pictures))]
+    roles, rule = _roles(names, pictures.location, config)
+    inside = _test_folder(config)
+    if inside:
+        tested = [name.startswith(inside) for name in names]
+        roles = ["" if test else role for test, role in zip(tested, roles, strict=True)]
+        rule += f"{', ' if rule else ''}{sum(tested)} pictures of data.test left to the test"
+    array = np.array(roles)
+    parts = {role: np.flatnonzero(array == role) for role in ("train", "validation", "test")}
+    return parts, rule
+
+
+def _test_folder(config: ConfigDict) -> str:
+    """Returns where in data.train the folder data.test lies, such as "test/"; "" if outside."""
+    specs = (config.data.train, config.data.test)
+    if not all(specs) or any(spec.startswith(TFDS) for spec in specs):
+        return ""
+    train, test = map(resolve_path, specs)
+    if not (train.is_dir() and test.is_dir()):
+        return ""
+    # A link in data.train to a folder elsewhere is within it as well.
+    for absolute in (os.path.abspath, os.path.realpath):
+        inside = os.path.relpath(absolute(test), absolute(train))
+        if inside != os.curdir and inside.partition(os.sep)[0] != os.pardir:
+            return f"{inside}/"
+    return ""
+
+
+def _roles(names: list[str], location: str, config: ConfigDict) -> tuple[list[str], str]:
+    """Returns what each picture is for, "" for nothing, and the rule."""
     folders = Counter(name.partition("/")[0].lower() for name in names if "/" in name)
     # A TFDS set has splits of its own, and its names can begin with one.
     wanted = config.data.split == "folders" or (config.data.split == "auto" and folders["train"])
     by_folder = wanted and not config.data.train.startswith(TFDS)
     if by_folder and not folders["train"]:
         raise UserError(
-            f"{pictures.location}: config.data.split = 'folders', but no picture is in a "
+            f"{location}: config.data.split = 'folders', but no picture is in a "
             "sub-folder `train`; make one, or set --config.data.split=hash"
         )
     if by_folder:
         return _by_folder(names, folders, has_test=bool(config.data.test))
     if config.data.test or _own_test_split(config):
-        return _divided("train" for _ in names), ""
+        return ["train"] * len(names), ""
     limit = round((1.0 - config.data.test_fraction) * 2**64)
-    parts = _divided(
-        "test" if int.from_bytes(_digest(name)[:8]) >= limit else "train" for name in names
-    )
+    roles = ["test" if int.from_bytes(_digest(name)[:8]) >= limit else "train" for name in names]
     share = f"{100.0 * config.data.test_fraction:g} %"
-    return parts, f"{len(parts['test'])} for the test ({share}, by a hash of the name)"
+    return roles, f"{roles.count('test')} for the test ({share}, by a hash of the name)"
 
 
-def _by_folder(
-    names: list[str], folders: Counter[str], has_test: bool
-) -> tuple[dict[str, np.ndarray], str]:
+def _by_folder(names: list[str], folders: Counter[str], has_test: bool) -> tuple[list[str], str]:
     """Divides by the sub-folders train, val and test; without a test set, val is the test."""
     val = next((name for name in _VALIDATION_FOLDERS if folders[name]), "")
-    roles = {"train": "train", "test": "" if has_test else "test"}
+    by_name = {"train": "train", "test": "" if has_test else "test"}
     if val:
-        roles[val] = "validation" if has_test or folders["test"] else "test"
-    parts = _divided(roles.get(name.partition("/")[0].lower(), "") for name in names)
-    used = [f"{name} ({role})" for name, role in roles.items() if role and folders[name]]
-    rule = "sub-folders " + ", ".join(used)
-    outside = len(names) - sum(len(part) for part in parts.values())
-    return parts, rule + (f", {outside} pictures outside of them not used" if outside else "")
-
-
-def _divided(roles: Iterable[str]) -> dict[str, np.ndarray]:
-    """Returns the indices at which each of train, validation and test stands."""
-    array = np.array(list(roles))
-    return {role: np.flatnonzero(array == role) for role in ("train", "validation", "test")}
+        by_name[val] = "validation" if has_test or folders["test"] else "test"
+    roles = [by_name.get(name.partition("/")[0].lower(), "") for name in names]
+    used = [f"{name} ({role})" for name, role in by_name.items() if role and folders[name]]
+    rule = _BY_FOLDER + ", ".join(used)
+    outside = roles.count("")
+    return roles, rule + (f", {outside} pictures outside of them not used" if outside else "")
 
 
 def _digest(name: str) -> bytes:

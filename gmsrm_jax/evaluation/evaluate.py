@@ -4,44 +4,39 @@ Every number in a table comes from the composite: the method's pixels, rounded t
 hole, and the untouched picture elsewhere. So PNG files of any other program can stand beside it.
 """
 
-import csv
 import dataclasses
-import io
+import importlib.metadata
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.sources import Pictures
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.batches import (
+    IMAGE_KINDS,
+    Fill,
+    composite,
+    fill_holes,
+    load_batches,
+)
 from gmsrm_jax.evaluation.examples import Examples, spread, write_examples
+from gmsrm_jax.evaluation.judge import Judge
 from gmsrm_jax.evaluation.mask_lists import MaskList
+from gmsrm_jax.evaluation.outcome import SAMPLES, Outcome
+from gmsrm_jax.evaluation.partial import Parts
 from gmsrm_jax.files import write_atomically
-from gmsrm_jax.metrics import DEFINITIONS, METRICS
 
-Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(image, mask, example_index) → raw output.
-
-image: float32 [N, S, S, 3] in [-1, 1], holes zeroed. mask: float32 [N, S, S, 1], 1 in the hole.
-example_index: int32 [N], picture · (masks per picture) + mask; the only source of randomness that
-a method should use. Output: float32 [N, S, S, 3] in [-1, 1].
-"""
-
-IMAGE_KINDS = {
-    "composite": "output rounded to uint8 in the hole, the given picture elsewhere",
-    "composite_unrounded": "output clipped to 0..255 but not rounded in the hole, the given "
-    "picture elsewhere",
-    "raw": "output clipped to 0..255 but not rounded, known pixels included",
-}
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.csv"
 EXAMPLES_FILE = "examples.npz"
+PARTS_FOLDER = "unfinished"
+_BATCHES_IN_A_PART = 16
+_PACKAGES = ("gmsrm-jax", "jax", "flax", "numpy", "pillow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,111 +53,6 @@ def evaluated_names(pictures: Pictures, max_images: int) -> list[str]:
     return [pictures.name(index) for index in range(count)]
 
 
-def composite(
-    image: np.ndarray, mask: np.ndarray, raw: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Puts a method's output into the holes.
-
-    Args:
-        image: uint8 [..., 3], 0..255.
-        mask: uint8 [..., 1], 1 in the hole.
-        raw: float32 [..., 3] in [-1, 1]; values outside are clipped.
-
-    Returns:
-        The composite with the output rounded, uint8; the composite with the output as it is,
-        float32 in 0..255; the output alone, float32 in 0..255.
-    """
-    pixels = (np.clip(raw.astype(np.float32), -1.0, 1.0) + np.float32(1.0)) * np.float32(127.5)
-    hole = mask.astype(bool)
-    rounded = np.where(hole, np.rint(pixels).astype(np.uint8), image)
-    unrounded = np.where(hole, pixels, image.astype(np.float32))
-    return rounded, unrounded, pixels
-
-
-@jax.jit
-def _score(predictions: jax.Array, targets: jax.Array) -> dict[str, jax.Array]:
-    return {name: metric(predictions, targets) for name, metric in METRICS.items()}
-
-
-def _load(
-    pictures: Pictures, mask_list: MaskList, batch_size: int, resize: Callable[[Any], np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Batches of (image uint8, mask uint8, example_index int32, number of examples that count).
-
-    The last batch is filled up with copies of its last example, so that all have one shape.
-    """
-    total = len(mask_list.names) * len(mask_list.bins)
-    loaded, picture = -1, np.empty(0, np.uint8)
-    for start in range(0, total, batch_size):
-        count = min(batch_size, total - start)
-        index = np.minimum(np.arange(start, start + batch_size), total - 1).astype(np.int32)
-        images = []
-        for example in index:
-            wanted = int(example) // len(mask_list.bins)
-            if wanted != loaded:
-                loaded, picture = wanted, resize(pictures.image(wanted))
-            images.append(picture)
-        masks = np.stack([mask_list.mask(int(example)) for example in index])
-        yield np.stack(images), masks, index, count
-
-
-def _fill(
-    method: str, fill: Fill, image: np.ndarray, mask: np.ndarray, index: np.ndarray
-) -> np.ndarray:
-    """The output of one method, checked."""
-    network_image = (image.astype(np.float32) / np.float32(127.5) - np.float32(1.0)) * (1 - mask)
-    raw = np.asarray(fill(network_image.astype(np.float32), mask.astype(np.float32), index))
-    if raw.shape != image.shape:
-        raise ValueError(f"method {method!r} returned {raw.shape}, expected {image.shape}")
-    if not np.isfinite(raw).all():
-        raise UserError(
-            f"method {method!r}: its output holds values that are not finite; the weights are "
-            "damaged or diverged, take an earlier checkpoint"
-        )
-    return raw
-
-
-def _summary(
-    by_metric: Mapping[str, np.ndarray], bins: Sequence[str]
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each bin and metric the mean of the defined values and how many there are.
-
-    `by_metric` holds float64 [P * B], NaN where the metric is undefined.
-    """
-
-    def mean(values: np.ndarray) -> dict[str, Any]:
-        defined = values[~np.isnan(values)]
-        return {
-            "mean": float(defined.mean()) if defined.size else None,
-            "count": int(defined.size),
-            "undefined": int(values.size - defined.size),
-        }
-
-    return {
-        name: {metric: mean(values[position :: len(bins)]) for metric, values in by_metric.items()}
-        for position, name in enumerate(bins)
-    }
-
-
-def _per_image_csv(
-    mask_list: MaskList, scores: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
-) -> bytes:
-    """One line per example and method, scores of the composite; undefined ones are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["picture", "mask_index", "bin", "ratio", "mask_sha256", "method", *METRICS])
-    for picture, picture_name in enumerate(mask_list.names):
-        for position, bin_name in enumerate(mask_list.bins):
-            example = picture * len(mask_list.bins) + position
-            ratio = format(mask_list.ratios[picture, position], ".6f")
-            digest = mask_list.hashes[picture][position]
-            for method, kinds in scores.items():
-                values = [float(kinds["composite"][metric][example]) for metric in METRICS]
-                cells = ["" if math.isnan(value) else format(value, ".9g") for value in values]
-                writer.writerow([picture_name, example, bin_name, ratio, digest, method, *cells])
-    return text.getvalue().encode()
-
-
 def evaluate(
     methods: Mapping[str, Fill],
     pictures: Pictures,
@@ -176,9 +66,16 @@ def evaluate(
     output_dir: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
     panel_rows: int = 8,
+    kept: Sequence[int] = (),
+    samples: Mapping[str, int] | None = None,
+    covered: Mapping[str, np.ndarray] | None = None,
+    judge: Judge | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Fills every picture's holes with every method and scores the results.
+
+    With `output_dir`, what is finished is kept there, and the same call after an interruption goes
+    on from it.
 
     Args:
         methods: name to `Fill`, in the order of the tables' rows.
@@ -191,7 +88,12 @@ def evaluate(
         max_images: pictures evaluated, from the first; 0 means all.
         output_dir: folder for metrics.json, per_image.csv and examples.npz; None writes nothing.
         facts: what else metrics.json shall state, such as config and checkpoint; JSON values.
-        panel_rows: examples kept for the report; 0 keeps none.
+        panel_rows: examples kept for the report, spread over pictures and bins; 0 keeps none.
+        kept: further examples to keep, picture · (masks per picture) + mask.
+        samples: for methods that draw, how many samples of each hole are scored; the first is the
+            one of the tables. 1 for those not named.
+        covered: for methods that fill some examples only, which, bool [examples].
+        judge: the measures; those that need no weights if None.
         progress: called with (examples done, examples in all) after each batch.
 
     Returns:
@@ -205,50 +107,50 @@ def evaluate(
     if not methods:
         raise ValueError("evaluate needs at least one method")
     mask_list.check(evaluated_names(pictures, max_images), image_size)
-    bins = mask_list.bins
-    total = len(mask_list.names) * len(bins)
-    scores = {
-        method: {kind: {name: np.full(total, np.nan) for name in METRICS} for kind in IMAGE_KINDS}
-        for method in methods
+    judge = judge or Judge()
+    total = len(mask_list.names) * len(mask_list.bins)
+    wanted = [*spread(len(mask_list.names), len(mask_list.bins), panel_rows), *kept]
+    chosen = list(dict.fromkeys(wanted))
+    worker = _Worker(methods, judge, dict(samples or {}), set(chosen), total)
+    key = {
+        "facts": dict(facts or {}),
+        "masks": mask_list.sha256,
+        "methods": list(methods),
+        "measures": list(judge.definitions),
+        "sizes": [image_size, shorter_side, test_resize, batch_size],
+        "samples": worker.samples,
+        "kept": sorted(chosen),
     }
-    chosen = spread(len(mask_list.names), len(bins), panel_rows)
-    shape = (len(chosen), image_size, image_size, 3)
-    truth_kept = np.zeros(shape, np.uint8)
-    composite_kept, raw_kept = (np.zeros((len(methods), *shape), np.uint8) for _ in range(2))
+    folder = None if output_dir is None else Path(output_dir)
+    parts = Parts(None if folder is None else folder / PARTS_FOLDER, key)
 
     def resize(picture: np.ndarray) -> np.ndarray:
         return resize_for_test(picture, image_size, shorter_side, test_resize)
 
-    for image, mask, index, count in _load(pictures, mask_list, batch_size, resize):
-        rows = {int(example): row for row, example in enumerate(index[:count])}
-        here = [(place, rows[example]) for place, example in enumerate(chosen) if example in rows]
-        for place, row in here:
-            truth_kept[place] = image[row]
-        targets = np.broadcast_to(image.astype(np.float32), (len(IMAGE_KINDS), *image.shape))
-        for number, (method, fill) in enumerate(methods.items()):
-            kinds = composite(image, mask, _fill(method, fill, image, mask, index))
-            values = _score(jnp.stack([k.astype(np.float32) for k in kinds]), targets)
-            for name, array in values.items():
-                for kind, row_values in zip(IMAGE_KINDS, np.asarray(array), strict=True):
-                    scores[method][kind][name][index[:count]] = row_values[:count]
-            for place, row in here:
-                composite_kept[number, place] = kinds[0][row]
-                raw_kept[number, place] = np.rint(kinds[2][row])
-        if progress is not None:
-            progress(int(index[count - 1]) + 1, total)
+    found: list[dict[str, np.ndarray]] = []
+    length = batch_size * _BATCHES_IN_A_PART
+    for number, start in enumerate(range(0, total, length)):
+        stop = min(start + length, total)
+        part = parts.load(number)
+        if part is None:
+            batches = []
+            for batch in load_batches(pictures, mask_list, batch_size, resize, start, stop):
+                batches.append(worker.work(*batch))
+                if progress is not None:
+                    progress(int(batch[2][batch[3] - 1]) + 1, total)
+            part = _joined(batches)
+            parts.save(number, part)
+        elif progress is not None:
+            progress(stop, total)
+        found.append(part)
+    arrays = _joined(found)
 
-    examples = Examples(
-        pictures=tuple(mask_list.names[example // len(bins)] for example in chosen),
-        bins=tuple(bins[example % len(bins)] for example in chosen),
-        ratios=mask_list.ratios.reshape(-1)[chosen],
-        methods=tuple(methods),
-        truth=truth_kept,
-        mask=np.array([mask_list.mask(example) for example in chosen], np.uint8),
-        composite=composite_kept,
-        raw=raw_kept,
-    )
+    everything = np.ones(total, bool)
+    filled = {name: (covered or {}).get(name, everything) for name in methods}
+    outcome = Outcome(mask_list, tuple(methods), arrays, filled)
+    examples = _examples(outcome, wanted)
     metrics: dict[str, Any] = {
-        "definitions": {name: definition._asdict() for name, definition in DEFINITIONS.items()},
+        "definitions": {name: entry._asdict() for name, entry in judge.definitions.items()},
         "images": dict(IMAGE_KINDS),
         "facts": dict(facts or {}),
         "image_size": image_size,
@@ -257,16 +159,126 @@ def evaluate(
         "pictures": len(mask_list.names),
         "examples": total,
         "mask_list": mask_list.facts(),
-        "methods": {
-            method: {kind: _summary(by_metric, bins) for kind, by_metric in kinds.items()}
-            for method, kinds in scores.items()
-        },
+        **outcome.as_json(),
     }
-    if output_dir is not None:
-        folder = Path(output_dir)
+    seconds = float(arrays["seconds"].sum())
+    metrics["run"] = {
+        "seconds": round(seconds, 3),
+        "examples_per_second": round(total / seconds, 3),
+        "devices": jax.device_count(),
+        "device": jax.devices()[0].device_kind,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+    if worker.samples:
+        metrics["sample_kinds"] = dict(SAMPLES)
+        metrics["sample_counts"] = worker.samples
+    if judge.compares_sets:
+        metrics["distribution"] = _distribution(outcome, judge)
+    if folder is not None:
         write_examples(folder / EXAMPLES_FILE, examples)
-        write_atomically(folder / PER_IMAGE_FILE, _per_image_csv(mask_list, scores))
+        write_atomically(folder / PER_IMAGE_FILE, outcome.per_image_csv())
         # Last, so that its presence says that the evaluation is complete.
         text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
         write_atomically(folder / METRICS_FILE, f"{text}\n".encode())
+        parts.clear()
     return Evaluation(metrics, examples)
+
+
+class _Worker:
+    """Fills and scores batches; every array it returns has one entry for each of some examples."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Fill],
+        judge: Judge,
+        samples: dict[str, int],
+        chosen: set[int],
+        total: int,
+    ) -> None:
+        self.samples = {name: count for name, count in samples.items() if count > 1}
+        self._methods, self._judge = methods, judge
+        self._chosen, self._total = chosen, total
+
+    def work(
+        self, image: np.ndarray, mask: np.ndarray, index: np.ndarray, count: int
+    ) -> dict[str, np.ndarray]:
+        """Scores, features and chosen pictures of the first `count` examples of a batch."""
+        started = time.monotonic()
+        rows = [row for row in range(count) if int(index[row]) in self._chosen]
+        result = {
+            "kept/example": index[rows],
+            "kept/truth": image[rows],
+            "truth/features": self._judge.features(image[:count]),
+        }
+        for number, (method, fill) in enumerate(self._methods.items()):
+            kinds = composite(image, mask, fill_holes(method, fill, image, mask, index))
+            scores = self._judge.score(kinds, image, mask)
+            if method in self.samples:
+                scores |= self._further_samples(method, kinds[0], image, mask, index)
+            result |= {f"{number}/{name}": values[:count] for name, values in scores.items()}
+            result[f"{number}/features"] = self._judge.features(kinds[0][:count])
+            result[f"kept/{number}/composite"] = kinds[0][rows]
+            result[f"kept/{number}/raw"] = np.rint(kinds[2][rows]).astype(np.uint8)
+        return result | {"seconds": np.array([time.monotonic() - started])}
+
+    def _further_samples(
+        self, method: str, first: np.ndarray, image: np.ndarray, mask: np.ndarray, index: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Mean, best and diversity of several samples, the first of which is there already."""
+        filled = [first]
+        for sample in range(1, self.samples[method]):
+            shifted = index + np.int32(sample * self._total)
+            raw = fill_holes(method, self._methods[method], image, mask, shifted)
+            filled.append(composite(image, mask, raw)[0])
+        scores = [self._judge.score_composite(x, image, mask) for x in filled]
+        result = {}
+        for name in scores[0]:
+            values = np.stack([score[name] for score in scores])
+            higher = self._judge.definitions[name].better == "higher"
+            result[f"samples_mean/{name}"] = values.mean(0)
+            result[f"samples_best/{name}"] = values.max(0) if higher else values.min(0)
+        apart = self._judge.diversity(np.stack(filled), mask)
+        return result | {f"samples_diversity/{name}": values for name, values in apart.items()}
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _examples(outcome: Outcome, wanted: Sequence[int]) -> Examples:
+    """Puts the kept pictures into the wanted order."""
+    arrays, masks = outcome.arrays, outcome.mask_list
+    place = {int(example): row for row, example in enumerate(arrays["kept/example"])}
+    order = [place[example] for example in wanted]
+    bins = masks.bins
+
+    def of_methods(what: str) -> np.ndarray:
+        kept = [arrays[f"kept/{number}/{what}"][order] for number in range(len(outcome.methods))]
+        return np.stack(kept)
+
+    size = masks.size
+    return Examples(
+        pictures=tuple(masks.names[example // len(bins)] for example in wanted),
+        bins=tuple(bins[example % len(bins)] for example in wanted),
+        ratios=masks.ratios.reshape(-1)[list(wanted)],
+        methods=outcome.methods,
+        truth=arrays["kept/truth"][order],
+        mask=np.array([masks.mask(e) for e in wanted], np.uint8).reshape(-1, size, size, 1),
+        composite=of_methods("composite"),
+        raw=of_methods("raw"),
+    )
+
+
+def _distribution(outcome: Outcome, judge: Judge) -> dict[str, dict[str, Any]]:
+    """FID, P-IDS and U-IDS of each method, by bin; bins that a method left out are missing."""
+    bins = outcome.mask_list.bins
+    real = outcome.arrays["truth/features"]
+    result: dict[str, dict[str, Any]] = {}
+    for number, method in enumerate(outcome.methods):
+        filled = outcome.arrays[f"{number}/features"]
+        result[method] = {
+            name: judge.compare_sets(filled[place :: len(bins)], real[place :: len(bins)])
+            for place, name in enumerate(bins)
+            if outcome.covered[method][place :: len(bins)].all()
+        }
+    return result

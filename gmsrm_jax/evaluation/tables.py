@@ -4,16 +4,28 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gmsrm_jax.extra_metrics import EXTRA_DEFINITIONS
 from gmsrm_jax.metrics import DEFINITIONS
 
-DIGITS = {"psnr": 2, "ssim": 4, "ncc": 4, "lmse": 4}
+DIGITS = {
+    "psnr": 2,
+    "ssim": 4,
+    "ncc": 4,
+    "lmse": 4,
+    "l1": 2,
+    "ssim_gaussian": 4,
+    "psnr_hole": 2,
+    "l1_hole": 2,
+    "ssim_hole": 4,
+}
 UNDEFINED = "-"
 _ARROWS = {"higher": "↑", "lower": "↓"}
+_ALL_DEFINITIONS = {**DEFINITIONS, **EXTRA_DEFINITIONS}
 
 
 def heading(metric: str) -> str:
     """A metric's label, unit and direction: "PSNR [dB] ↑"."""
-    definition = DEFINITIONS[metric]
+    definition = _ALL_DEFINITIONS[metric]
     unit = "" if definition.unit == "1" else f" [{definition.unit}]"
     return f"{definition.label}{unit} {_ARROWS[definition.better]}"
 
@@ -32,7 +44,7 @@ def best_rows(metric: str, values: Sequence[float | None]) -> set[int]:
     }
     if len(printed) < 2:
         return set()
-    choose = max if DEFINITIONS[metric].better == "higher" else min
+    choose = max if _ALL_DEFINITIONS[metric].better == "higher" else min
     best = choose(printed.values())
     return {row for row, value in printed.items() if math.isclose(value, best)}
 

@@ -1,0 +1,139 @@
+"""`gmsrm evaluate`: the paper's tables and figures of a checkpoint."""
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.errors import UserError
+
+_POLL_SECONDS = 10.0
+# Option -> field of config.evaluation; those not given keep what the training's config says.
+_FIELDS = {
+    "masks": "masks",
+    "invert": "invert_masks",
+    "noise": "noise",
+    "samples": "samples",
+    "seed": "seed",
+    "batch_size": "batch_size",
+    "max_images": "max_images",
+    "weights": "weights",
+    "dataset": "dataset",
+    "baselines": "baselines",
+    "predictions": "predictions",
+    "perceptual": "perceptual",
+    "figure_pictures": "figure_pictures",
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds `evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score a checkpoint: tables, figures, report",
+        description=(
+            "Fills the holes of test pictures with a trained network, and writes metrics.json,"
+            " per_image.csv, the paper's tables (Markdown, LaTeX, HTML) and figures, and"
+            " report.html. What was scored before is not scored again, and an evaluation that was"
+            " stopped goes on. Options that are not given are as in the training's config."
+        ),
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="WORKDIR", help="the workdir of a training")
+    add("--output", metavar="DIR", help="default: WORKDIR/evaluation and WORKDIR/report.html")
+    add("--images", metavar="SPEC", help="the test pictures, as config.data.test")
+    add("--masks", metavar="SPEC", help="a mask list *.npz, a folder of masks, or generated")
+    add("--invert", action="store_true", default=None, help="black is the hole in that folder")
+    add(
+        "--predictions",
+        action="append",
+        metavar="NAME=DIR",
+        help="a row for pictures that another program filled, named as --export-inputs does",
+    )
+    add("--export-inputs", metavar="DIR", help="only write the holed pictures and masks, and end")
+    add("--baselines", type=_words, metavar="A,B", help="of untrained,mean,telea,ns,biharmonic")
+    add("--perceptual", type=_words, metavar="A,B", help="of lpips_vgg,lpips_alex,fid")
+    add("--weights", metavar="DIR", help="where `gmsrm convert` wrote their weights")
+    add(
+        "--noise",
+        choices=["sampled", "mean", "both"],
+        help="drawn by the seed, zero, or a row each",
+    )
+    add("--samples", type=int, metavar="K", help="fillings of each hole: mean, best and diversity")
+    add("--seed", type=int, help="of masks, noise and figures")
+    add("--max-images", type=int, metavar="N", help="only the first N pictures")
+    add("--batch-size", type=int, metavar="N", help="pictures at once, over all devices")
+    add("--dataset", metavar="NAME", help="in tables; a data set of the paper brings its rows")
+    add("--figure-pictures", type=_words, metavar="A,B", help="names of pictures for the figures")
+    add(
+        "--follow",
+        type=float,
+        metavar="SECONDS",
+        help="score every new checkpoint into OUTPUT/step_N, until none came for so long",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates what the options say."""
+    from gmsrm_jax.configuration import check_config
+    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.resume import config_of_run
+    from gmsrm_jax.run_log import open_text_log
+    from gmsrm_jax.scoring import evaluate_run, export_test_set
+
+    workdir = Path(args.checkpoint).expanduser()
+    config = config_of_run(workdir)
+    with config.unlocked():
+        config.data.test = args.images or config.data.test
+        for option, field in _FIELDS.items():
+            value: Any = getattr(args, option)
+            if value is not None:
+                config.evaluation[field] = tuple(value) if isinstance(value, list) else value
+    check_config(config)
+    open_text_log(None)
+    set_up_jax(config.matmul_precision)
+    if args.export_inputs:
+        export_test_set(config, Path(args.export_inputs))
+        return
+    command = shlex.join(["gmsrm", *sys.argv[1:]])
+    output = Path(args.output).expanduser() if args.output else None
+    if args.follow is None:
+        evaluate_run(config, workdir, command, output)
+        return
+    folder = output or workdir / "evaluation"
+    _follow(
+        workdir, args.follow, lambda step: evaluate_run(config, workdir, command, folder / step)
+    )
+
+
+def _follow(workdir: Path, patience: float, score: Any) -> None:
+    """Scores each checkpoint that appears, until none came for `patience` seconds."""
+    from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+    from gmsrm_jax.run_log import say
+
+    folder = checkpoint_folder(workdir, "inpainting")
+    last, seen = None, time.monotonic()
+    while True:
+        step = None
+        if folder.is_dir():
+            checkpoints = Checkpoints(folder, read_only=True)
+            step = checkpoints.latest()
+            checkpoints.finish()
+        if step is not None and step != last:
+            score(f"step_{step:08d}")
+            last, seen = step, time.monotonic()
+        elif time.monotonic() - seen > patience:
+            break
+        else:
+            time.sleep(min(_POLL_SECONDS, patience))
+    if last is None:
+        raise UserError(f"no checkpoint came in {folder} within {patience:g} s; is it training?")
+    say(f"no new checkpoint for {patience:g} s; the last was step {last}")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)

@@ -1,0 +1,61 @@
+"""Finished parts of an evaluation on disk, so that one that was stopped goes on where it was."""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmsrm_jax.files import write_atomically
+
+_KEY_FILE = "key.json"
+
+
+class Parts:
+    """Numbered parts, each a dict of arrays, that belong to one evaluation."""
+
+    def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
+        """Opens a folder; parts of an evaluation with another key are removed.
+
+        Args:
+            folder: None keeps nothing.
+            key: what the arrays depend on, as JSON values.
+        """
+        self._folder = folder
+        if folder is None:
+            return
+        text = json.dumps(key, sort_keys=True, ensure_ascii=False)
+        path = folder / _KEY_FILE
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_atomically(path, text.encode())
+
+    def load(self, number: int) -> dict[str, np.ndarray] | None:
+        """Returns a part, None if it is not finished."""
+        if self._folder is None or not self._path(number).exists():
+            return None
+        try:
+            with np.load(self._path(number), allow_pickle=False) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None  # it is computed again
+
+    def save(self, number: int, arrays: Mapping[str, Any]) -> None:
+        """Keeps a finished part."""
+        if self._folder is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, **dict(arrays))
+            write_atomically(self._path(number), buffer.getvalue())
+
+    def clear(self) -> None:
+        """Removes the folder, when the outcome is written."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+
+    def _path(self, number: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{number:06d}.npz"

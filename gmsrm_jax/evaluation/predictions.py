@@ -1,0 +1,132 @@
+"""Pictures that another program filled, so that it stands in the same table on the same masks.
+
+`export_inputs` writes what the other program needs; its outputs are read by the same names,
+STEM__BIN.png, in the sub-folders of the pictures.
+"""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.mask_list_file import MaskList
+from gmsrm_jax.files import write_atomically
+from gmsrm_jax.holes import UNREADABLE
+from gmsrm_jax.panels import to_png
+
+_HOLE_GREY = 127
+
+
+def file_name(picture: str, bin_name: str) -> str:
+    """Returns the name of an example's files: "a/b.jpg" in "20-30%" is "a/b__20-30.png"."""
+    path = PurePosixPath(picture)
+    label = bin_name.removesuffix("%").replace(" ", "")
+    return (path.parent / f"{path.stem}__{label}.png").as_posix()
+
+
+def export_inputs(
+    folder: Path, mask_list: MaskList, image: Callable[[int], np.ndarray]
+) -> tuple[Path, Path]:
+    """Writes every example for another program: pictures with grey holes, and masks.
+
+    Args:
+        folder: gets the sub-folders `images` and `masks`, with the same names in both.
+        mask_list: the masks.
+        image: index of a picture to uint8 [S, S, 3], by the test rule.
+
+    Returns:
+        Both sub-folders.
+
+    Raises:
+        UserError: two pictures have the same name but for the suffix.
+    """
+    _names(mask_list)
+    for picture, name in enumerate(mask_list.names):
+        truth = image(picture)
+        for position, bin_name in enumerate(mask_list.bins):
+            mask = mask_list.mask(picture * len(mask_list.bins) + position)
+            target = file_name(name, bin_name)
+            held = np.where(mask == 1, np.uint8(_HOLE_GREY), truth)
+            write_atomically(folder / "images" / target, to_png(held))
+            write_atomically(folder / "masks" / target, to_png(mask * np.uint8(255)))
+    return folder / "images", folder / "masks"
+
+
+class Predictions:
+    """A folder of filled pictures as a method of an evaluation.
+
+    Attributes:
+        covered: bool [examples], those that the folder holds.
+    """
+
+    def __init__(self, folder: Path, mask_list: MaskList) -> None:
+        """Checks that the folder holds every example of each ratio bin that it holds any of.
+
+        Raises:
+            UserError: files are missing, or there are none.
+        """
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of filled pictures")
+        names = _names(mask_list)
+        paths = [folder / name for name in names]
+        there = np.array([path.is_file() for path in paths]).reshape(-1, len(mask_list.bins))
+        if not there.any():
+            raise UserError(
+                f"{folder}: holds no filled pictures; they are looked for by name, such as "
+                f"{names[0]}, as `gmsrm evaluate --export-inputs DIR` writes them"
+            )
+        for position, bin_name in enumerate(mask_list.bins):
+            missing = np.flatnonzero(~there[:, position])
+            if 0 < len(missing) < len(there):
+                name = names[int(missing[0]) * len(mask_list.bins) + position]
+                raise UserError(
+                    f"{folder}: {len(missing)} of {len(there)} pictures of {bin_name} are missing, "
+                    f"the first is {name}; add them, or leave the whole bin out"
+                )
+        self._paths, self._size = paths, mask_list.size
+        self.covered = there.reshape(-1)
+
+    def __call__(
+        self, image: np.ndarray, mask: np.ndarray, example_index: np.ndarray
+    ) -> np.ndarray:
+        """Returns the filled pictures, float32 [N, S, S, 3] in [-1, 1]; zeros where not covered.
+
+        Raises:
+            UserError: one cannot be read, or has another size.
+        """
+        del mask
+        filled = np.zeros(image.shape, np.float32)
+        for row, example in enumerate(example_index.tolist()):
+            if self.covered[example]:
+                filled[row] = self._read(self._paths[example])
+        return filled
+
+    def _read(self, path: Path) -> np.ndarray:
+        try:
+            with Image.open(path) as picture:
+                pixels = np.asarray(picture.convert("RGB"), np.float32)
+        except UNREADABLE as error:
+            raise UserError(f"{path}: not a readable picture ({error}); write it again") from error
+        if pixels.shape[:2] != (self._size, self._size):
+            raise UserError(
+                f"{path}: {pixels.shape[1]} x {pixels.shape[0]} px, but {self._size} x "
+                f"{self._size} px are evaluated; fill the exported pictures as they are"
+            )
+        return pixels / np.float32(127.5) - np.float32(1.0)
+
+
+def _names(mask_list: MaskList) -> list[str]:
+    """Returns the file name of every example, in order."""
+    names = [file_name(name, bin_name) for name in mask_list.names for bin_name in mask_list.bins]
+    if len(set(names)) < len(names):
+        stems: dict[str, str] = {}
+        for name in mask_list.names:
+            other = stems.setdefault(file_name(name, ""), name)
+            if other != name:
+                raise UserError(
+                    f"test pictures {other} and {name} differ in their suffix only, so files "
+                    "cannot be told apart by name; rename one"
+                )
+    return names

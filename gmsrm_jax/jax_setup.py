@@ -1,0 +1,32 @@
+"""What a program sets in JAX before its first computation."""
+
+import os
+import pathlib
+import sys
+
+import jax
+
+
+def set_up_jax(matmul_precision: str) -> None:
+    """Sets JAX's matmul precision ("default", "high" or "highest"), and keeps compiled programs."""
+    _use_compile_cache()
+    jax.config.update("jax_default_matmul_precision", matmul_precision)
+
+
+def _use_compile_cache() -> None:
+    """Keeps compiled programs in the user's own cache folder, unless JAX is told of another.
+
+    The folder is for its owner only (0700): whoever can write to it can run code in a program that
+    reads it.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    folder = base / "gmsrm-jax" / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        print(f"gmsrm: no compile cache: {error}; every start compiles anew", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))

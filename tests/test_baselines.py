@@ -1,0 +1,51 @@
+import cv2
+import numpy as np
+import pytest
+from skimage.restoration import inpaint_biharmonic
+
+from gmsrm_jax.data.sources import open_pictures
+from gmsrm_jax.evaluation.baselines import BASELINES
+from gmsrm_jax.holes import center_mask
+
+
+@pytest.fixture(scope="module")
+def examples():
+    pictures = open_pictures("bundled:facades/test")
+    images = np.stack([pictures.image(index)[:48, :48] for index in range(2)])
+    masks = np.stack([center_mask(48, ratio) for ratio in (0.05, 0.2)])
+    return images, masks
+
+
+def filled(name, images, masks):
+    network = (images / np.float32(127.5) - np.float32(1.0)) * (1 - masks)
+    raw = BASELINES[name][1](network, masks, np.arange(len(images)))
+    assert raw.shape == images.shape
+    assert raw.dtype == np.float32
+    return (raw.astype(np.float64) + 1.0) * 127.5
+
+
+@pytest.mark.parametrize(("name", "flag"), [("telea", cv2.INPAINT_TELEA), ("ns", cv2.INPAINT_NS)])
+def test_opencv_fills_see_known_pixels_only(name, flag, examples):
+    images, masks = examples
+    result = filled(name, images, masks)
+    for image, mask, pixels in zip(images, masks, result, strict=True):
+        hole = mask[..., 0].astype(np.uint8)
+        expected = cv2.inpaint(np.ascontiguousarray(image[..., ::-1]), hole, 3, flag)[..., ::-1]
+        np.testing.assert_allclose(pixels[hole == 1], expected[hole == 1], atol=1e-3)
+        np.testing.assert_allclose(pixels[hole == 0], image[hole == 0], atol=1e-3)
+
+
+def test_biharmonic_is_scikit_image_s(examples):
+    images, masks = (part[:1] for part in examples)
+    result = filled("biharmonic", images, masks)[0]
+    hole = masks[0, ..., 0] == 1
+    expected = inpaint_biharmonic(images[0] / 255.0, hole, channel_axis=-1) * 255.0
+    np.testing.assert_allclose(result[hole], np.clip(expected, 0, 255)[hole], atol=1e-2)
+
+
+def test_mean_colour(examples):
+    images, masks = examples
+    result = filled("mean", images, masks)
+    for image, mask, pixels in zip(images, masks, result, strict=True):
+        known = image[mask[..., 0] == 0].astype(np.float64).mean(0)
+        np.testing.assert_allclose(pixels, np.broadcast_to(known, pixels.shape), atol=1e-3)

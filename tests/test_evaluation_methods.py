@@ -1,0 +1,192 @@
+"""Several samples of a hole, methods that fill some bins only, and evaluations that are stopped."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax.data.sources import open_pictures
+from gmsrm_jax.evaluation.batches import composite
+from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PARTS_FOLDER, PER_IMAGE_FILE, evaluate
+from gmsrm_jax.evaluation.judge import Judge
+from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.evaluation.outcome import SAMPLES
+
+SIZE, COUNT = 32, 6
+TOTAL = COUNT * len(BIN_NAMES)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    random = np.random.default_rng(1)
+    path = tmp_path_factory.mktemp("pictures") / "test.npy"
+    np.save(path, random.integers(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8))
+    return open_pictures(str(path))
+
+
+@pytest.fixture(scope="module")
+def mask_list(pictures):
+    random = np.random.default_rng(2)
+    shape = (len(BIN_NAMES), SIZE, SIZE, 1)
+    rows = [list(random.integers(0, 2, shape, np.uint8)) for _ in range(COUNT)]
+    names = [pictures.name(index) for index in range(COUNT)]
+    return build_mask_list(names, SIZE, 0, "noise", iter(rows))
+
+
+def score(methods, pictures, mask_list, **options):
+    settings = {
+        "image_size": SIZE,
+        "shorter_side": 1.0,
+        "test_resize": "direct",
+        "batch_size": 2,
+        "panel_rows": 3,
+        **options,
+    }
+    return evaluate(methods, pictures, mask_list, **settings)
+
+
+def drawn(image, mask, index):
+    """Noise that is a function of the example, and of the sample, alone."""
+    rows = [np.random.default_rng(int(i)).uniform(-1, 1, (SIZE, SIZE, 3)) for i in index]
+    return np.stack(rows).astype(np.float32)
+
+
+def mean_colour(image, mask, index):
+    return np.zeros(image.shape, np.float32)
+
+
+def test_samples_give_mean_best_and_diversity(pictures, mask_list):
+    methods = {"drawn": drawn, "flat": mean_colour}
+    metrics = score(methods, pictures, mask_list, samples={"drawn": 3, "flat": 1}).metrics
+    assert metrics["sample_counts"] == {"drawn": 3}
+    assert set(metrics["samples"]) == {"drawn"}
+    assert set(metrics["sample_kinds"]) == set(SAMPLES)
+
+    place = BIN_NAMES.index("20-30%")
+    values, best, apart, firsts = [], [], [], []
+    for picture in range(COUNT):
+        example = picture * len(BIN_NAMES) + place
+        truth, mask = pictures.image(picture), mask_list.mask(example)
+        filled = [
+            composite(truth, mask, drawn(truth[None], mask[None], [example + s * TOTAL])[0])[0]
+            for s in range(3)
+        ]
+        errors = [np.square(x.astype(float) - truth).mean((0, 1)) for x in filled]
+        psnr = [np.mean(10 * np.log10(255**2 / error)) for error in errors]
+        values.append(np.mean(psnr))
+        best.append(np.max(psnr))
+        firsts.append(psnr[0])
+        hole = mask[..., 0] == 1
+        apart.append(
+            np.mean(
+                [
+                    np.abs(a.astype(float) - b)[hole].mean()
+                    for a, b in itertools.combinations(filled, 2)
+                ]
+            )
+        )
+    cells = {kind: metrics["samples"]["drawn"][kind]["20-30%"] for kind in SAMPLES}
+    assert cells["samples_mean"]["psnr"]["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert cells["samples_best"]["psnr"]["mean"] == pytest.approx(np.mean(best), abs=1e-4)
+    assert cells["samples_diversity"]["l1"]["mean"] == pytest.approx(np.mean(apart), abs=1e-4)
+    lmse = [cells[kind]["lmse"]["mean"] for kind in ("samples_best", "samples_mean")]
+    assert lmse[0] < lmse[1]  # lower is better
+    first = metrics["methods"]["drawn"]["composite"]["20-30%"]["psnr"]["mean"]
+    assert first == pytest.approx(np.mean(firsts), abs=1e-4)
+
+
+def test_bins_that_a_method_left_out_are_not_scored(pictures, mask_list, tmp_path):
+    covered = np.ones((COUNT, len(BIN_NAMES)), bool)
+    covered[:, 2] = False
+    options = {"covered": {"part": covered.reshape(-1)}, "output_dir": tmp_path}
+    metrics = score({"flat": mean_colour, "part": mean_colour}, pictures, mask_list, **options)
+    part, flat = (metrics.metrics["methods"][name]["composite"] for name in ("part", "flat"))
+    assert part["20-30%"]["psnr"] == {"mean": None, "count": 0, "undefined": 0}
+    assert part["10-20%"] == flat["10-20%"]
+    with open(tmp_path / PER_IMAGE_FILE, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * TOTAL - COUNT
+    assert not any(row["method"] == "part" and row["bin"] == "20-30%" for row in rows)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_evaluation_goes_on_and_ends_the_same(pictures, mask_list, tmp_path):
+    seen = []
+
+    def watched(image, mask, index):
+        seen.extend(index.tolist())
+        return drawn(image, mask, index)
+
+    def stop(done, total):
+        if done >= 40:
+            raise Stopped
+
+    options = {"output_dir": tmp_path / "a", "samples": {"drawn": 2}, "facts": {"x": 1}}
+    with pytest.raises(Stopped):
+        score({"drawn": watched}, pictures, mask_list, progress=stop, **options)
+    assert not (tmp_path / "a" / METRICS_FILE).exists()
+    first = set(seen)
+    seen.clear()
+    result = score({"drawn": watched}, pictures, mask_list, **options)
+    assert 0 < len(seen) < 2 * TOTAL
+    assert min(seen) == 32  # the finished part is not filled again
+    assert {e for e in first | set(seen) if e < TOTAL} == set(range(TOTAL))
+    assert not (tmp_path / "a" / PARTS_FOLDER).exists()
+
+    whole = score({"drawn": drawn}, pictures, mask_list, **(options | {"output_dir": None}))
+    for metrics in (result.metrics, whole.metrics):
+        assert metrics.pop("run")["seconds"] > 0
+    assert result.metrics == whole.metrics
+    np.testing.assert_array_equal(result.examples.composite, whole.examples.composite)
+    kept = json.loads((tmp_path / "a" / METRICS_FILE).read_text())
+    assert kept["run"]["device"]
+
+
+def test_what_another_evaluation_left_is_not_used(pictures, mask_list, tmp_path):
+    def stop(done, total):
+        if done >= 40:
+            raise Stopped
+
+    options = {"output_dir": tmp_path}
+    with pytest.raises(Stopped):
+        score({"m": drawn}, pictures, mask_list, progress=stop, facts={"step": 1}, **options)
+    result = score({"m": mean_colour}, pictures, mask_list, facts={"step": 2}, **options)
+    alone = score({"m": mean_colour}, pictures, mask_list)
+    assert result.metrics["methods"] == alone.metrics["methods"]
+
+
+def test_a_damaged_part_is_done_again(pictures, mask_list, tmp_path):
+    def stop(done, total):
+        if done >= 40:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        score({"m": drawn}, pictures, mask_list, progress=stop, output_dir=tmp_path)
+    (part,) = (tmp_path / PARTS_FOLDER).glob("*.npz")
+    part.write_bytes(part.read_bytes()[:-100])
+    result = score({"m": drawn}, pictures, mask_list, output_dir=tmp_path)
+    assert result.metrics["methods"] == score({"m": drawn}, pictures, mask_list).metrics["methods"]
+
+
+def test_wanted_examples_are_kept_after_the_spread_ones(pictures, mask_list):
+    result = score({"m": drawn}, pictures, mask_list, kept=(41, 2))
+    examples = result.examples
+    assert len(examples.pictures) == 5
+    assert examples.pictures[3:] == (pictures.name(5), pictures.name(0))
+    assert examples.bins[3:] == (BIN_NAMES[1], BIN_NAMES[2])
+    picture = Image.fromarray(pictures.image(5)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(examples.truth[3], np.asarray(picture))
+
+
+def test_definitions_stand_beside_every_measure(pictures, mask_list):
+    metrics = score({"m": drawn}, pictures, mask_list).metrics
+    scored = metrics["methods"]["m"]["composite"]["0-10%"]
+    assert list(scored) == list(metrics["definitions"]) == list(Judge().definitions)
+    assert {"psnr", "ssim", "ncc", "lmse", "l1", "ssim_gaussian", "psnr_hole"} <= set(scored)
+    assert list(metrics["methods"]["m"]["raw"]["0-10%"]) == ["psnr", "ssim", "ncc", "lmse"]
