@@ -1,6 +1,7 @@
 """Whole files or none: a result appears under its name only when it is complete."""
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -8,7 +9,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` to `path` by way of a temporary file beside it; makes missing folders."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # Random, since process numbers repeat between machines that share a disk.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, target)

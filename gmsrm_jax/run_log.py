@@ -43,7 +43,7 @@ def open_text_log(path: pathlib.Path | None) -> None:
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(path, encoding="utf-8")
+            file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(
                 f"{path} cannot be written ({error.strerror}); change --workdir"
@@ -58,7 +58,10 @@ class _TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "beside_bar", False):
             return
-        tqdm.write(self.format(record), file=sys.stdout)
+        # Names of files can hold what the terminal's encoding cannot.
+        encoding = sys.stdout.encoding or "utf-8"
+        text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
+        tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
 

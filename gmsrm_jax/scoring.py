@@ -109,14 +109,21 @@ def evaluate_run(
 def check_evaluation(config: ConfigDict) -> None:
     """Checks before a training what its evaluation will need; masks to be drawn are not drawn yet.
 
+    Every test picture is decoded, for one that cannot be would otherwise stop the evaluation after
+    the training.
+
     Raises:
         UserError: see `open_test_set`; or TensorFlow is missing and masks must be drawn.
     """
     if config.evaluation.masks == "generated":
         importlib.import_module("gmsrm_jax.data.masks")
-        _open_pictures(config)
+        pictures, names = _open_pictures(config)
+        count = len(names)
     else:
-        open_test_set(config)
+        pictures, mask_list = open_test_set(config)
+        count = len(mask_list.names)
+    for index in range(count):
+        pictures.image(index)
 
 
 def open_test_set(config: ConfigDict) -> tuple[Pictures, MaskList]:

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +38,7 @@ def test_a_good_folder(folder, capsys):
 
 def test_findings_are_named_and_make_the_status_1(folder, capsys):
     (folder / "train" / "page.jpg").write_text("<html>")
+    (folder / "train" / os.fsdecode(b"\xff.jpg")).write_text("<html>")
     cut = folder / "train" / "00.png"
     cut.write_bytes(cut.read_bytes()[:-500])
     (folder / "test" / "copy.png").write_bytes((folder / "train" / "01.png").read_bytes())
@@ -52,7 +55,8 @@ def test_findings_are_named_and_make_the_status_1(folder, capsys):
     )
     assert main(["data", "card.py:gm_csv", "--sheet", "-"]) == 1
     printed = capsys.readouterr().out
-    assert "2 left out:" in printed
+    assert "3 left out:" in printed
+    assert "train/\\xff.jpg: not one of JPEG" in printed
     assert "train/page.jpg: not one of JPEG" in printed
     assert "train/00.png: the file is cut short" in printed
     assert "test/copy.png = train/01.png" in printed
@@ -88,12 +92,25 @@ def test_array_files(folder, part, count):
         (["absent.py"], "no config file 'absent.py'"),
         (["set", "--prepare"], "--prepare is for tfds:NAME"),
         (["set", "--size", "33"], "image_size = 33"),
+        (["set", "--sheet", "file/sheet.png"], "file/sheet.png: cannot be written"),
+        (["set", "--array", "file/a.npy"], "change --array"),
+        (["set", "--array", "a.png"], "must end in .npy"),
+        (["set", "--array", "a.npy", "--side", "31"], "--side=31"),
         (["set", "--size", "32", "--masks", "clouds"], "clouds"),
     ],
 )
 def test_errors_are_one_line(folder, capsys, arguments, message):
+    (folder.parent / "file").touch()
     assert main(["data", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("gmsrm: error: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+@pytest.mark.parametrize("option", ["--threads", "--side", "--size"])
+def test_numbers_are_checked(folder, capsys, option):
+    with pytest.raises(SystemExit) as caught:
+        main(["data", "set", f"{option}=-1"])
+    assert caught.value.code == 2
+    assert "no whole number from 1" in capsys.readouterr().err

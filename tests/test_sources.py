@@ -1,3 +1,4 @@
+import logging
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ from gmsrm_jax.data.arrays import write_pictures
 from gmsrm_jax.data.listing import index_folder, list_images
 from gmsrm_jax.data.sources import Reading, open_pictures
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.run_log import open_text_log
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,27 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert [path.name for path in list_images(tmp_path / "set")] == ["a.png"]
 
 
+def test_two_links_to_one_folder_both_count_whatever_their_order(tmp_path):
+    save(tmp_path / "real" / "a.png")
+    for name in ("x", "y"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / name).symlink_to(tmp_path / "real")
+    names = [
+        path.relative_to(tmp_path / "set").as_posix() for path in list_images(tmp_path / "set")
+    ]
+    assert names == ["x/a.png", "y/a.png"]
+
+
+def test_links_to_nothing_are_bad_pictures(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(UserError, match=r"1 of 2 .*gone\.jpg: cannot be read \(No such file"):
+        open_pictures(str(tmp_path))
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UserError, match=r"circle: cannot be read"):
+        list_images(tmp_path)
+
+
 def test_list_images_says_what_it_found_instead(tmp_path):
     with pytest.raises(UserError, match="no files"):
         list_images(tmp_path)
@@ -56,11 +79,13 @@ def test_list_images_says_what_it_found_instead(tmp_path):
 
 def test_index_keeps_headers_of_files_that_did_not_change(tmp_path, cache, monkeypatch):
     count = 600  # an index of fewer is not kept
-    for number in range(count):
-        os.makedirs(tmp_path / "p", exist_ok=True)
-        (tmp_path / "p" / f"{number}.png").touch()
-    save(tmp_path / "p" / "7.png")
     save(tmp_path / "p" / "Ж.png", size=(50, 40))
+    save(tmp_path / "p" / "0.png")
+    for number in range(1, count):
+        os.link(tmp_path / "p" / "0.png", tmp_path / "p" / f"{number}.png")
+    for number in (8, 11):
+        (tmp_path / "p" / f"{number}.png").unlink()
+        (tmp_path / "p" / f"{number}.png").touch()
     read = []
 
     def counted(path, max_pixels):
@@ -70,28 +95,83 @@ def test_index_keeps_headers_of_files_that_did_not_change(tmp_path, cache, monke
     monkeypatch.setattr(listing, "read_header", counted)
     first = index_folder(tmp_path, 10**6)
     assert len(read) == count + 1
-    assert first.names == ["p/7.png", "p/Ж.png"]
-    assert first.headers.width.tolist() == [40, 50]
-    assert first.bad["p/8.png"] == "the file is empty"
+    assert len(first.names) == count - 1
+    assert first.names[-1] == "p/Ж.png"
+    assert first.headers.width.tolist() == [40] * (count - 2) + [50]
+    assert first.bad == dict.fromkeys(["p/11.png", "p/8.png"], "the file is empty")
 
     read.clear()
     again = index_folder(tmp_path, 10**6)
-    assert read == []
+    assert sorted(read) == ["11.png", "8.png"]
     assert (again.names, again.bad) == (first.names, first.bad)
     np.testing.assert_array_equal(again.headers.width, first.headers.width)
 
     save(tmp_path / "p" / "8.png", size=(60, 40))
     (tmp_path / "p" / "9.png").unlink()
+    read.clear()
     changed = index_folder(tmp_path, 10**6)
-    assert read == ["8.png"]
-    assert changed.names == ["p/7.png", "p/8.png", "p/Ж.png"]
-    assert len(changed.bad) == count - 3
+    assert sorted(read) == ["11.png", "8.png"]
+    assert changed.names == sorted({*first.names, "p/8.png"} - {"p/9.png"})
+    assert changed.headers.width[changed.names.index("p/8.png")] == 60
+    assert changed.headers.width[changed.names.index("p/7.png")] == 40
+    assert changed.headers.width[-1] == 50
+    assert changed.bad.keys() == {"p/11.png"}
 
     (index,) = (cache / "gmsrm-jax").iterdir()
     index.write_bytes(index.read_bytes()[:100])
     read.clear()
     assert index_folder(tmp_path, 10**6).names == changed.names
     assert len(read) == count
+
+
+def test_a_bad_file_is_looked_at_again_though_it_did_not_change(tmp_path, monkeypatch):
+    save(tmp_path / "0.png")
+    for number in range(1, 600):
+        os.link(tmp_path / "0.png", tmp_path / f"{number}.png")
+
+    def refuse(path, max_pixels):
+        if os.path.basename(path) == "77.png":
+            raise decoding.UnreadablePicture("cannot be read (Permission denied)")
+        return decoding.read_header(path, max_pixels)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listing, "read_header", refuse)
+        assert index_folder(tmp_path, 10**6).bad.keys() == {"77.png"}
+    for _ in range(2):
+        allowed = index_folder(tmp_path, 10**6)
+        assert not allowed.bad
+        assert allowed.headers.width.tolist() == [40] * 600
+
+
+def test_pictures_are_found_where_no_index_can_be_kept(tmp_path, monkeypatch, caplog):
+    save(tmp_path / "set" / "0.png")
+    for number in range(1, 600):
+        os.link(tmp_path / "set" / "0.png", tmp_path / "set" / f"{number}.png")
+    (tmp_path / "file").touch()
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    monkeypatch.setattr(logging.getLogger("gmsrm"), "propagate", True)
+    for cache in (str(tmp_path / "file"), ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "gmsrm"):
+            assert len(index_folder(tmp_path / "set", 10**6).names) == 600
+        assert "set XDG_CACHE_HOME" in caplog.text
+
+
+def test_names_that_are_not_utf8_can_be_said(tmp_path, capsys):
+    for number in range(3):
+        save(tmp_path / f"{number}.png")
+    (tmp_path / os.fsdecode(b"caf\xe9\n.jpg")).touch()
+    with pytest.raises(UserError, match=r"caf\\xe9\\n\.jpg") as caught:
+        open_pictures(str(tmp_path))
+    str(caught.value).encode()
+    open_text_log(None)
+    open_pictures(str(tmp_path), Reading(max_bad_share=0.5)).bad.say_all()
+    assert "left out caf\\xe9\\n.jpg: the file is empty" in capsys.readouterr().out
 
 
 def test_open_pictures_of_every_kind(tmp_path):
@@ -101,7 +181,7 @@ def test_open_pictures_of_every_kind(tmp_path):
     names = ["0.PNG", "1.bmp", "deep/ß 2.png"]
     for name, array in zip(names, pixels, strict=True):
         Image.fromarray(array).save(tmp_path / name)
-    (tmp_path / "list.txt").write_text("\n".join(names) + "\n\n")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf./" + "\r\n".join(names).encode() + b"\n\n")
     for spec, expected in (
         (tmp_path, names),
         (tmp_path / "pictures.npy", ["000000", "000001", "000002"]),
@@ -119,6 +199,7 @@ def test_a_list_of_files_is_checked(tmp_path):
     for text, message in (
         ("", "lists no files"),
         ("a.png\na.png\n", r"a\.png more than once"),
+        ("a.png\n./a.png\n", r"a\.png more than once"),
         ("a.png\nb.png\n", r"1 of 2 .*b\.png: cannot be read \(No such file"),
     ):
         path.write_text(text)

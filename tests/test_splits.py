@@ -56,11 +56,14 @@ def test_without_a_test_folder_val_is_the_test_set(tmp_path, config):
     assert len(split.validation) == 2
     assert all(name.startswith("train/") for name in names_of(split, split.validation))
     assert len(open_test(config)) == 3
-    config.data.test = str(tmp_path / "set" / "Val")  # named, so the sub-folder is for validation
-    assert all(
-        name.startswith("Val/")
-        for name in names_of(split_pictures(config), split_pictures(config).validation)
-    )
+    config.data.test = str(tmp_path)  # named, so the sub-folder is for validation
+    split = split_pictures(config)
+    assert all(name.startswith("Val/") for name in names_of(split, split.validation))
+    assert len(split.training) == 6
+    config.data.test = str(tmp_path / "set" / "Val")  # nothing is chosen by the test set
+    split = split_pictures(config)
+    used = names_of(split, split.training) | names_of(split, split.validation)
+    assert used == {f"train/{i}.png" for i in range(6)}
 
 
 def test_hash_keeps_every_picture_where_it_was(tmp_path, config):
@@ -81,8 +84,6 @@ def test_hash_keeps_every_picture_where_it_was(tmp_path, config):
     after = {open_test(config).name(i) for i in range(len(open_test(config)))}
     assert {name for name in after if name.startswith("a/")} == before
 
-    config.data.test = str(tmp_path / "set" / "b")
-    assert len(split_pictures(config).training) == 168
     config.data.test = ""
     config.data.test_fraction = 0.0
     with pytest.raises(UserError, match=r"no test pictures.*test_fraction"):
@@ -99,6 +100,30 @@ def test_folders_can_be_demanded_or_refused(tmp_path, config):
     config.data.train = str(tmp_path / "set" / "car")
     with pytest.raises(UserError, match="no picture is in a sub-folder `train`"):
         split_pictures(config)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_test_folder_within_the_training_folder_is_for_the_test_alone(tmp_path, config, linked):
+    make(tmp_path, [f"{i}.png" for i in range(20)] + [f"tests/{i}.png" for i in range(5)])
+    test = tmp_path / "set" / "held out"
+    if linked:
+        make(tmp_path, [f"../elsewhere/{i}.png" for i in range(7)])
+        test.symlink_to(tmp_path / "elsewhere")
+    else:
+        make(tmp_path, [f"held out/{i}.png" for i in range(7)])
+    config.data.test = str(test)
+    split = split_pictures(config)
+    assert len(split.training) == 23
+    used = names_of(split, split.training) | names_of(split, split.validation)
+    assert not any(name.startswith("held out/") for name in used)
+    assert "7 pictures of data.test left to the test" in split.description
+    assert len(open_test(config)) == 7
+
+
+def test_a_lone_train_folder_has_no_test(tmp_path, config):
+    make(tmp_path, [f"train/{i}.png" for i in range(9)])
+    with pytest.raises(UserError, match=r"sub-folder `test`.*test_fraction=0"):
+        open_test(config)
 
 
 def test_too_few_pictures_and_impossible_scales(tmp_path, config):

@@ -63,7 +63,7 @@ class MaskList:
         lines = [str(self.size), *self.bins]
         for name, hashes in zip(self.names, self.hashes, strict=True):
             lines += [name, *hashes]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
     def facts(self) -> dict[str, Any]:
         """What a result states about its masks, as JSON values."""
