@@ -94,7 +94,7 @@ def base_config() -> ConfigDict:
     config.data.test_fraction = 0.05  # share of data.train tested on when split by hash; 0: none
     config.data.note = ""  # where the pictures come from; a part of the error when they are missing
     config.data.pipeline = "tfdata"  # or "arrays": pictures and masks from memory, no TensorFlow
-    config.data.validation_count = 100  # training pictures kept aside, chosen by a stable hash
+    config.data.validation_count = 100  # of val/, or held out of training by a hash of the name
     config.data.shorter_side = 1.25  # shorter side after the resize, in image sizes (320 at 256)
     config.data.scale = (1.0, 1.5)  # random extra scale in training
     config.data.flip = True  # mirror half of the training pictures
@@ -191,8 +191,8 @@ def runlocal(config: ConfigDict) -> None:
     config.model.channel_max = 32
     config.model.code_dim = 32
     config.model.code_channels = 16
-    config.data.train = "bundled:facades/train"
-    config.data.test = "bundled:facades/test"
+    config.data.train = "bundled:facades"
+    config.data.test = ""
     config.data.split = "auto"
     config.data.pipeline = "tfdata"
     config.data.validation_count = 16

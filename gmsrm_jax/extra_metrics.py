@@ -75,7 +75,7 @@ def l1(prediction: ArrayLike, target: ArrayLike) -> jax.Array:
     """
 
     def score(x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.sum(channel_sums(jnp.abs(x - y))) / x.size
+        return jnp.mean(channel_sums(jnp.abs(x - y)) / (x.size // 3))
 
     return each_picture(score, prediction, target)
 
@@ -146,7 +146,7 @@ def l1_hole(prediction: ArrayLike, target: ArrayLike, mask: ArrayLike) -> jax.Ar
 
     def score(x: jax.Array, y: jax.Array, hole: jax.Array) -> jax.Array:
         error = channel_sums(jnp.where(hole, jnp.abs(x - y), 0.0))
-        return jnp.sum(error) / jnp.sum(hole)
+        return jnp.mean(error / channel_sums(hole.astype(jnp.float32)))
 
     return each_picture(score, prediction, target, mask)
 

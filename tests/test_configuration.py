@@ -34,7 +34,7 @@ def test_every_config_is_valid_with_every_argument(path, argument):
     assert config.name == "-".join([path.stem, *(argument or "").split(",")]).rstrip("-")
     if argument and "runlocal" in argument:
         assert config.image_size == 32
-        assert config.data.train == "bundled:facades/train"
+        assert (config.data.train, config.data.test) == ("bundled:facades", "")
 
 
 @pytest.mark.parametrize("name", PAPER)

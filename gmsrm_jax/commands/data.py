@@ -45,7 +45,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "target",
         metavar="CONFIG|PICTURES",
-        help="a config file *.py[:ARGUMENT]; or a folder, a list *.txt, tfds:NAME",
+        help="a config file *.py[:ARGUMENT]; or a folder, a list *.txt, tfds:NAME, which are"
+        " divided as configs/folder.py does it",
     )
     parser.add_argument("--test", default="", metavar="PICTURES", help="the test pictures")
     parser.add_argument(
@@ -55,6 +56,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="side of the training crop [px]; the config's, or 128",
     )
     parser.add_argument("--masks", default="", metavar="SAMPLER", help="training masks to draw")
+    parser.add_argument(
+        "--max-bad-share",
+        type=float,
+        metavar="SHARE",
+        help="share of pictures that may be left out; the config's, or 0.01",
+    )
     parser.add_argument("--threads", type=_positive, default=0, help="default: one per core")
     parser.add_argument(
         "--sheet",
@@ -99,12 +106,12 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     if args.prepare:
         _prepare(config, args)
-    # Everything is looked at before the share of bad pictures is judged.
-    lenient = config.copy_and_resolve_references()
-    lenient.data.max_bad_share = 1.0
-    train = open_pictures(config.data.train, Reading.of(lenient))
+    # Everything is looked at and written before the share of bad pictures is judged.
+    share = config.data.max_bad_share
+    config.data.max_bad_share = 1.0
+    train = open_pictures(config.data.train, Reading.of(config))
     looks = {"train": _look(train, config, args)}
-    test = open_test(lenient) if has_test_pictures(config) else None
+    test = open_test(config) if has_test_pictures(config) else None
     looks["test"] = looks["train"]
     if test is not None and not isinstance(test, Part):
         looks["test"] = _look(test, config, args)
@@ -115,6 +122,9 @@ def run(args: argparse.Namespace) -> int:
     if args.sheet != "-":
         with _writing("--sheet", args.sheet):
             _write_sheet(config, Path(args.sheet))
+    for pictures, look in ((train, looks["train"]), (test, looks["test"])):
+        if pictures is not None and look is not None:
+            BadPictures(pictures.location, look.good + len(look.bad), share, look.bad)
     return 1 if findings else 0
 
 
@@ -162,6 +172,8 @@ def _config(args: argparse.Namespace) -> ConfigDict:
     config.data.test = args.test or config.data.test
     config.data.tfds_dir = args.tfds_dir or config.data.tfds_dir
     config.image_size = args.size or config.image_size
+    if args.max_bad_share is not None:
+        config.data.max_bad_share = args.max_bad_share
     config.masks.train = args.masks or config.masks.train
     check_config(config)
     return config
@@ -190,9 +202,6 @@ def _look(pictures: Pictures, config: ConfigDict, args: argparse.Namespace) -> I
     _print_names(f"{len(found.bad)} left out", [f"{n}: {r}" for n, r in found.bad.items()], args)
     same = duplicates(found.digests)
     _print_names(f"{len(same)} groups of the same file", [" = ".join(g) for g in same], args)
-    # Says that there are too many, with the config's own share.
-    listed = found.good + len(found.bad)
-    BadPictures(pictures.location, listed, config.data.max_bad_share, found.bad)
     return found
 
 
@@ -221,11 +230,13 @@ def _print_splits(config: ConfigDict, looks: dict[str, Inspection | None]) -> in
     """Prints the size of each split; returns the number of things found to look at."""
     split = split_pictures(config)
     test = open_test(config) if has_test_pictures(config) else None
-    rule = f" ({split.rule})" if split.rule else ""
     print(
         f"splits: {len(split.training)} training, {len(split.validation)} validation, "
-        f"{len(test) if test else 0} test{rule}"
+        f"{len(test) if test else 0} test"
     )
+    if split.rule:
+        print(f"  divided by: {split.rule}")
+    print(f"  validation: {split.origin}")
     train, others = looks["train"], looks["test"]
     different = {id(look): look for look in (train, others) if look is not None}
     findings = sum(len(look.bad) for look in different.values())

@@ -87,7 +87,8 @@ def _add_assign(actions: Subparsers) -> None:
         "--images",
         required=True,
         metavar="CONFIG|SPEC",
-        help="the test set: of a config file *.py, or as config.data.test",
+        help="the test set: of a config file *.py, or as config.data.test; of a folder with a"
+        " train/, the part that training would test on",
     )
     assign.add_argument(
         "--max-images",
@@ -168,6 +169,7 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _assign(args: argparse.Namespace) -> None:
+    from gmsrm_jax.configuration import base_config
     from gmsrm_jax.data.sources import EncodedPictures, open_pictures
     from gmsrm_jax.data.splits import open_test
     from gmsrm_jax.evaluation.evaluate import evaluated_names
@@ -182,6 +184,10 @@ def _assign(args: argparse.Namespace) -> None:
         pictures = open_test(read_config_file(args.images))
     else:
         pictures = open_pictures(args.images, split="test")
+        if any(pictures.name(index).startswith("train/") for index in range(len(pictures))):
+            config = base_config()
+            config.data.train = args.images
+            pictures = open_test(config)
     if isinstance(pictures, EncodedPictures):
         pictures.bad.say_all()
     names = evaluated_names(pictures, args.max_images)

@@ -125,7 +125,8 @@ def walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
 def _sorted_files(folder: Path) -> _Files:
     """Returns the pictures of a folder and its subfolders, sorted by name."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name the folder that holds the pictures")
+        what = "a file" if folder.is_file() else "no such folder"
+        raise UserError(f"{folder}: {what}; name the folder that holds the pictures")
     found: list[tuple[str, int, int]] = []
     others: Counter[str] = Counter()
     for name, entry in walk(folder):

@@ -31,12 +31,14 @@ class Split:
         training: indices of the training pictures, ascending.
         validation: indices of those kept for validation, ascending.
         rule: how the pictures were divided, for people.
+        origin: where the validation pictures come from, for people.
     """
 
     pictures: Pictures
     training: np.ndarray
     validation: np.ndarray
     rule: str
+    origin: str
 
     @property
     def fingerprint(self) -> str:
@@ -84,9 +86,9 @@ class Split:
 def split_pictures(config: ConfigDict) -> Split:
     """Opens config.data.train and divides it.
 
-    Validation pictures are config.data.validation_count ones of the sub-folder `val`, if that is
-    not the test set, or else of the training pictures. Which ones depends on the SHA-256 of each
-    name alone, so that adding or removing pictures moves few others.
+    Validation pictures are up to config.data.validation_count ones of the sub-folder `val`, if that
+    is not the test set, or else so many of the training pictures. Which ones depends on the SHA-256
+    of each name alone, so that adding or removing pictures moves few others.
 
     Raises:
         UserError: too few pictures, or a scale below the crop.
@@ -104,17 +106,20 @@ def split_pictures(config: ConfigDict) -> Split:
     held_out = not len(validation)
     source = training if held_out else validation
     count = config.data.validation_count
-    if count + held_out > len(source):
-        where = "training pictures" if held_out else "validation pictures"
+    if held_out and count >= len(source):
         raise UserError(
-            f"{pictures.location}: {len(source)} {where}, of which config.data.validation_count "
-            f"= {count} are to be held out{' and at least one left' if held_out else ''}: add "
+            f"{pictures.location}: {len(source)} training pictures, of which "
+            f"config.data.validation_count = {count} are to be held out and at least one left: add "
             f"pictures or change --config.data.validation_count"
         )
     order = sorted(source.tolist(), key=lambda index: _digest(pictures.name(index)))
+    chosen = np.sort(np.array(order[:count], np.int64))
     if held_out:
         training = np.sort(np.array(order[count:], np.int64))
-    return Split(pictures, training, np.sort(np.array(order[:count], np.int64)), rule)
+        origin = "held out of the training pictures, by a hash of the name"
+    else:
+        origin = f"{len(chosen)} of the {len(source)} pictures that are there for it"
+    return Split(pictures, training, chosen, rule, f"{origin} (data.validation_count = {count})")
 
 
 def has_test_pictures(config: ConfigDict) -> bool:

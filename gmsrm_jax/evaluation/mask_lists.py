@@ -142,7 +142,8 @@ def assign_from_folder(
     if empty:
         raise UserError(
             f"mask folder {folder}: none of its {len(found)} masks has a hole of "
-            f"{', '.join(empty)} at {size} px; add some, or let masks be drawn ('generated')"
+            f"{', '.join(empty)} at {size} px; add some, let masks be drawn ('generated'), or if "
+            "black is the hole there, say --invert or --config.evaluation.invert_masks=True"
         )
     orders = []
     for index, members in enumerate(by_bin):
