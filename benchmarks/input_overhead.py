@@ -1,6 +1,6 @@
 """A training step fed by the pipeline, against the same step with a batch that is there already.
 
-    python benchmarks/input_overhead.py [--stages memory,inpainting] [--steps 20] [--blocks 7]
+    python benchmarks/input_overhead.py [--stages memory,inpainting] [--steps 8] [--blocks 15]
 
 Runs the main program of the demo's stages (configs/demo.py). Blocks of steps of both kinds take
 turns in one run, so that other programs on the machine slow both down alike. Prints a Markdown
@@ -70,8 +70,8 @@ def main() -> None:
     """Measures what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--stages", default="memory,inpainting")
-    parser.add_argument("--steps", type=int, default=20, help="steps of a block")
-    parser.add_argument("--blocks", type=int, default=7, help="blocks of each kind")
+    parser.add_argument("--steps", type=int, default=8, help="steps of a block")
+    parser.add_argument("--blocks", type=int, default=15, help="blocks of each kind")
     args = parser.parse_args()
     config = runpy.run_path(str(_DEMO))["get_config"]()
     print("| main program of | cached [s] | pipeline [s] | ratio | ratio of processor times |")

@@ -35,7 +35,7 @@ def test_exported_inputs_come_back_as_predictions(masks, tmp_path):
         hole = masks.mask(example)[..., 0] == 1
         np.testing.assert_array_equal(white, hole)
         np.testing.assert_array_equal(pixels[~hole], images[picture][~hole])
-        assert (pixels[hole] == 127).all()
+        assert (pixels[hole] == 128).all()
     fill = Predictions(holed, masks)
     assert fill.covered.all()
     index = np.array([1, 9, 15])

@@ -16,5 +16,7 @@ except ImportError as error:
 
 tf.config.set_visible_devices([], "GPU")
 tf.config.set_visible_devices([], "TPU")
+# Pictures are made side by side; cutting the work on one of them up costs more than it gains.
+tf.config.threading.set_intra_op_parallelism_threads(1)
 
 __all__ = ["tf"]

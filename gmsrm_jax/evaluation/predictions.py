@@ -16,7 +16,7 @@ from gmsrm_jax.files import write_atomically
 from gmsrm_jax.holes import UNREADABLE
 from gmsrm_jax.panels import to_png
 
-_HOLE_GREY = 127
+_HOLE_GREY = 128  # as 8 bits of the 0 in [-1, 1] that methods here are given
 
 
 def file_name(picture: str, bin_name: str) -> str:

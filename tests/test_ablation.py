@@ -1,0 +1,148 @@
+"""`gmsrm ablate` and `gmsrm evaluate` as a person runs them, on networks of a few seconds."""
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax.evaluation.mask_list_file import read_mask_list
+from gmsrm_jax.variants import VARIANTS
+
+ROOT = pathlib.Path(__file__).parent.parent
+ROWS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}
+SHORT = [
+    "memory.length_kimg=0.016",
+    "inpainting.epochs=0.05",
+    "evaluation.max_images=4",
+    "evaluation.baselines=('mean',)",
+    "tensorboard=False",
+]
+pytestmark = pytest.mark.slow
+
+
+def gmsrm(*words, devices=4):
+    result = subprocess.run(
+        [sys.executable, "-m", "gmsrm_jax.cli", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)},
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+def ablate(workdir):
+    changes = [word for change in SHORT for word in ("--set", change)]
+    return gmsrm("ablate", "--config", "configs/paris.py:runlocal", "--workdir", workdir, *changes)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation")
+    result = ablate(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_table_iv_holds_every_variant_on_the_same_masks_and_memory(workdir):
+    metrics = {name: metrics_of(workdir / name / "evaluation") for name in VARIANTS}
+    assert len({m["mask_list"]["sha256"] for m in metrics.values()}) == 1
+    assert len({m["facts"]["weights_sha256"] for m in metrics.values()}) == 4
+    table = (workdir / "table_4.md").read_text(encoding="utf-8")
+    for name, row in ROWS.items():
+        scores = metrics[name]["methods"][row]["composite"]["centre 50%"]
+        line = next(line for line in table.splitlines() if line.startswith(f"| {row} |"))
+        assert f"{scores['psnr']['mean']:.2f}" in line
+        assert f"{scores['ssim']['mean']:.3f}" in line
+        steps = (workdir / name / "inpainting" / "log.jsonl").read_text().splitlines()
+        assert json.loads(steps[-1])["step"] == 2
+    assert (workdir / "figures" / "figure_10.png").stat().st_size > 1000
+    assert "Table IV" in (workdir / "report.html").read_text(encoding="utf-8")
+    assert sorted(path.parent.name for path in workdir.glob("*/memory")) == ["shared_memory"]
+
+
+def test_what_is_finished_is_not_done_again(workdir):
+    logs = {path: path.read_bytes() for path in workdir.rglob("log.jsonl")}
+    times = {path: path.stat().st_mtime_ns for path in workdir.rglob("metrics.json")}
+    shutil.rmtree(workdir / "gm_csv" / "evaluation")
+    result = ablate(workdir)
+    assert result.returncode == 0, result.stderr
+    assert {path: path.read_bytes() for path in workdir.rglob("log.jsonl")} == logs
+    again = {path: path.stat().st_mtime_ns for path in workdir.rglob("metrics.json")}
+    changed = [path.parent.parent.name for path in again if again[path] != times[path]]
+    assert changed == ["gm_csv"]
+
+
+def test_evaluate_takes_another_program_s_pictures(workdir, tmp_path):
+    run = workdir / "gm_srm"
+    assert gmsrm("evaluate", "--checkpoint", run, "--export-inputs", tmp_path).returncode == 0
+    mask_list = read_mask_list(tmp_path / "mask_list.npz")
+    for path in (tmp_path / "images").rglob("*.png"):
+        relative = path.relative_to(tmp_path / "images")
+        hole = cv2.imread(str(tmp_path / "masks" / relative), cv2.IMREAD_GRAYSCALE)
+        filled = cv2.inpaint(cv2.imread(str(path)), hole, 3, cv2.INPAINT_TELEA)
+        target = tmp_path / "theirs" / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), filled)
+    words = ["evaluate", "--checkpoint", run, "--output", tmp_path / "out", "--noise", "both"]
+    words += ["--predictions", f"theirs={tmp_path / 'theirs'}", "--baselines", "telea"]
+    result = gmsrm(*words, "--samples", 2, "--perceptual", "lpips_alex", "--weights", tmp_path)
+    assert result.returncode == 2
+    assert "lpips_alex was not scored" in result.stderr
+    assert "gmsrm convert lpips" in result.stderr
+    metrics = metrics_of(tmp_path / "out")
+    assert list(metrics["methods"]) == ["GM-SRM", "GM-SRM, mean noise", "Telea (OpenCV)", "theirs"]
+    # The exported holes have the colour that our own baselines see, so both rows are one fill.
+    ours, theirs = (metrics["methods"][name]["composite"] for name in ("Telea (OpenCV)", "theirs"))
+    for name in mask_list.bins:
+        assert ours[name]["psnr"]["mean"] == pytest.approx(theirs[name]["psnr"]["mean"], abs=1e-4)
+    assert set(metrics["samples"]) == {"GM-SRM"}
+    with open(tmp_path / "out" / "per_image.csv", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 4 * 8 * 4
+    for name in ("table_1.md", "table_2.tex", "table_all.html", "figures/figure_6.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    with Image.open(tmp_path / "out" / "figures" / "figure_6.png") as figure:
+        assert min(figure.size) > 100
+
+
+def test_one_and_four_devices_give_the_same_scores(workdir, tmp_path):
+    run = workdir / "gm_srm"
+    found = []
+    for devices in (1, 4):
+        output = tmp_path / str(devices)
+        result = gmsrm("evaluate", "--checkpoint", run, "--output", output, devices=devices)
+        assert result.returncode == 0, result.stderr
+        metrics = metrics_of(output)
+        assert metrics["run"]["devices"] == devices
+        found.append(metrics["methods"])
+    for method, kinds in found[0].items():
+        for kind, bins in kinds.items():
+            for name, scores in bins.items():
+                for metric, cell in scores.items():
+                    other = found[1][method][kind][name][metric]
+                    assert cell["count"] == other["count"]
+                    if cell["mean"] is not None:
+                        np.testing.assert_allclose(cell["mean"], other["mean"], rtol=1e-4)
+
+
+def test_follow_scores_a_checkpoint_and_ends(workdir, tmp_path):
+    run = workdir / "base"
+    words = ["evaluate", "--checkpoint", run, "--output", tmp_path, "--follow", 1]
+    assert gmsrm(*words).returncode == 0
+    assert metrics_of(tmp_path / "step_00000002")["facts"]["checkpoint_step"] == 2
+    empty = gmsrm("evaluate", "--checkpoint", tmp_path / "absent", "--follow", 1)
+    assert empty.returncode == 2
+    assert "config.json" in empty.stderr
