@@ -2,9 +2,9 @@ r"""Your own pictures at 128 px, with settings for a few hundred to a few thousa
 
 Any folder of pictures will do, sub-folders included. With sub-folders train, val and test these are
 the splits; otherwise a twentieth of the pictures, chosen by a hash of their names, is kept for the
-evaluation, or a second folder is named. `gmsrm data DIR` looks at them first. Perceptual features are the bundled ones, up to
-relu3_1, so nothing has to be fetched. Stage 1 augments, because a discriminator memorises a small
-set long before it has seen a million pictures.
+evaluation, or a second folder is named. `gmsrm data DIR` looks at them first.
+Perceptual features are the bundled ones, up to relu3_1, so nothing has to be fetched. Stage 1
+augments, because a discriminator memorises a small set long before it has seen a million pictures.
 Time: stage 1 sees 400,000 pictures, stage 2 each of yours 100 times; meant for a GPU. No score is
 known in advance.
 

@@ -66,7 +66,7 @@ def train(
     check_config_of_run(config, workdir, data.fingerprint)
     if evaluates:
         check_evaluation(config)
-    run = Run(config, workdir, data, dry_run, memory_workdir or workdir)
+    run = Run(config, workdir, data, dry_run, memory_workdir)
     open_text_log(None if dry_run else workdir / "train.log")
     run.describe(wants)
     if dry_run:
@@ -88,11 +88,11 @@ class Run:
         config: ConfigDict,
         workdir: pathlib.Path,
         data: TrainingData,
-        dry_run: bool,
-        memory_workdir: pathlib.Path,
+        dry_run: bool = False,
+        memory_workdir: pathlib.Path | None = None,
     ):
         """Opens the devices and the features of the losses."""
-        self.dry_run, self.memory_workdir = dry_run, memory_workdir
+        self.dry_run, self.memory_workdir = dry_run, memory_workdir or workdir
         self.config, self.workdir, self.data = config, workdir, data
         self.mesh: Mesh = data_mesh()
         self.validation = data.validation()
