@@ -211,6 +211,7 @@ def runlocal(config: ConfigDict) -> None:
     config.inpainting.validate_every = 8
     config.evaluation.masks = "generated"
     config.evaluation.invert_masks = False
+    config.evaluation.dataset = "test pictures"
     config.evaluation.max_images = 8
     config.evaluation.batch_size = 8
 

@@ -1,100 +1,107 @@
 """From a trained workdir to scores, tables and a report."""
 
-import functools
 import importlib
 import json
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
 from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
+from gmsrm_jax.contenders import open_judge, open_methods, open_predictions
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
 from gmsrm_jax.devices import check_batch, data_mesh
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.baselines import BASELINES
-from gmsrm_jax.evaluation.batches import Fill
+from gmsrm_jax.evaluation.baselines import check_baselines
+from gmsrm_jax.evaluation.batches import Fill, pictures_sha256
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
+    PER_IMAGE_FILE,
     evaluate,
     evaluated_names,
+    package_versions,
 )
 from gmsrm_jax.evaluation.examples import read_examples
 from gmsrm_jax.evaluation.figure_examples import figure_examples
 from gmsrm_jax.evaluation.judge import Judge
-from gmsrm_jax.evaluation.mask_list_file import write_mask_list
+from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, write_mask_list
 from gmsrm_jax.evaluation.mask_lists import MaskList, open_mask_list
-from gmsrm_jax.evaluation.predictions import Predictions, export_inputs
+from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.tables import format_table
-from gmsrm_jax.models.inception import InceptionWeights, load_inception
-from gmsrm_jax.models.lpips import LpipsWeights, load_lpips
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs
 from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
 from gmsrm_jax.report.report import write_report
 from gmsrm_jax.resume import check_config_of_run
 from gmsrm_jax.run_log import Progress, format_seconds, read_log, say
-from gmsrm_jax.trained_network import (
-    network_fill,
-    trained_weights,
-    untrained_weights,
-    weights_sha256,
-)
-from gmsrm_jax.variants import VARIANTS
+from gmsrm_jax.trained_network import trained_weights, weights_sha256
 
-METHODS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}
-UNTRAINED = "untrained network"
+
+class NotScored(UserError):
+    """Measures whose weights are missing; everything else is scored and written."""
 
 
 def evaluate_run(
-    config: ConfigDict, workdir: pathlib.Path, command: str, output: pathlib.Path | None = None
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    command: str,
+    output: pathlib.Path | None = None,
+    step: int | None = None,
 ) -> dict[str, Any]:
-    """Scores the newest stage-2 checkpoint of a workdir, and writes tables, figures and a report.
+    """Scores a stage-2 checkpoint of a workdir, and writes tables, figures and a report.
 
-    A checkpoint that was scored with this config and these masks before is not scored again, and
-    an evaluation that was stopped goes on.
+    What was scored before with this config, on these pictures, masks, predictions, weights and
+    versions, is not scored again, and an evaluation that was stopped goes on.
 
     Args:
         config: the run's config.
         workdir: a folder that `train` filled.
         command: what to type to do it again, for the report.
         output: where to write; None for `evaluation` and `report.html` in the workdir.
+        step: of the checkpoint; None for the newest.
 
     Returns:
         What metrics.json holds.
 
     Raises:
-        UserError: there is no checkpoint, or no test set; or, after everything else is scored and
-            written, weights of a perceptual measure are missing.
+        UserError: there is no checkpoint, or no test set.
+        NotScored: after everything else is scored and written, weights of a perceptual measure are
+            missing.
     """
     mesh = data_mesh()
     folder = checkpoint_folder(workdir, "inpainting")
-    checkpoints, step = open_finished(folder, "train first, with the same --workdir")
+    checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
+    step = newest if step is None else step
     check_config_of_run(config, workdir, None)
-    pictures, mask_list = open_test_set(config)
-    judge, lacking = _judge(config)
+    # Before the masks are drawn, for a training that goes on removes its older checkpoints.
     params = trained_weights(config, checkpoints, step, mesh)
     checkpoints.finish()
+    pictures, mask_list = open_test_set(config)
+    judge, measure_weights, lacking = open_judge(config)
+    predictions = open_predictions(config, mask_list)
     facts = {
         "checkpoint": str(folder),
         "checkpoint_step": step,
         "weights_sha256": weights_sha256(params),
         "variant": config.variant,
+        "test_pictures_sha256": pictures_sha256(pictures, len(mask_list.names)),
+        "predictions_sha256": {name: given.sha256 for name, given in predictions.items()},
+        "measure_weights_sha256": measure_weights,
         "not_scored": lacking,
         "config": json.loads(config.to_json()),
     }
     page = workdir / "report.html" if output is None else output / "report.html"
     output = output or workdir / "evaluation"
-    metrics = _scores_of(output / METRICS_FILE, facts, mask_list)
+    metrics = scores_of(output, facts, mask_list)
     if metrics is None:
-        methods, samples, covered = _methods(config, params, mesh, mask_list)
+        methods, samples = open_methods(config, params, mesh)
+        methods |= predictions
+        covered = {name: given.covered for name, given in predictions.items()}
         metrics = _score(
             config, methods, samples, covered, pictures, mask_list, judge, facts, output
         )
@@ -102,7 +109,7 @@ def evaluate_run(
         say(f"evaluation: step {step} was scored before, nothing to do")
     _write_report(config, workdir, output, page, metrics, command)
     if lacking:
-        raise UserError("; ".join(f"{name} was not scored: {why}" for name, why in lacking.items()))
+        raise NotScored("; ".join(f"{name} was not scored: {why}" for name, why in lacking.items()))
     return metrics
 
 
@@ -113,16 +120,18 @@ def check_evaluation(config: ConfigDict) -> None:
     the training.
 
     Raises:
-        UserError: see `open_test_set`; or TensorFlow is missing and masks must be drawn.
+        UserError: see `open_test_set`; or TensorFlow is missing and masks must be drawn; or a
+            baseline's package is missing; or a picture for the figures is not there.
     """
+    check_baselines(config.evaluation.baselines)
     if config.evaluation.masks == "generated":
         importlib.import_module("gmsrm_jax.data.masks")
         pictures, names = _open_pictures(config)
-        count = len(names)
     else:
         pictures, mask_list = open_test_set(config)
-        count = len(mask_list.names)
-    for index in range(count):
+        names = list(mask_list.names)
+    figure_examples(names, BIN_NAMES, pictures=config.evaluation.figure_pictures)
+    for index in range(len(names)):
         pictures.image(index)
 
 
@@ -163,56 +172,6 @@ def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
     if isinstance(pictures, EncodedPictures):
         pictures.bad.say_all()
     return pictures, evaluated_names(pictures, config.evaluation.max_images)
-
-
-def _judge(config: ConfigDict) -> tuple[Judge, dict[str, str]]:
-    """Returns the measures, and for each that lacks its weights, why."""
-    folder = pathlib.Path(config.evaluation.weights).expanduser()
-    networks: dict[str, LpipsWeights] = {}
-    inception: InceptionWeights | None = None
-    lacking: dict[str, str] = {}
-    for name in config.evaluation.perceptual:
-        try:
-            if name == "fid":
-                inception = load_inception(str(folder / "inception.npz"))
-            else:
-                networks[name] = load_lpips(
-                    str(folder / f"{name}.npz"), name.removeprefix("lpips_")
-                )
-        except UserError as error:
-            lacking[name] = str(error)
-            say(f"{name} will not be scored: {error}")
-    return Judge(networks, inception), lacking
-
-
-def _methods(
-    config: ConfigDict, params: Any, mesh: Mesh, mask_list: MaskList
-) -> tuple[dict[str, Fill], dict[str, int], dict[str, np.ndarray]]:
-    """Returns the rows of the tables, the samples of each hole, and what predictions cover."""
-    own, settings = METHODS[config.variant], config.evaluation
-    draws = VARIANTS[config.variant].memory  # only the memory takes noise
-    methods: dict[str, Fill] = {}
-    samples: dict[str, int] = {}
-    if settings.noise != "mean" or not draws:
-        methods[own] = functools.partial(network_fill(config, mesh, False), params)
-        samples[own] = settings.samples if draws else 1
-    if settings.noise != "sampled" and draws:
-        methods[f"{own}, mean noise"] = functools.partial(network_fill(config, mesh, True), params)
-    for name in settings.baselines:
-        if name == "untrained":
-            weights = untrained_weights(config, mesh)
-            methods[UNTRAINED] = functools.partial(network_fill(config, mesh, False), weights)
-        else:
-            label, fill = BASELINES[name]
-            methods[label] = fill
-    covered = {}
-    for word in settings.predictions:
-        name, _, folder = word.partition("=")
-        if name in methods:
-            raise UserError(f"--predictions {word}: a row is called {name!r} already; rename it")
-        predictions = Predictions(pathlib.Path(folder).expanduser(), mask_list)
-        methods[name], covered[name] = predictions, predictions.covered
-    return methods, samples, covered
 
 
 def _score(
@@ -259,15 +218,15 @@ def _score(
     return evaluation.metrics
 
 
-def _scores_of(
-    path: pathlib.Path, facts: dict[str, Any], mask_list: MaskList
+def scores_of(
+    folder: pathlib.Path, facts: dict[str, Any], mask_list: MaskList
 ) -> dict[str, Any] | None:
-    """The metrics if this very checkpoint was scored with this very config and masks."""
-    if not path.exists():
+    """The metrics if the very same was scored with these very versions, and all of it is there."""
+    if not all((folder / name).exists() for name in (METRICS_FILE, PER_IMAGE_FILE, EXAMPLES_FILE)):
         return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    same = metrics.get("facts") == facts and metrics.get("mask_list") == mask_list.facts()
-    return metrics if same else None
+    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    found = [metrics.get("facts"), metrics.get("mask_list"), metrics.get("run", {}).get("versions")]
+    return metrics if found == [facts, mask_list.facts(), package_versions()] else None
 
 
 def _write_report(
@@ -286,7 +245,7 @@ def _write_report(
         "test pictures": metrics["pictures"],
         "weights": f"step {metrics['facts']['checkpoint_step']:,}, SHA-256 "
         f"{metrics['facts']['weights_sha256'][:16]}…",
-        "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "devices": f"{metrics['run']['devices']} × {metrics['run']['device']}",
     }
     for stage in ("memory", "inpainting"):
         lines = read_log(workdir / stage / "log.jsonl")

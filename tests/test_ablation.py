@@ -117,6 +117,15 @@ def test_evaluate_takes_another_program_s_pictures(workdir, tmp_path):
     with Image.open(tmp_path / "out" / "figures" / "figure_6.png") as figure:
         assert min(figure.size) > 100
 
+    # Their pictures were made anew, under the same names: the old scores do not count any more.
+    for path in (tmp_path / "theirs").rglob("*__centre25.png"):
+        with Image.open(path) as picture:
+            Image.new("RGB", picture.size, (255, 0, 0)).save(path)
+    assert gmsrm(*words).returncode == 0
+    again = metrics_of(tmp_path / "out")["methods"]["theirs"]["composite"]
+    assert again["centre 25%"]["psnr"]["mean"] < theirs["centre 25%"]["psnr"]["mean"] - 1
+    assert again["centre 50%"] == theirs["centre 50%"]
+
 
 def test_one_and_four_devices_give_the_same_scores(workdir, tmp_path):
     run = workdir / "gm_srm"

@@ -1,10 +1,13 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
 from skimage.restoration import inpaint_biharmonic
 
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.baselines import BASELINES
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.baselines import BASELINES, check_baselines
 from gmsrm_jax.holes import center_mask
 
 
@@ -49,3 +52,13 @@ def test_mean_colour(examples):
     for image, mask, pixels in zip(images, masks, result, strict=True):
         known = image[mask[..., 0] == 0].astype(np.float64).mean(0)
         np.testing.assert_allclose(pixels, np.broadcast_to(known, pixels.shape), atol=1e-3)
+
+
+def test_a_missing_package_is_named_before_anything_is_filled(monkeypatch):
+    check_baselines(["mean", "untrained", "telea", "biharmonic"])
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "skimage.restoration", None)
+    check_baselines(["mean", "untrained"])
+    for name, package in (("ns", "opencv-python-headless"), ("biharmonic", "scikit-image")):
+        with pytest.raises(UserError, match=package):
+            check_baselines([name])

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.batches import composite
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.evaluation.batches import composite, pictures_sha256
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PARTS_FOLDER, PER_IMAGE_FILE, evaluate
 from gmsrm_jax.evaluation.judge import Judge
 from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, build_mask_list
@@ -161,6 +162,72 @@ def test_what_another_evaluation_left_is_not_used(pictures, mask_list, tmp_path)
     assert result.metrics["methods"] == alone.metrics["methods"]
 
 
+def test_parts_of_other_covered_examples_are_not_used(pictures, mask_list, tmp_path):
+    def stop(done, total):
+        if done >= 40:
+            raise Stopped
+
+    covered = np.ones(TOTAL, bool)
+    covered[2 :: len(BIN_NAMES)] = False
+
+    def part(image, mask, index):
+        return np.where(covered[index][:, None, None, None], drawn(image, mask, index), 0)
+
+    methods, options = {"part": part}, {"output_dir": tmp_path}
+    with pytest.raises(Stopped):
+        score(methods, pictures, mask_list, progress=stop, covered={"part": covered}, **options)
+    covered = np.ones(TOTAL, bool)  # the missing pictures were added since
+    result = score(methods, pictures, mask_list, covered={"part": covered}, **options)
+    alone = score({"part": drawn}, pictures, mask_list)
+    assert result.metrics["methods"] == alone.metrics["methods"]
+
+
+class ColourJudge(Judge):
+    """Compares sets by their mean colours, and counts the pictures that it looks at."""
+
+    compares_sets = True
+    seen = 0
+
+    def features(self, images):
+        self.seen += len(images)
+        return images.mean((1, 2), dtype=np.float64).astype(np.float32)
+
+    def compare_sets(self, filled, real):
+        return {"fid": float(np.abs(filled - real).mean()), "count": len(filled)}
+
+
+def test_sets_are_compared_bin_by_bin(pictures, mask_list):
+    judge = ColourJudge()
+    covered = np.ones(TOTAL, bool)
+    covered[3 :: len(BIN_NAMES)] = False
+    methods = {"m": drawn, "part": mean_colour}
+    options = {"judge": judge, "covered": {"part": covered}, "batch_size": 5}
+    metrics = score(methods, pictures, mask_list, **options).metrics
+    assert judge.seen == COUNT + 2 * TOTAL  # a truth once, whatever the number of its masks
+    assert list(metrics["distribution"]["part"]) == [*BIN_NAMES[:3], *BIN_NAMES[4:]]
+    for place, name in enumerate(BIN_NAMES):
+        apart = []
+        for picture in range(COUNT):
+            example = picture * len(BIN_NAMES) + place
+            truth, mask = pictures.image(picture), mask_list.mask(example)
+            filled = composite(truth, mask, drawn(truth[None], mask[None], [example])[0])[0]
+            apart.append(np.abs(filled.astype(float).mean((0, 1)) - truth.mean((0, 1))))
+        found = metrics["distribution"]["m"][name]
+        assert found["count"] == COUNT
+        assert found["fid"] == pytest.approx(np.mean(apart), abs=1e-3)
+
+
+def test_one_picture_is_no_set(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    one = open_pictures(str(tmp_path / "one.npy"))
+    row = [np.ones((SIZE, SIZE, 1), np.uint8)] * len(BIN_NAMES)
+    masks = build_mask_list([one.name(0)], SIZE, 0, "all", iter([row]))
+    judge = ColourJudge()
+    with pytest.raises(UserError, match="at least 2 pictures"):
+        score({"m": drawn}, one, masks, judge=judge)
+    assert judge.seen == 0
+
+
 def test_a_damaged_part_is_done_again(pictures, mask_list, tmp_path):
     def stop(done, total):
         if done >= 40:
@@ -182,6 +249,20 @@ def test_wanted_examples_are_kept_after_the_spread_ones(pictures, mask_list):
     assert examples.bins[3:] == (BIN_NAMES[1], BIN_NAMES[2])
     picture = Image.fromarray(pictures.image(5)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(examples.truth[3], np.asarray(picture))
+
+
+def test_the_hash_of_test_pictures_is_that_of_their_pixels(tmp_path):
+    values = np.random.default_rng(3).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    np.save(tmp_path / "set.npy", values)
+    before = pictures_sha256(open_pictures(str(tmp_path / "set.npy")), 2)
+    values[1, 0, 0, 0] ^= 1
+    np.save(tmp_path / "set.npy", values)
+    changed = open_pictures(str(tmp_path / "set.npy"))
+    assert pictures_sha256(changed, 2) != before
+    for name, image in zip("ab", values, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    (tmp_path / "set.npy").unlink()
+    assert pictures_sha256(open_pictures(str(tmp_path)), 2) == pictures_sha256(changed, 2)
 
 
 def test_definitions_stand_beside_every_measure(pictures, mask_list):

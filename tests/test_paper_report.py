@@ -241,6 +241,15 @@ def test_a_data_set_without_a_name_and_one_variant(tmp_path, examples):
     assert "paper" not in (tmp_path / "table_1.md").read_text(encoding="utf-8")
 
 
+def test_nothing_of_an_earlier_evaluation_stays(tmp_path, examples):
+    write_outputs(tmp_path, make_sized_metrics(), examples, "Places2")
+    (tmp_path / "notes.md").write_text("mine")
+    one = make_examples("abcdefgh", BIN_NAMES, ["GM-SRM"])
+    write_outputs(tmp_path, make_metrics(["GM-SRM"]), one, None)
+    written = ["figures/figure_6.png", "figures/figure_7.svg", "notes.md"]
+    assert files(tmp_path) == written + table_files("table_1", "table_2", "table_all")
+
+
 def test_ablation_files(tmp_path):
     variants = ("Base", "GM-SRM")
     metrics = [make_metrics([variant]) for variant in variants]

@@ -65,13 +65,50 @@ def test_errors_name_the_file(masks, tmp_path):
     with pytest.raises(UserError, match=r"no filled pictures.*a__0-10\.png.*--export-inputs"):
         Predictions(tmp_path / "empty", masks)
     holed, _ = export_inputs(tmp_path, masks, lambda index: pictures()[index])
-    Image.new("RGB", (30, 32)).save(holed / "a__10-20.png")
+    Image.new("RGB", (40, 32)).save(holed / "a__10-20.png")
     (holed / "a__20-30.png").write_text("<html>")
     fill = Predictions(holed, masks)
     shape = np.zeros((1, 32, 32, 3), np.float32)
-    for example, message in ((1, r"a__10-20\.png: 30 x 32 px"), (2, r"a__20-30\.png: not a read")):
+    for example, message in ((1, r"a__10-20\.png: 40 x 32 px"), (2, r"a__20-30\.png: .*save it")):
         with pytest.raises(UserError, match=message):
             fill(shape, shape[..., :1], np.array([example]))
     twins = build_mask_list(("x.jpg", "x.png"), 32, 0, "noise", iter([[masks.mask(0)] * 8] * 2))
     with pytest.raises(UserError, match=r"x\.jpg and x\.png differ in their suffix only"):
         export_inputs(tmp_path / "twins", twins, lambda index: pictures()[index])
+
+
+def test_names_from_a_list_of_files_stay_in_the_folder(tmp_path):
+    row = [np.ones((32, 32, 1), np.uint8)] * len(BIN_NAMES)
+    names = (str(tmp_path / "set" / "a.png"), "../other/a.png")
+    masks = build_mask_list(names, 32, 0, "noise", iter([row, row]))
+    (tmp_path / "set").mkdir()
+    holed, written = export_inputs(tmp_path / "out", masks, lambda index: pictures()[index])
+    assert not any((tmp_path / "set").iterdir())
+    assert not (tmp_path / "other").exists()
+    for folder in (holed, written):
+        assert len(list(folder.rglob("*.png"))) == 2 * len(BIN_NAMES)
+    assert Predictions(holed, masks).covered.all()
+    twins = build_mask_list(("/a.png", "../a.png"), 32, 0, "noise", iter([row, row]))
+    with pytest.raises(UserError, match=r"/a\.png and \.\./a\.png"):
+        export_inputs(tmp_path / "twins", twins, lambda index: pictures()[index])
+
+
+def test_predictions_are_decoded_like_every_other_picture(masks, tmp_path):
+    grey = pictures()[0, ..., 0]
+    holed, _ = export_inputs(tmp_path, masks, lambda index: pictures()[index])
+    Image.fromarray(grey.astype(np.uint16) * 257).save(holed / "a__0-10.png")
+    shape = np.zeros((1, 32, 32, 3), np.float32)
+    raw = Predictions(holed, masks)(shape, shape[..., :1], np.array([0]))[0]
+    np.testing.assert_allclose((raw + 1) * 127.5, np.repeat(grey[..., None], 3, 2), atol=1e-3)
+
+
+def test_the_hash_of_a_folder_changes_with_its_pictures(masks, tmp_path):
+    holed, _ = export_inputs(tmp_path, masks, lambda index: pictures()[index])
+    before = Predictions(holed, masks).sha256
+    (holed / "unrelated.txt").write_text("x")
+    assert Predictions(holed, masks).sha256 == before
+    Image.new("RGB", (32, 32)).save(holed / "a__10-20.png")
+    changed = Predictions(holed, masks).sha256
+    for name in NAMES:
+        (holed / file_name(name, "0-10%")).unlink()
+    assert len({before, changed, Predictions(holed, masks).sha256}) == 3

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="WORKDIR", help="the workdir of a training")
     add("--output", metavar="DIR", help="default: WORKDIR/evaluation and WORKDIR/report.html")
-    add("--images", metavar="SPEC", help="the test pictures, as config.data.test")
+    add("--images", metavar="SPEC", help="the test pictures, as config.data.test; see --dataset")
     add("--masks", metavar="SPEC", help="a mask list *.npz, a folder of masks, or generated")
     add("--invert", action="store_true", default=None, help="black is the hole in that folder")
     add(
@@ -66,20 +67,26 @@ def add_parser(subparsers: Subparsers) -> None:
     add("--seed", type=int, help="of masks, noise and figures")
     add("--max-images", type=int, metavar="N", help="only the first N pictures")
     add("--batch-size", type=int, metavar="N", help="pictures at once, over all devices")
-    add("--dataset", metavar="NAME", help="in tables; a data set of the paper brings its rows")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="in tables; a data set of the paper brings its rows (default: the config's, but not"
+        " with --images)",
+    )
     add("--figure-pictures", type=_words, metavar="A,B", help="names of pictures for the figures")
     add(
         "--follow",
         type=float,
         metavar="SECONDS",
-        help="score every new checkpoint into OUTPUT/step_N, until none came for so long",
+        help="score the newest checkpoint, and each newest one after it, into OUTPUT/step_N, until"
+        " none came for so long",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates what the options say."""
-    from gmsrm_jax.configuration import check_config
+    from gmsrm_jax.configuration import base_config, check_config
     from gmsrm_jax.jax_setup import set_up_jax
     from gmsrm_jax.resume import config_of_run
     from gmsrm_jax.run_log import open_text_log
@@ -88,7 +95,10 @@ def run(args: argparse.Namespace) -> None:
     workdir = Path(args.checkpoint).expanduser()
     config = config_of_run(workdir)
     with config.unlocked():
-        config.data.test = args.images or config.data.test
+        if args.images:
+            config.data.test = args.images
+            # The training's name would put the paper's rows beside other pictures.
+            config.evaluation.dataset = base_config().evaluation.dataset
         for option, field in _FIELDS.items():
             value: Any = getattr(args, option)
             if value is not None:
@@ -105,18 +115,27 @@ def run(args: argparse.Namespace) -> None:
         evaluate_run(config, workdir, command, output)
         return
     folder = output or workdir / "evaluation"
-    _follow(
-        workdir, args.follow, lambda step: evaluate_run(config, workdir, command, folder / step)
-    )
+
+    def score(step: int) -> None:
+        evaluate_run(config, workdir, command, folder / f"step_{step:08d}", step)
+
+    _follow(workdir, args.follow, score)
 
 
-def _follow(workdir: Path, patience: float, score: Any) -> None:
-    """Scores each checkpoint that appears, until none came for `patience` seconds."""
+def _follow(workdir: Path, patience: float, score: Callable[[int], None]) -> None:
+    """Scores the newest checkpoint again and again, until none came for `patience` seconds.
+
+    Raises:
+        UserError: no checkpoint came.
+        NotScored: at the end, if weights of a perceptual measure are missing.
+    """
     from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
     from gmsrm_jax.run_log import say
+    from gmsrm_jax.scoring import NotScored
 
     folder = checkpoint_folder(workdir, "inpainting")
     last, seen = None, time.monotonic()
+    lacking: NotScored | None = None
     while True:
         step = None
         if folder.is_dir():
@@ -124,7 +143,10 @@ def _follow(workdir: Path, patience: float, score: Any) -> None:
             step = checkpoints.latest()
             checkpoints.finish()
         if step is not None and step != last:
-            score(f"step_{step:08d}")
+            try:
+                score(step)
+            except NotScored as error:  # as all later ones, which are scored by the rest as well
+                lacking = error
             last, seen = step, time.monotonic()
         elif time.monotonic() - seen > patience:
             break
@@ -133,6 +155,8 @@ def _follow(workdir: Path, patience: float, score: Any) -> None:
     if last is None:
         raise UserError(f"no checkpoint came in {folder} within {patience:g} s; is it training?")
     say(f"no new checkpoint for {patience:g} s; the last was step {last}")
+    if lacking:
+        raise lacking
 
 
 def _words(text: str) -> tuple[str, ...]:

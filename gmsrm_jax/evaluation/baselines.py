@@ -4,7 +4,7 @@ Each takes (image, mask, example_index) and gives the raw output, as `evaluate.F
 OpenCV and scikit-image need the extra `eval`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 import numpy as np
@@ -56,10 +56,7 @@ def biharmonic(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -
     It solves a linear system as large as the hole, in seconds to minutes for a picture.
     """
     del example_index
-    try:
-        from skimage.restoration import inpaint_biharmonic
-    except ImportError as error:
-        raise _missing("biharmonic", "scikit-image", error) from error
+    inpaint_biharmonic = _inpaint_biharmonic()
 
     def fill(x: np.ndarray, hole: np.ndarray) -> np.ndarray:
         filled = inpaint_biharmonic(x / 255.0, hole.astype(bool), channel_axis=-1)
@@ -75,6 +72,19 @@ BASELINES: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
     "biharmonic": ("biharmonic (scikit-image)", biharmonic),
 }
 """Name on the command line -> row of the tables, method."""
+
+
+def check_baselines(names: Iterable[str]) -> None:
+    """Checks that the packages of the named baselines are there, without filling anything.
+
+    Raises:
+        UserError: one is missing; names it.
+    """
+    for name in names:
+        if name in ("telea", "ns"):
+            _opencv()
+        elif name == "biharmonic":
+            _inpaint_biharmonic()
 
 
 def _each(
@@ -95,6 +105,14 @@ def _opencv() -> ModuleType:
     except ImportError as error:
         raise _missing("telea and ns", "opencv-python-headless", error) from error
     return cv2
+
+
+def _inpaint_biharmonic() -> Callable[..., np.ndarray]:
+    try:
+        from skimage.restoration import inpaint_biharmonic
+    except ImportError as error:
+        raise _missing("biharmonic", "scikit-image", error) from error
+    return inpaint_biharmonic
 
 
 def _missing(names: str, package: str, error: ImportError) -> UserError:

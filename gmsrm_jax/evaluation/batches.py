@@ -1,5 +1,6 @@
 """The examples of an evaluation, batch by batch, and what a method makes of them."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -23,6 +24,16 @@ IMAGE_KINDS = {
     "picture elsewhere",
     "raw": "output clipped to 0..255 but not rounded, known pixels included",
 }
+
+
+def pictures_sha256(pictures: Pictures, count: int) -> str:
+    """SHA-256 (hex) over the shapes and pixels of the first `count` pictures, as decoded."""
+    digest = hashlib.sha256()
+    for index in range(count):
+        picture = pictures.image(index)
+        digest.update(f"{picture.shape}\n".encode())
+        digest.update(picture.tobytes())
+    return digest.hexdigest()
 
 
 def load_batches(

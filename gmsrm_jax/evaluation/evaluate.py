@@ -5,6 +5,7 @@ hole, and the untouched picture elsewhere. So PNG files of any other program can
 """
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import time
@@ -17,6 +18,7 @@ import numpy as np
 
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.sources import Pictures
+from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.batches import (
     IMAGE_KINDS,
     Fill,
@@ -36,7 +38,9 @@ PER_IMAGE_FILE = "per_image.csv"
 EXAMPLES_FILE = "examples.npz"
 PARTS_FOLDER = "unfinished"
 _BATCHES_IN_A_PART = 16
-_PACKAGES = ("gmsrm-jax", "jax", "flax", "numpy", "pillow")
+# Those that scores depend on. OpenCV has several distributions, and is optional like the others.
+_PACKAGES = ("gmsrm-jax", "jax", "jaxlib", "flax", "numpy", "pillow")
+_OPTIONAL = ("opencv-python", "opencv-python-headless", "scikit-image", "scikit-learn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,17 @@ class Evaluation:
 
     metrics: dict[str, Any]
     examples: Examples
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that scores depend on, by name."""
+    found = {}
+    for name in (*_PACKAGES, *_OPTIONAL):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # optional, or imported from a folder without being installed
+    return found
 
 
 def evaluated_names(pictures: Pictures, max_images: int) -> list[str]:
@@ -100,18 +115,24 @@ def evaluate(
         The metrics and the examples kept.
 
     Raises:
-        UserError: size or names of the mask list are not those evaluated, or an output is not
-            finite.
+        UserError: size or names of the mask list are not those evaluated, an output is not
+            finite, or sets are to be compared and there is one picture only.
         ValueError: an output has another shape than its input, or there is no method.
     """
     if not methods:
         raise ValueError("evaluate needs at least one method")
     mask_list.check(evaluated_names(pictures, max_images), image_size)
     judge = judge or Judge()
+    if judge.compares_sets and len(mask_list.names) < 2:
+        raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
     total = len(mask_list.names) * len(mask_list.bins)
     wanted = [*spread(len(mask_list.names), len(mask_list.bins), panel_rows), *kept]
     chosen = list(dict.fromkeys(wanted))
-    worker = _Worker(methods, judge, dict(samples or {}), set(chosen), total)
+    everything = np.ones(total, bool)
+    filled = {name: (covered or {}).get(name, everything) for name in methods}
+    versions = package_versions()
+    bins = len(mask_list.bins)
+    worker = _Worker(methods, judge, dict(samples or {}), set(chosen), total, bins)
     key = {
         "facts": dict(facts or {}),
         "masks": mask_list.sha256,
@@ -120,6 +141,8 @@ def evaluate(
         "sizes": [image_size, shorter_side, test_resize, batch_size],
         "samples": worker.samples,
         "kept": sorted(chosen),
+        "covered": [hashlib.sha256(filled[name].tobytes()).hexdigest() for name in methods],
+        "versions": versions,
     }
     folder = None if output_dir is None else Path(output_dir)
     parts = Parts(None if folder is None else folder / PARTS_FOLDER, key)
@@ -144,9 +167,6 @@ def evaluate(
             progress(stop, total)
         found.append(part)
     arrays = _joined(found)
-
-    everything = np.ones(total, bool)
-    filled = {name: (covered or {}).get(name, everything) for name in methods}
     outcome = Outcome(mask_list, tuple(methods), arrays, filled)
     examples = _examples(outcome, wanted)
     metrics: dict[str, Any] = {
@@ -167,7 +187,7 @@ def evaluate(
         "examples_per_second": round(total / seconds, 3),
         "devices": jax.device_count(),
         "device": jax.devices()[0].device_kind,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": versions,
     }
     if worker.samples:
         metrics["sample_kinds"] = dict(SAMPLES)
@@ -185,7 +205,7 @@ def evaluate(
 
 
 class _Worker:
-    """Fills and scores batches; every array it returns has one entry for each of some examples."""
+    """Fills and scores batches; its arrays have one entry for each of some examples or pictures."""
 
     def __init__(
         self,
@@ -194,10 +214,11 @@ class _Worker:
         samples: dict[str, int],
         chosen: set[int],
         total: int,
+        bins: int,
     ) -> None:
         self.samples = {name: count for name, count in samples.items() if count > 1}
         self._methods, self._judge = methods, judge
-        self._chosen, self._total = chosen, total
+        self._chosen, self._total, self._bins = chosen, total, bins
 
     def work(
         self, image: np.ndarray, mask: np.ndarray, index: np.ndarray, count: int
@@ -205,16 +226,17 @@ class _Worker:
         """Scores, features and chosen pictures of the first `count` examples of a batch."""
         started = time.monotonic()
         rows = [row for row in range(count) if int(index[row]) in self._chosen]
+        first_of_picture = index[:count] % self._bins == 0
         result = {
             "kept/example": index[rows],
             "kept/truth": image[rows],
-            "truth/features": self._judge.features(image[:count]),
+            "truth/features": self._judge.features(image[:count][first_of_picture]),
         }
         for number, (method, fill) in enumerate(self._methods.items()):
             kinds = composite(image, mask, fill_holes(method, fill, image, mask, index))
             scores = self._judge.score(kinds, image, mask)
             if method in self.samples:
-                scores |= self._further_samples(method, kinds[0], image, mask, index)
+                scores |= self._further_samples(method, kinds[0], scores, image, mask, index)
             result |= {f"{number}/{name}": values[:count] for name, values in scores.items()}
             result[f"{number}/features"] = self._judge.features(kinds[0][:count])
             result[f"kept/{number}/composite"] = kinds[0][rows]
@@ -222,7 +244,13 @@ class _Worker:
         return result | {"seconds": np.array([time.monotonic() - started])}
 
     def _further_samples(
-        self, method: str, first: np.ndarray, image: np.ndarray, mask: np.ndarray, index: np.ndarray
+        self,
+        method: str,
+        first: np.ndarray,
+        first_scores: Mapping[str, np.ndarray],
+        image: np.ndarray,
+        mask: np.ndarray,
+        index: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """Mean, best and diversity of several samples, the first of which is there already."""
         filled = [first]
@@ -230,10 +258,10 @@ class _Worker:
             shifted = index + np.int32(sample * self._total)
             raw = fill_holes(method, self._methods[method], image, mask, shifted)
             filled.append(composite(image, mask, raw)[0])
-        scores = [self._judge.score_composite(x, image, mask) for x in filled]
+        others = [self._judge.score_composite(x, image, mask) for x in filled[1:]]
         result = {}
-        for name in scores[0]:
-            values = np.stack([score[name] for score in scores])
+        for name in others[0]:
+            values = np.stack([first_scores[f"composite/{name}"], *(s[name] for s in others)])
             higher = self._judge.definitions[name].better == "higher"
             result[f"samples_mean/{name}"] = values.mean(0)
             result[f"samples_best/{name}"] = values.max(0) if higher else values.min(0)
@@ -241,8 +269,9 @@ class _Worker:
         return result | {f"samples_diversity/{name}": values for name, values in apart.items()}
 
 
-def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins arrays; the parts are emptied on the way, for with features they are large."""
+    return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
 def _examples(outcome: Outcome, wanted: Sequence[int]) -> Examples:
@@ -277,7 +306,7 @@ def _distribution(outcome: Outcome, judge: Judge) -> dict[str, dict[str, Any]]:
     for number, method in enumerate(outcome.methods):
         filled = outcome.arrays[f"{number}/features"]
         result[method] = {
-            name: judge.compare_sets(filled[place :: len(bins)], real[place :: len(bins)])
+            name: judge.compare_sets(filled[place :: len(bins)], real)
             for place, name in enumerate(bins)
             if outcome.covered[method][place :: len(bins)].all()
         }

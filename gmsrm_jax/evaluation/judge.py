@@ -16,7 +16,7 @@ from gmsrm_jax.distribution_metrics import (
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS
 from gmsrm_jax.extra_metrics import EXTRA_METRICS, HOLE_METRICS
 from gmsrm_jax.metrics import METRICS, Definition
-from gmsrm_jax.models.inception import InceptionWeights, inception_features
+from gmsrm_jax.models.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.models.lpips import LpipsWeights
 from gmsrm_jax.perceptual_metrics import lpips
 
@@ -119,6 +119,8 @@ class Judge:
         """Inception features of uint8 images [N, S, S, 3], float32 [N, 2048]."""
         if self._inception is None:
             return np.zeros((len(images), 0), np.float32)
+        if not len(images):
+            return np.zeros((0, FEATURES), np.float32)
         parts = [
             np.asarray(
                 inception_features(self._inception, images[start : start + _INCEPTION_BATCH])

@@ -71,7 +71,7 @@ def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
         runs: evaluations that hold at least one variant each, all with the same masks.
 
     Raises:
-        UserError: the masks differ, a variant is there twice, or there is no variant.
+        UserError: the masks differ, a variant is there twice, or an evaluation holds none.
     """
     lists = {run["mask_list"]["sha256"][:12] for run in runs}
     if len(lists) > 1:
@@ -89,11 +89,14 @@ def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
                         "give one of each variant"
                     )
                 found[variant] = run
+        if not any(variant in run["methods"] for variant in VARIANTS):
+            raise UserError(
+                f"Table IV of {data_set}: an evaluation of {', '.join(run['methods'])} has none of "
+                f"{', '.join(VARIANTS)}; evaluate checkpoints of the variants, not with mean noise "
+                "alone"
+            )
     if not found:
-        raise UserError(
-            f"Table IV of {data_set}: no evaluation has one of {', '.join(VARIANTS)}; evaluate "
-            "checkpoints of the variants"
-        )
+        raise UserError(f"Table IV of {data_set}: there are no evaluations; give some")
     bin_name = published.ABLATION_BIN
     definitions = _definitions(found.values())
     paper = published.PUBLISHED.get(data_set, {}).get("IV", {})

@@ -4,26 +4,32 @@
 STEM__BIN.png, in the sub-folders of the pictures.
 """
 
+import functools
+import hashlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
+from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.mask_list_file import MaskList
 from gmsrm_jax.files import write_atomically
-from gmsrm_jax.holes import UNREADABLE
 from gmsrm_jax.panels import to_png
 
 _HOLE_GREY = 128  # as 8 bits of the 0 in [-1, 1] that methods here are given
 
 
 def file_name(picture: str, bin_name: str) -> str:
-    """Returns the name of an example's files: "a/b.jpg" in "20-30%" is "a/b__20-30.png"."""
+    """Returns the name of an example's files: "a/b.jpg" in "20-30%" is "a/b__20-30.png".
+
+    A leading slash and "..", as names from a list of files may have them, are left out, so that the
+    files stay within their folder.
+    """
     path = PurePosixPath(picture)
     label = bin_name.removesuffix("%").replace(" ", "")
-    return (path.parent / f"{path.stem}__{label}.png").as_posix()
+    folders = [part for part in path.parent.parts if part not in (path.anchor, "..")]
+    return PurePosixPath(*folders, f"{path.stem}__{label}.png").as_posix()
 
 
 def export_inputs(
@@ -88,6 +94,19 @@ class Predictions:
         self._paths, self._size = paths, mask_list.size
         self.covered = there.reshape(-1)
 
+    @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 (hex) over the number and the bytes of every file that is scored.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        digest = hashlib.sha256()
+        for example in np.flatnonzero(self.covered).tolist():
+            content = hashlib.sha256(_bytes(self._paths[example])).hexdigest()
+            digest.update(f"{example} {content}\n".encode())
+        return digest.hexdigest()
+
     def __call__(
         self, image: np.ndarray, mask: np.ndarray, example_index: np.ndarray
     ) -> np.ndarray:
@@ -105,16 +124,22 @@ class Predictions:
 
     def _read(self, path: Path) -> np.ndarray:
         try:
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert("RGB"), np.float32)
-        except UNREADABLE as error:
-            raise UserError(f"{path}: not a readable picture ({error}); write it again") from error
+            pixels = decode_image(_bytes(path)).astype(np.float32)
+        except UnreadablePicture as error:
+            raise UnreadablePicture(error.reason, str(path)) from error
         if pixels.shape[:2] != (self._size, self._size):
             raise UserError(
                 f"{path}: {pixels.shape[1]} x {pixels.shape[0]} px, but {self._size} x "
                 f"{self._size} px are evaluated; fill the exported pictures as they are"
             )
         return pixels / np.float32(127.5) - np.float32(1.0)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give the right to") from error
 
 
 def _names(mask_list: MaskList) -> list[str]:
@@ -126,7 +151,7 @@ def _names(mask_list: MaskList) -> list[str]:
             other = stems.setdefault(file_name(name, ""), name)
             if other != name:
                 raise UserError(
-                    f"test pictures {other} and {name} differ in their suffix only, so files "
-                    "cannot be told apart by name; rename one"
+                    f"test pictures {other} and {name} differ in their suffix only (leading / and "
+                    ".. do not count), so files cannot be told apart by name; rename one"
                 )
     return names

@@ -28,6 +28,8 @@ from gmsrm_jax.report.style import page
 FIGURE_7_METRICS = ("psnr", "ssim")
 _NO_NAME = "Test pictures"
 _FIGURES = {"CelebA-HQ256": "figure_8", "Places2": "figure_9"}
+_TABLES = ("table_1", "table_2", "table_4", "table_samples", "table_all")
+_FIGURE_FILES = ("figure_6.png", "figure_7.svg", "figure_8.png", "figure_9.png", "figure_10.png")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def write_outputs(
     Raises:
         UserError: a picture is not among the examples.
     """
+    for name in _TABLES:
+        for ending in (".md", ".tex", ".html"):
+            (Path(folder) / f"{name}{ending}").unlink(missing_ok=True)
+    for name in _FIGURE_FILES:
+        (Path(folder) / "figures" / name).unlink(missing_ok=True)
     label = dataset or _NO_NAME
     runs = {label: metrics}
     bins = set(metrics["mask_list"]["bins"])

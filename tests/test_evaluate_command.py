@@ -1,0 +1,116 @@
+"""What `gmsrm evaluate` and `gmsrm ablate` do around the scoring itself."""
+
+import json
+
+import pytest
+
+from gmsrm_jax import checkpoints, contenders, scoring
+from gmsrm_jax.ablation import ablate
+from gmsrm_jax.cli import main
+from gmsrm_jax.configuration import apply_argument, base_config
+from gmsrm_jax.contenders import open_judge, open_methods
+from gmsrm_jax.devices import data_mesh
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.resume import remember_config
+
+
+@pytest.fixture
+def config():
+    config = base_config()
+    config.name = "try"
+    config.evaluation.dataset = "Places2"
+    return apply_argument(config, "runlocal")
+
+
+@pytest.fixture
+def workdir(config, tmp_path):
+    remember_config(config, tmp_path, "")
+    (tmp_path / "inpainting" / "checkpoints").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Arguments of every evaluation, in place of the evaluation."""
+    found = []
+    monkeypatch.setattr(scoring, "evaluate_run", lambda *words: found.append(words))
+    return found
+
+
+def test_other_pictures_do_not_get_the_rows_of_the_trainings_data_set(workdir, calls):
+    main(["evaluate", "--checkpoint", str(workdir)])
+    main(["evaluate", "--checkpoint", str(workdir), "--images", "bundled:facades/test"])
+    words = ["--images", "bundled:facades/test", "--dataset", "CelebA-HQ256"]
+    main(["evaluate", "--checkpoint", str(workdir), *words])
+    names = [config.evaluation.dataset for config, *_ in calls]
+    assert names == ["Places2", "test pictures", "CelebA-HQ256"]
+
+
+def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
+    workdir, monkeypatch, capsys
+):
+    steps, scored = iter([4, 4, 8]), []
+
+    class Saved:
+        def __init__(self, folder, read_only):
+            assert read_only
+
+        def latest(self):
+            return next(steps, 8)
+
+        def finish(self):
+            pass
+
+    def evaluate_run(config, workdir, command, output, step):
+        scored.append((output.name, step))
+        raise scoring.NotScored("fid was not scored")
+
+    monkeypatch.setattr(checkpoints, "Checkpoints", Saved)
+    monkeypatch.setattr(scoring, "evaluate_run", evaluate_run)
+    assert main(["evaluate", "--checkpoint", str(workdir), "--follow", "0.2"]) == 2
+    assert scored == [("step_00000004", 4), ("step_00000008", 8)]
+    assert "fid was not scored" in capsys.readouterr().err
+
+
+def test_an_ablation_without_its_rows_is_refused_before_training(config, tmp_path):
+    config.evaluation.noise = "mean"
+    with pytest.raises(UserError, match=r"evaluation\.noise = 'mean' .*Table IV"):
+        ablate(config, tmp_path, "c")
+    assert not any(tmp_path.iterdir())
+
+
+def test_samples_without_noise_are_refused(config):
+    config.evaluation.noise, config.evaluation.samples = "mean", 3
+    with pytest.raises(UserError, match=r"evaluation\.samples = 3"):
+        open_methods(config, {}, data_mesh())
+    config.variant = "base"  # has no noise to begin with, and stands beside variants that have
+    config.evaluation.baselines = ("mean",)
+    methods, samples = open_methods(config, {}, data_mesh())
+    assert (list(methods), samples) == (["Base", "mean colour"], {"Base": 1})
+
+
+def test_fid_without_scikit_learn_is_left_out_before_anything_is_scored(config, monkeypatch):
+    config.evaluation.perceptual = ("fid",)
+    monkeypatch.setattr(contenders.importlib.util, "find_spec", lambda name: None)
+    judge, hashes, lacking = open_judge(config)
+    assert not judge.compares_sets
+    assert hashes == {}
+    assert "gmsrm-jax[eval]" in lacking["fid"]
+
+
+def test_only_a_complete_evaluation_counts_as_scored(tmp_path, monkeypatch):
+    class Masks:
+        def facts(self):
+            return {"sha256": "m"}
+
+    facts = {"checkpoint_step": 1}
+    metrics = {"facts": facts, "mask_list": {"sha256": "m"}, "run": {"versions": {"jax": "1"}}}
+    monkeypatch.setattr(scoring, "package_versions", lambda: {"jax": "1"})
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "per_image.csv").touch()
+    assert scoring.scores_of(tmp_path, facts, Masks()) is None
+    (tmp_path / "examples.npz").touch()
+    assert scoring.scores_of(tmp_path, facts, Masks()) == metrics
+    assert scoring.scores_of(tmp_path, {"checkpoint_step": 2}, Masks()) is None
+    monkeypatch.setattr(scoring, "package_versions", lambda: {"jax": "2"})
+    assert scoring.scores_of(tmp_path, facts, Masks()) is None
