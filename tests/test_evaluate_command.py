@@ -18,8 +18,9 @@ from gmsrm_jax.resume import remember_config
 def config():
     config = base_config()
     config.name = "try"
+    apply_argument(config, "runlocal")
     config.evaluation.dataset = "Places2"
-    return apply_argument(config, "runlocal")
+    return config
 
 
 @pytest.fixture
