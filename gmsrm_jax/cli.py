@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit status.
 
-    It is 2 after a `UserError`, which is printed as one line; what else there is stands in the
-    subcommand's help.
+    It is 2 after a `UserError`, which is printed as one line, and 130 after Ctrl-C; what else there
+    is stands in the subcommand's help.
     """
     args = build_parser().parse_args(argv)
     try:
@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"gmsrm: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("gmsrm: stopped; what is finished is kept", file=sys.stderr)
+        return 130
 
 
 def entry_point() -> None:

@@ -235,7 +235,7 @@ def test_a_damaged_part_is_done_again(pictures, mask_list, tmp_path):
 
     with pytest.raises(Stopped):
         score({"m": drawn}, pictures, mask_list, progress=stop, output_dir=tmp_path)
-    (part,) = (tmp_path / PARTS_FOLDER).glob("*.npz")
+    part = sorted((tmp_path / PARTS_FOLDER).glob("*.npz"))[-1]
     part.write_bytes(part.read_bytes()[:-100])
     result = score({"m": drawn}, pictures, mask_list, output_dir=tmp_path)
     assert result.metrics["methods"] == score({"m": drawn}, pictures, mask_list).metrics["methods"]
@@ -271,3 +271,14 @@ def test_definitions_stand_beside_every_measure(pictures, mask_list):
     assert list(scored) == list(metrics["definitions"]) == list(Judge().definitions)
     assert {"psnr", "ssim", "ncc", "lmse", "l1", "ssim_gaussian", "psnr_hole"} <= set(scored)
     assert list(metrics["methods"]["m"]["raw"]["0-10%"]) == ["psnr", "ssim", "ncc", "lmse"]
+
+
+def test_pictures_filled_for_other_masks_are_refused(pictures, mask_list):
+    def truth(image, mask, index):
+        shown = [pictures.image(int(i) // len(BIN_NAMES)) for i in index]
+        return np.stack(shown).astype(np.float32) / 127.5 - 1.0
+
+    covered = {"theirs": np.ones(TOTAL, bool)}
+    with pytest.raises(UserError, match=r"theirs: 100% .*other masks.*--seed"):
+        score({"theirs": truth}, pictures, mask_list, covered=covered)
+    score({"theirs": mean_colour}, pictures, mask_list, covered=covered)

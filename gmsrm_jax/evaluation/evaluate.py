@@ -37,7 +37,9 @@ METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.csv"
 EXAMPLES_FILE = "examples.npz"
 PARTS_FOLDER = "unfinished"
-_BATCHES_IN_A_PART = 16
+_BATCHES_IN_A_PART = 4
+# Pixels of a hole that a fill gets exactly right; more is a copy of the truth.
+_MOST_EXACT = 0.5
 # Those that scores depend on. OpenCV has several distributions, and is optional like the others.
 _PACKAGES = ("gmsrm-jax", "jax", "jaxlib", "flax", "numpy", "pillow")
 _OPTIONAL = ("opencv-python", "opencv-python-headless", "scikit-image", "scikit-learn")
@@ -167,6 +169,8 @@ def evaluate(
             progress(stop, total)
         found.append(part)
     arrays = _joined(found)
+    for name in covered or {}:
+        _check_not_the_truth(name, arrays[f"{list(methods).index(name)}/exact"][filled[name]])
     outcome = Outcome(mask_list, tuple(methods), arrays, filled)
     examples = _examples(outcome, wanted)
     metrics: dict[str, Any] = {
@@ -239,6 +243,9 @@ class _Worker:
                 scores |= self._further_samples(method, kinds[0], scores, image, mask, index)
             result |= {f"{number}/{name}": values[:count] for name, values in scores.items()}
             result[f"{number}/features"] = self._judge.features(kinds[0][:count])
+            exact = (kinds[0] == image).all(-1, keepdims=True) & (mask == 1)
+            share = exact.sum((1, 2, 3)) / np.maximum(mask.sum((1, 2, 3)), 1)
+            result[f"{number}/exact"] = share[:count]
             result[f"kept/{number}/composite"] = kinds[0][rows]
             result[f"kept/{number}/raw"] = np.rint(kinds[2][rows]).astype(np.uint8)
         return result | {"seconds": np.array([time.monotonic() - started])}
@@ -267,6 +274,21 @@ class _Worker:
             result[f"samples_best/{name}"] = values.max(0) if higher else values.min(0)
         apart = self._judge.diversity(np.stack(filled), mask)
         return result | {f"samples_diversity/{name}": values for name, values in apart.items()}
+
+
+def _check_not_the_truth(method: str, exact: np.ndarray) -> None:
+    """Refuses pictures that were filled for other masks, and so hold the truth in these holes.
+
+    Args:
+        method: name of the row.
+        exact: for each example the share of the hole's pixels that equal the truth.
+    """
+    if exact.mean() > _MOST_EXACT:
+        raise UserError(
+            f"predictions {method}: {exact.mean():.0%} of the pixels in the holes are the truth "
+            "itself, so these pictures were filled for other masks; give the --images, --masks and "
+            "--seed that they were exported with"
+        )
 
 
 def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
