@@ -172,7 +172,6 @@ class Plain:
 
 @pytest.mark.parametrize(("shift", "low", "high"), [(0.0, 0.3, 0.5), (0.3, 0.1, 0.4)])
 def test_scores_are_those_of_the_definition(shift, low, high):
-    pytest.importorskip("sklearn", reason="needs the extra eval")
     rng = np.random.default_rng(3)
     targets = rng.normal(size=(300, 8)).astype(np.float32)
     predictions = (rng.normal(size=(300, 8)) + shift).astype(np.float32)
@@ -188,7 +187,6 @@ def test_scores_are_those_of_the_definition(shift, low, high):
 
 def test_p_ids_compares_each_picture_with_its_own_target():
     """Pictures differ far more than predictions from targets, so pairs decide, and order."""
-    pytest.importorskip("sklearn", reason="needs the extra eval")
     rng = np.random.default_rng(4)
     targets = rng.normal(size=(400, 3))
     predictions = targets + np.array([0.1, 0.0, 0.0])
@@ -199,7 +197,6 @@ def test_p_ids_compares_each_picture_with_its_own_target():
 
 
 def test_separable_sets_score_0_and_equal_sets_the_most():
-    pytest.importorskip("sklearn", reason="needs the extra eval")
     rng = np.random.default_rng(5)
     targets = rng.normal(size=(200, 4))
     assert inception_discriminative_scores(targets + 20.0, targets)[:2] == (0.0, 0.0)
@@ -208,7 +205,6 @@ def test_separable_sets_score_0_and_equal_sets_the_most():
 
 
 def test_too_few_pictures_are_a_warning():
-    pytest.importorskip("sklearn", reason="needs the extra eval")
     rng = np.random.default_rng(6)
     found = inception_discriminative_scores(rng.normal(size=(20, 64)), rng.normal(size=(20, 64)))
     assert found[:2] == (0.0, 0.0)  # although both sets have one distribution
