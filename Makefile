@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Tests at the same time; each worker takes up to 3 GB.
+WORKERS ?= 2
 
 .PHONY: install demo test lint
 
@@ -16,7 +18,7 @@ demo: install
 	$(BIN)/python -m gmsrm_jax.main --config=configs/demo.py
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
