@@ -1,22 +1,48 @@
 """Saving and restoring a stage's state; the only module that knows Orbax.
 
 Each checkpoint has one item for each part of the state, so that evaluation reads the averaged
-weights alone, and stage 2 reads stage 1's snapshot alone. Orbax writes to a temporary name and
-renames, so a killed save leaves the earlier checkpoints as they were.
+weights alone, and stage 2 reads stage 1's snapshot alone. Saves go on in the background. Orbax
+writes to a temporary name and renames, so a killed save leaves the earlier checkpoints as they
+were; then process 0 adds a manifest of all files (`checkpoint_manifest`), and removes all but the
+two newest. A step without a manifest was not saved whole and is not used, nor is a step whose files
+are no longer those of its manifest.
+
+Folders are on a local or a mounted file system, which all processes of a run share; bucket
+addresses such as gs:// work where they are mounted as folders. What depends on the disk is decided
+by process 0 and done by all, so every process must make the same calls, but for `latest` and
+`finish`.
 """
 
+import concurrent.futures
+import json
+import os
 import pathlib
+import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from gmsrm_jax.checkpoint_manifest import MANIFEST, write_manifest
+from gmsrm_jax.checkpoint_steps import (
+    check_space,
+    newest_good,
+    remove_older,
+    saved_steps,
+    step_folders,
+    tidy,
+    what_is_wrong,
+)
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.stages.base import TrainState
 
+# So long do processes wait for one that cannot finish its part of a save; Orbax's own is double.
+_PATIENCE_SECONDS = 600
 _ITEMS = ("params", "average", "optimizer", "kept", "extra")
-_TO_KEEP = 2
 
 
 def checkpoint_folder(workdir: pathlib.Path, stage_name: str) -> pathlib.Path:
@@ -30,40 +56,117 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, read_only: bool = False):
         """Opens the folder.
 
+        Opened for training, it is tidied first: a step that was not saved whole is renamed to
+        "STEP.unfinished", and what a killed removal left of older steps is removed; both are said.
+
         Args:
             folder: made if it is missing, unless read only.
             read_only: write and clean up nothing, as beside a run that is saving there.
+
+        Raises:
+            UserError: all steps are from a version of the program that wrote no manifests.
         """
         self.folder = folder
-        policies = ocp.checkpoint_managers
+        self._read_only = read_only
+        self._known: set[int] = set()  # steps whose files were found good
+        self._saver = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._saving: concurrent.futures.Future[None] | None = None
+        self._step = 0  # of the last save
+        self._closed = False
+        if not read_only:
+            _from_process_0(lambda: tidy(folder))
+        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        for item in _ITEMS:
+            handler = ocp.StandardCheckpointHandler()
+            registry.add(item, ocp.args.StandardSave, handler)
+            registry.add(item, ocp.args.StandardRestore, handler)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.LatestN(_TO_KEEP),
-                save_decision_policy=policies.FixedIntervalPolicy(1),
+                # No preservation policy: Orbax would remove an older step before the new one has
+                # its manifest.
+                save_decision_policy=ocp.checkpoint_managers.FixedIntervalPolicy(1),
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
                 create=not read_only,
+                async_options=ocp.options.AsyncOptions(timeout_secs=_PATIENCE_SECONDS),
+                # Another process's view of a network disk may be older than process 0's.
+                single_host_load_and_broadcast=True,
             ),
+            handler_registry=registry,
         )
 
     def latest(self) -> int | None:
-        """Step of the newest finished checkpoint, or None."""
-        return self._manager.latest_step()
+        """Step of the newest checkpoint that was saved whole, or None; a look at its folder.
+
+        Waits for a save that is going on. Only reading finds out whether the files are good.
+        """
+        if self._saving is not None:
+            concurrent.futures.wait([self._saving])
+        return max(saved_steps(self.folder), default=None)
 
     def save(self, state: TrainState) -> int:
-        """Saves the whole state; the write goes on in the background. Returns the step."""
+        """Saves the whole state; the write goes on in the background. Returns the step.
+
+        A step that is saved already is not saved again.
+
+        Raises:
+            UserError: the disk has no room, or the save before this one failed; the earlier
+                checkpoints are as they were.
+        """
         step = int(state.step)
         items = {
-            name: ocp.args.StandardSave(getattr(state, name))
-            for name in _ITEMS
-            if jax.tree.leaves(getattr(state, name))
+            name: getattr(state, name) for name in _ITEMS if jax.tree.leaves(getattr(state, name))
         }
-        self._manager.save(step, args=ocp.args.Composite(**items))
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
+
+        def prepare() -> None:
+            self._complete_save()
+            if step != self._manager.latest_step():
+                check_space(self.folder, step, needed)
+
+        try:
+            _from_process_0(prepare)
+        except UserError:
+            self._saving = None  # what followed from it in this process is not said as well
+            raise
+        self._complete_save()
+        if step == self._manager.latest_step():
+            return step
+        args = ocp.args.Composite(**{n: ocp.args.StandardSave(item) for n, item in items.items()})
+        self._step = step
+        try:
+            self._manager.save(step, args=args)
+        except (OSError, ValueError) as error:
+            raise self._not_saved(error) from error
+        self._saving = self._saver.submit(self._finish_save, step)
         return step
 
+    def restore_newest(
+        self, target: TrainState, sharding: jax.sharding.Sharding
+    ) -> TrainState | None:
+        """Restores the newest checkpoint whose files are all as they were written.
+
+        Broken ones that are newer are named aloud and, unless read only, renamed to "STEP.broken",
+        so that training can save their steps again.
+
+        Args:
+            target: the state's shapes, from `jax.eval_shape`.
+            sharding: where every array goes.
+
+        Returns:
+            The state; None if nothing is saved yet.
+
+        Raises:
+            UserError: every checkpoint is broken, or the newest good one is not one of this state.
+        """
+        step = self.newest_good()
+        if step is None:
+            return None
+        return self.restore(step, target, sharding)
+
     def restore(self, step: int, target: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
-        """Restores a whole state.
+        """Restores a whole state; see `restore_items`.
 
         Args:
             step: a saved step.
@@ -81,43 +184,158 @@ class Checkpoints:
         """Restores some items of a checkpoint, such as "average" and "kept".
 
         Raises:
-            UserError: the checkpoint holds something else than the config describes.
+            UserError: the checkpoint is broken, or holds something else than the config describes:
+                other names, shapes or dtypes, which nothing casts.
         """
 
         def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-        empty = {name: t for name, t in targets.items() if not jax.tree.leaves(t)}
+        wrong = _from_process_0(lambda: what_is_wrong(self.folder / str(step), self._known))
+        if wrong:
+            raise UserError(
+                f"{self.folder}/{step} is broken ({wrong}); put it back from a copy, or remove "
+                "this folder to take the checkpoint before it"
+            )
+        wanted = {name: t for name, t in targets.items() if jax.tree.leaves(t)}
+        self._check_arrays(step, wanted)
         items = {
             name: ocp.args.StandardRestore(jax.tree.map(placed, target))
-            for name, target in targets.items()
-            if name not in empty
+            for name, target in wanted.items()
         }
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            reason = " ".join(str(error).split())[:300]
+        except (OSError, ValueError) as error:
             raise UserError(
-                f"{self.folder}/{step} cannot be restored with this config ({reason}); use the "
-                "config it was trained with (config.json in its workdir) or another workdir; if "
-                "the files are damaged, remove this folder to go on from the checkpoint before it"
+                f"{self.folder}/{step} cannot be read ({_reason(error)}); if a training that goes "
+                "on removed it, start again to take a newer one"
             ) from error
-        return {**empty, **{name: restored[name] for name in items}}
+        return {**targets, **{name: restored[name] for name in items}}
+
+    def newest_good(self) -> int | None:
+        """Step of the newest checkpoint whose files are all as they were written, or None.
+
+        Broken ones that are newer are treated as in `restore_newest`.
+
+        Raises:
+            UserError: every checkpoint is broken.
+        """
+        step = _from_process_0(lambda: newest_good(self.folder, self._known, self._read_only))
+        if not self._read_only:
+            self._manager.reload()
+        return step
 
     def finish(self) -> None:
-        """Waits until every save is on disk, and closes the folder."""
+        """Waits until every save is on disk, and closes the folder.
+
+        Raises:
+            UserError: the last save failed, and nothing has said so yet.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._complete_save()
+        finally:
+            # There, Orbax does not raise again what the last save raised.
+            self._saver.submit(self._manager.close).result()
+            self._saver.shutdown()
+
+    def _finish_save(self, step: int) -> None:
         self._manager.wait_until_finished()
-        self._manager.close()
+        if jax.process_index() == 0:
+            write_manifest(self.folder / str(step))
+            remove_older(self.folder)
+
+    def _complete_save(self) -> None:
+        """Waits for the save that is going on, and raises what went wrong with it."""
+        saving, self._saving = self._saving, None
+        error = saving.exception() if saving is not None else None
+        if isinstance(error, OSError | ValueError | jax.errors.JaxRuntimeError):
+            raise self._not_saved(error) from error
+        if error is not None:
+            raise error
+
+    def _not_saved(self, error: BaseException) -> UserError:
+        newest = max(saved_steps(self.folder), default=None)
+        left = (
+            "there is none before it" if newest is None else f"the newest good one is step {newest}"
+        )
+        return UserError(
+            f"{self.folder}/{self._step} could not be saved ({_reason(error)}); {left}; make room "
+            "or repair the disk, then start again to go on"
+        )
+
+    def _check_arrays(self, step: int, targets: dict[str, Any]) -> None:
+        """Compares names, shapes and dtypes with a target's; Orbax would cast dtypes unsaid."""
+        saved = self._manager.item_metadata(step)
+        there = {name: saved[name].tree for name in targets if saved.get(name) is not None}
+        then, now = _described(there), _described(targets)
+        different = [
+            f"{name}: {then.get(name, 'nothing')} in the checkpoint, {now.get(name, 'nothing')} by "
+            "the config"
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
+        ]
+        if different:
+            more = f"; and {len(different) - 1} more" if len(different) > 1 else ""
+            raise UserError(
+                f"{self.folder}/{step} cannot be restored with this config ({different[0]}{more}); "
+                "use the config it was trained with (config.json in its workdir) or another workdir"
+            )
 
 
 def open_finished(folder: pathlib.Path, cure: str) -> tuple[Checkpoints, int]:
-    """Opens a folder that must have a checkpoint, for reading; returns it and its newest step.
+    """Opens a folder that must have a checkpoint, for reading; returns it and its newest good step.
 
     Raises:
-        UserError: there is no checkpoint; says the cure.
+        UserError: there is no good checkpoint; says the cure.
     """
     checkpoints = Checkpoints(folder, read_only=True) if folder.is_dir() else None
-    step = checkpoints.latest() if checkpoints else None
+    step = checkpoints.newest_good() if checkpoints else None
     if checkpoints is None or step is None:
-        raise UserError(f"no checkpoint in {folder}; {cure}")
+        unfinished = ", ".join(map(str, step_folders(folder)))
+        note = f" ({unfinished}: without {MANIFEST}, not saved whole)" if unfinished else ""
+        raise UserError(f"no checkpoint in {folder}{note}; {cure}")
     return checkpoints, step
+
+
+def _from_process_0(decide: Callable[[], Any]) -> Any:
+    """What `decide` returns (JSON) or raises (UserError) in process 0, in every process."""
+    if jax.process_count() == 1:
+        return decide()
+    answer = b""
+    if jax.process_index() == 0:
+        try:
+            answer = json.dumps({"value": decide()}).encode()
+        except UserError as error:
+            answer = json.dumps({"error": str(error)}).encode()
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(answer))))
+    sent = np.frombuffer(answer.ljust(length), np.uint8)
+    said = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))))
+    if "error" in said:
+        raise UserError(said["error"])
+    return said["value"]
+
+
+def _described(tree: Any) -> dict[str, str]:
+    """Dtype and shape of every array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "dtype"))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{np.dtype(leaf.dtype)} "
+        f"{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in a few words; what followed from it in other threads is left out."""
+    text = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        # tensorstore's long texts hold the system's error number.
+        number = re.search(r"os_error_code='(\d+)'", str(cause))
+        if number:
+            return os.strerror(int(number[1]))
+        text, cause = " ".join(str(cause).split()), cause.__cause__ or cause.__context__
+    return text[:300] or type(error).__name__

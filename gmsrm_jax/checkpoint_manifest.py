@@ -1,0 +1,111 @@
+"""Which files a checkpoint has, with sizes and SHA-256; needs neither JAX nor Orbax.
+
+The manifest of a step is written last, so that a step with a manifest was saved whole; whether it
+still is what was saved, `problems` tells.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+_FORMAT = 1
+
+
+def has_manifest(step: pathlib.Path) -> bool:
+    """Whether a step was saved whole."""
+    return (step / MANIFEST).is_file()
+
+
+def write_manifest(step: pathlib.Path) -> None:
+    """Writes the manifest of a step whose files are all there, and sees it onto the disk."""
+    files = {
+        path.relative_to(step).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(step.rglob("*"))
+        if path.is_file()
+    }
+    text = json.dumps({"format": _FORMAT, "files": files}, indent=1)
+    temporary = step / f".{MANIFEST}.{secrets.token_hex(4)}.tmp"
+    with temporary.open("w", encoding="ascii") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, step / MANIFEST)
+    for folder in (step, step.parent):
+        sync_folder(folder)
+
+
+def problems(step: pathlib.Path) -> list[str]:
+    """What is wrong with a step's files, one text for each file; nothing if it is whole.
+
+    Files beside those of the manifest are not looked at: no program reads them.
+    """
+    path = step / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return [f"{MANIFEST} is missing"]
+    except (OSError, ValueError) as error:
+        return [f"{MANIFEST} cannot be read ({_one_line(error)})"]
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not files or not isinstance(files, dict) or manifest.get("format") != _FORMAT:
+        return [f"{MANIFEST} is not a manifest of format {_FORMAT}"]
+    checked = [
+        _problem(step, name, facts["sha256"], facts["bytes"])
+        if isinstance(facts, dict) and facts.keys() == {"bytes", "sha256"}
+        else f"{MANIFEST} has not the size and SHA-256 of {name}"
+        for name, facts in files.items()
+    ]
+    return [wrong for wrong in checked if wrong]
+
+
+def problems_of_sums(folder: pathlib.Path) -> list[str]:
+    """What is wrong with the files that SHA256SUMS lists, a line "HEX  NAME" each."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        return [f"{SUMS} cannot be read ({_one_line(error)})"]
+    entries = [line.split("  ", 1) for line in lines if line.strip()]
+    if not entries or any(len(entry) != 2 for entry in entries):
+        return [f'{SUMS} is empty, or has a line that is not "HEX  NAME"']
+    checked = [_problem(folder, name, digest) for digest, name in entries]
+    return [wrong for wrong in checked if wrong]
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Sees the names in a folder onto the disk, where the file system knows how."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _problem(folder: pathlib.Path, name: str, sha256: str, size: int | None = None) -> str:
+    """What is wrong with one file, or nothing; without a size it is not compared."""
+    path = folder / name
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{name} is not in this folder"
+        found = path.stat().st_size
+        if size not in (None, found):
+            return f"{name} has {found} of {size} bytes"
+        return "" if _sha256(path) == sha256 else f"{name} is not what was written"
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except (OSError, ValueError) as error:
+        return f"{name} cannot be read ({_one_line(error)})"
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

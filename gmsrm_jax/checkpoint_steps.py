@@ -1,0 +1,146 @@
+"""The steps in a folder of checkpoints: which are whole, and what is done with the others.
+
+A checkpoint is a folder named by its step. Everything here is plain files: one process decides.
+"""
+
+import logging
+import pathlib
+import shutil
+
+from gmsrm_jax.checkpoint_manifest import MANIFEST, has_manifest, problems, sync_folder
+from gmsrm_jax.errors import UserError
+
+_TO_KEEP = 2
+_REMOVING = "removing"
+_SPACE_FACTOR = 1.2  # of the state's bytes: metadata, and files that grow beside it
+_LOGGER = logging.getLogger("gmsrm")
+
+
+def step_folders(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The checkpoints in a folder by step, in ascending order, with or without a manifest."""
+    if not folder.is_dir():
+        return {}
+    found = {
+        int(path.name): path
+        for path in folder.iterdir()
+        if path.name.isascii() and path.name.isdigit() and path.is_dir()
+    }
+    return dict(sorted(found.items()))
+
+
+def saved_steps(folder: pathlib.Path) -> list[int]:
+    """The steps that were saved whole, in ascending order; their files are not looked at."""
+    return [step for step, path in step_folders(folder).items() if has_manifest(path)]
+
+
+def check_space(folder: pathlib.Path, step: int, needed: int) -> None:
+    """Checks that a state of `needed` bytes can be saved.
+
+    Raises:
+        UserError: it cannot; with both numbers.
+    """
+    needed = int(needed * _SPACE_FACTOR)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: step {step} needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are "
+            "free; make room there, then start again to go on from the newest checkpoint"
+        )
+
+
+def tidy(folder: pathlib.Path) -> None:
+    """Sets aside aloud what was not saved whole, and ends removals that a kill cut off.
+
+    A training does this before it looks for its newest checkpoint.
+
+    Raises:
+        UserError: all steps are from a version of the program that wrote no manifests.
+    """
+    folders, saved = step_folders(folder), saved_steps(folder)
+    unfinished = [step for step in folders if step not in saved]
+    if len(unfinished) > 1 and not saved:
+        raise UserError(
+            f"{folder}: {', '.join(map(str, unfinished))} have no {MANIFEST}, so an earlier "
+            "version of the program wrote them; go on with that version, or use another --workdir"
+        )
+    for path in folder.glob(f"*.{_REMOVING}*"):
+        shutil.rmtree(path)
+    for step in unfinished:
+        path = folders[step]
+        aside = _set_aside(path, "unfinished")
+        older = [other for other in saved if other < step]
+        before = f"step {older[-1]}" if older else "the start, for there is none before it"
+        _LOGGER.warning(
+            f"{path} has no {MANIFEST}: the run was killed before its save was complete; "
+            f"it is now {aside.name}, training goes on from {before}"
+        )
+    remove_older(folder)
+
+
+def remove_older(folder: pathlib.Path) -> None:
+    """Removes all but the two newest steps that were saved whole."""
+    for step in saved_steps(folder)[:-_TO_KEEP]:
+        # Renamed first, so that no part of it ever passes for a step.
+        shutil.rmtree(_set_aside(folder / str(step), _REMOVING))
+
+
+def newest_good(folder: pathlib.Path, known: set[int], read_only: bool) -> int | None:
+    """Step of the newest checkpoint whose files are all as they were written; None: none is saved.
+
+    Broken ones that are newer are named aloud.
+
+    Args:
+        folder: of checkpoints.
+        known: steps that were found good before; what is found here is added.
+        read_only: do not rename broken ones to "STEP.broken", which frees their numbers.
+
+    Raises:
+        UserError: every checkpoint is broken.
+    """
+    broken: dict[int, str] = {}
+    good = None
+    while good is None:
+        # Anew each time: beside a training, newer ones come and older ones go.
+        steps = [step for step in saved_steps(folder) if step not in broken]
+        if not steps:
+            break
+        path = folder / str(steps[-1])
+        wrong = what_is_wrong(path, known)
+        if not wrong:
+            good = steps[-1]
+        elif has_manifest(path):
+            broken[steps[-1]] = wrong
+    if good is None and broken:
+        listed = "; ".join(f"{step}: {wrong}" for step, wrong in broken.items())
+        raise UserError(
+            f"{folder}: every checkpoint is broken ({listed}); put them back from a copy, or "
+            "remove this folder to train this stage from its start"
+        )
+    for step, wrong in broken.items():
+        path, note = folder / str(step), ""
+        if not read_only:
+            note = f"it is now {_set_aside(path, 'broken').name}, "
+        _LOGGER.warning(f"{path} is broken ({wrong}); {note}step {good} is taken")
+    return good
+
+
+def what_is_wrong(path: pathlib.Path, known: set[int]) -> str:
+    """What is wrong with a step's files, or nothing; those of `known` steps are not read again."""
+    if int(path.name) in known:
+        return ""
+    found = problems(path)
+    if not found:
+        known.add(int(path.name))
+        return ""
+    return found[0] if len(found) == 1 else f"{found[0]}; {len(found) - 1} more files"
+
+
+def _set_aside(path: pathlib.Path, why: str) -> pathlib.Path:
+    """Renames a step to "STEP.why", so that its number is free again; returns the new path."""
+    target, number = path.with_name(f"{path.name}.{why}"), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.{why}{number}")
+    path.rename(target)
+    sync_folder(path.parent)
+    return target
