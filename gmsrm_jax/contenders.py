@@ -16,8 +16,9 @@ from gmsrm_jax.evaluation.mask_lists import MaskList
 from gmsrm_jax.evaluation.predictions import Predictions
 from gmsrm_jax.models.inception import InceptionWeights, load_inception
 from gmsrm_jax.models.lpips import LpipsWeights, load_lpips
+from gmsrm_jax.network_weights import weights_sha256
 from gmsrm_jax.run_log import say
-from gmsrm_jax.trained_network import network_fill, untrained_weights, weights_sha256
+from gmsrm_jax.trained_network import network_fill, untrained_weights
 from gmsrm_jax.variants import VARIANTS
 
 METHODS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}

@@ -1,6 +1,5 @@
 """A trained network as a function that fills holes: averaged weights of a checkpoint."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,8 @@ from ml_collections import ConfigDict
 from gmsrm_jax.checkpoints import Checkpoints
 from gmsrm_jax.devices import replicated, to_devices
 from gmsrm_jax.models.inpainting import build_network, join_frozen, split_frozen
-from gmsrm_jax.models.memory import draw_noise, indexed_noise, memory_resolutions, noise_shapes
+from gmsrm_jax.models.memory import indexed_noise, memory_resolutions, noise_shapes
+from gmsrm_jax.network_weights import draw_weights, weight_shapes
 from gmsrm_jax.stages.base import apply
 
 
@@ -47,8 +47,8 @@ def network_fill(config: ConfigDict, mesh: Mesh, mean_noise: bool) -> Callable[.
 
 
 def untrained_weights(config: ConfigDict, mesh: Mesh) -> Any:
-    """The weights that a training with this config begins with, but for what stage 1 learns."""
-    return jax.jit(lambda: _draw(config), out_shardings=replicated(mesh))()
+    """`draw_weights` on all devices of the mesh."""
+    return jax.jit(lambda: draw_weights(config), out_shardings=replicated(mesh))()
 
 
 def trained_weights(
@@ -59,25 +59,8 @@ def trained_weights(
     Raises:
         UserError: the checkpoint is not one of this config.
     """
-    shapes = jax.eval_shape(lambda: _draw(config))
+    shapes = weight_shapes(config)
     trained, frozen = split_frozen(shapes, config.inpainting.train_noise_strength)
     targets = {"average": {"network": trained}, "kept": {"network": frozen}}
     items = checkpoints.restore_items(step, targets, replicated(mesh))
     return join_frozen(items["average"]["network"], items["kept"]["network"])
-
-
-def weights_sha256(params: Any) -> str:
-    """SHA-256 (hex) over the names and bytes of all weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def _draw(config: ConfigDict) -> Any:
-    size = config.image_size
-    image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
-    key, key_noise = jax.random.split(jax.random.key(config.seed))
-    noise = draw_noise(key_noise, 1, memory_resolutions(size))
-    return build_network(config).init(key, image, mask, noise)["params"]

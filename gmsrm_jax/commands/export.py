@@ -1,0 +1,98 @@
+"""`gmsrm export`: a trained network as a folder for others, and as StableHLO and ONNX files."""
+
+import argparse
+from pathlib import Path
+
+from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.errors import UserError
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds `export`."""
+    parser = subparsers.add_parser(
+        "export",
+        help="a trained network as a folder for others, StableHLO, ONNX",
+        description=(
+            "Writes a trained network as a folder: config.json, model.safetensors, SHA256SUMS and"
+            " README.md (the model card). The folder is written whole or not at all. Graph files"
+            " take image, mask and noise, and give the filled picture; each is compared with the"
+            " network on photographs first."
+        ),
+    )
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        required=True,
+        metavar="NAME|DIR",
+        help="a workdir of a training, an exported folder, a name, an https:// address",
+    )
+    add("--output", required=True, metavar="DIR", help="the folder to write")
+    add(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="of the stored weights; float16 halves the size (default: %(default)s)",
+    )
+    add("--stablehlo", action="store_true", help="also model.stablehlo, for JAX on any device")
+    add("--onnx", action="store_true", help="also model.onnx; needs the extra `export`")
+    add(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="pictures that the graph files take at once (default: any number)",
+    )
+    add(
+        "--fact",
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="for the card: data, data_licence, licence, code, steps, hardware, time, limits or"
+        " table; TEXT is @FILE to take a file's text; what is not known is called unknown",
+    )
+    add("--overwrite", action="store_true", help="replace an exported folder")
+    add("--offline", action="store_true", help="use what was fetched before, not the net")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Exports what the options say."""
+    from gmsrm_jax.export.graphs import check_packages, make_graphs, rounding_note
+    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.pretrained import load_pretrained, save_pretrained
+    from gmsrm_jax.pretrained.card import checked_facts
+    from gmsrm_jax.pretrained.folder import check_target, rounded
+
+    output = Path(args.output).expanduser()
+    check_target(output, args.overwrite)
+    facts = checked_facts(dict(_fact(text) for text in args.fact))
+    if args.batch is not None and args.batch < 1:
+        raise UserError(f"--batch {args.batch}: use 1 or more")
+    if args.batch is not None and not (args.onnx or args.stablehlo):
+        raise UserError("--batch is of the graph files; add --onnx or --stablehlo")
+    if args.onnx:
+        check_packages()
+    set_up_jax("default")
+    network = load_pretrained(args.checkpoint, args.offline)
+    stored = rounded(network, args.dtype)
+    notes, files = [], {}
+    if args.dtype != "float32":
+        notes.append(rounding_note(network, stored))
+        print(notes[0])
+    if args.stablehlo or args.onnx:
+        graphs = make_graphs(stored, args.stablehlo, args.onnx, args.batch, print)
+        files = graphs.files
+        notes += graphs.notes
+    save_pretrained(output, stored, args.dtype, facts, args.overwrite, files, notes)
+    print(f"{output}: {network.source}, weights SHA-256 {stored.sha256}")
+
+
+def _fact(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--fact {text!r}: write NAME=TEXT")
+    if not value.startswith("@"):
+        return name, value
+    try:
+        return name, Path(value[1:]).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--fact {text!r}: {value[1:]} cannot be read ({error})") from error

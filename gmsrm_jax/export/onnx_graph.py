@@ -1,0 +1,77 @@
+"""An ONNX graph that is being written: its nodes, its constants, the open size of its batch."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from gmsrm_jax.errors import UserError
+
+# The name of the open size.
+BATCH = "n"
+
+# A value is an array that is known here, or the name of a tensor that the graph computes.
+Value = np.ndarray | str
+
+
+class Graph:
+    """Nodes and constants of an ONNX graph that is being written."""
+
+    def __init__(self) -> None:
+        """Begins an empty graph."""
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self._names: dict[str, str] = {}
+        self._batch: str | None = None
+
+    def name(self, value: Value) -> str:
+        """The name of a tensor; an array becomes a constant, once."""
+        if isinstance(value, str):
+            return value
+        digest = hashlib.sha256(f"{value.dtype} {value.shape} ".encode())
+        digest.update(value.tobytes())
+        key = digest.hexdigest()
+        if key not in self._names:
+            self._names[key] = f"constant_{len(self.constants)}"
+            tensor = numpy_helper.from_array(np.asarray(value, order="C"), self._names[key])
+            self.constants[self._names[key]] = tensor
+        return self._names[key]
+
+    def add(self, op: str, *inputs: Value, **attributes: Any) -> str:
+        """Adds a node with one output and returns the output's name."""
+        output = f"{op}_{len(self.nodes)}"
+        names = [self.name(value) for value in inputs]
+        self.nodes.append(helper.make_node(op, names, [output], output, **attributes))
+        return output
+
+    def sizes(self, dims: Sequence[Any]) -> Value:
+        """A tensor of sizes; an open one is that of the batch."""
+        parts: list[Value] = []
+        for dim in dims:
+            if isinstance(dim, int | np.integer):
+                parts.append(np.array([dim], np.int64))
+            elif str(dim) == BATCH:
+                parts.append(self._batch_size())
+            else:
+                raise UserError(f"the ONNX writer cannot express the size {dim}; use --batch 1")
+        if any(isinstance(part, str) for part in parts):
+            return self.add("Concat", *parts, axis=0)
+        return np.array(dims, np.int64)
+
+    def _batch_size(self) -> str:
+        if self._batch is None:
+            self._batch = self.add("Shape", "image", start=0, end=1)
+        return self._batch
+
+
+def shape_of(atom: Any) -> tuple[Any, ...]:
+    """The shape of a variable or literal of a jaxpr; sizes may be open."""
+    return atom.aval.shape
+
+
+def is_open(dims: Sequence[Any]) -> bool:
+    """Whether a shape has a size that is known only when the graph runs."""
+    return any(not isinstance(dim, int | np.integer) for dim in dims)

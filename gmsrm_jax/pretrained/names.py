@@ -1,0 +1,90 @@
+"""From what a person calls a trained network to the network: every source there is."""
+
+import os
+import pathlib
+import sys
+
+from gmsrm_jax.assets import asset_path
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.pretrained.download import download_weights, is_offline, is_url
+from gmsrm_jax.pretrained.folder import Pretrained, read_folder
+from gmsrm_jax.pretrained.hub import fetch_from_hub, is_hub_id
+from gmsrm_jax.pretrained.sums import SUMS_FILE
+
+BUNDLED_NAME = "facades-128"
+_DEMO = pathlib.Path("runs/demo")
+_REINSTALL = "reinstall gmsrm-jax"
+
+
+def load_pretrained(
+    name_or_path: str | os.PathLike[str] | None = None, offline: bool = False
+) -> Pretrained:
+    """Loads a trained network; nothing that it reads is executed.
+
+    Args:
+        name_or_path: one of
+            None or "facades-128": the bundled network; as long as there is none, runs/demo in the
+                current folder, where `make demo` trains one;
+            a folder that `gmsrm export` or `save_pretrained` wrote;
+            a workdir of a training: averaged weights of its newest good checkpoint;
+            "https://…": such a folder on a server, see `download_weights`;
+            "org/name" or "org/name@revision": such a folder on the Hugging Face Hub, with
+                huggingface_hub installed.
+        offline: never use the net, only what was fetched before; also by GMSRM_OFFLINE=1.
+
+    Raises:
+        UserError: there is no such network, or a file of it is missing, damaged or foreign.
+    """
+    offline = offline or is_offline()
+    if name_or_path is None or name_or_path == BUNDLED_NAME:
+        return _load_bundled()
+    name = os.fspath(name_or_path)
+    if is_url(name):
+        folder = download_weights(name, offline)
+        return read_folder(folder, name, f"remove {folder} to fetch it again")
+    folder = pathlib.Path(name).expanduser()
+    if folder.exists() or not is_hub_id(name):
+        return _load_folder(folder)
+    folder = fetch_from_hub(name, offline)
+    return read_folder(folder, name, f"remove {folder} to fetch it again, or tell who uploaded it")
+
+
+def _load_bundled() -> Pretrained:
+    try:
+        folder = asset_path(f"weights/{BUNDLED_NAME}")
+    except UserError as error:
+        if not _is_workdir(_DEMO):
+            raise UserError(
+                f"the weights {BUNDLED_NAME} are not bundled yet; `make demo` makes some in a few "
+                f"minutes, which are taken from {_DEMO} in the current folder, or name a folder "
+                "that `gmsrm export` wrote or a workdir of a training"
+            ) from error
+        print(
+            f"gmsrm: the weights {BUNDLED_NAME} are not bundled yet; taking those of {_DEMO}",
+            file=sys.stderr,
+        )
+        return _load_folder(_DEMO)
+    return read_folder(folder, BUNDLED_NAME, _REINSTALL)
+
+
+def _load_folder(folder: pathlib.Path) -> Pretrained:
+    if (folder / SUMS_FILE).is_file():
+        return read_folder(folder, str(folder), "export or copy it again")
+    if _is_workdir(folder):
+        from gmsrm_jax.pretrained.workdir import read_workdir
+
+        return read_workdir(folder)
+    if not folder.exists():
+        raise UserError(
+            f"{folder}: there is no such folder; name one that `gmsrm export` wrote, a workdir of "
+            f"a training, an https:// address, org/name of the Hub, or {BUNDLED_NAME}"
+        )
+    what = f"a folder without {SUMS_FILE}" if folder.is_dir() else "a file"
+    raise UserError(
+        f"{folder}: is {what}, and no workdir in which stage 2 was begun; name a folder that "
+        "`gmsrm export` wrote or a workdir of a training"
+    )
+
+
+def _is_workdir(folder: pathlib.Path) -> bool:
+    return (folder / "inpainting" / "checkpoints").is_dir()
