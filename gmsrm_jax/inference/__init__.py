@@ -1,0 +1,1 @@
+"""Filling the holes of any picture: reading, strategies for any size, the network, writing."""

@@ -1,0 +1,261 @@
+"""Fills many picture files: read and written by threads while the network works on others."""
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.files import write_atomically
+from gmsrm_jax.inference.inpainter import Inpainter, Result
+from gmsrm_jax.inference.manifest import Manifest, file_sha256
+from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
+from gmsrm_jax.inference.pairing import Job
+from gmsrm_jax.inference.picture_io import Picture, encode_picture, format_of, open_picture
+
+_THREADS = min(4, os.cpu_count() or 1)
+# What one picture can fail with while the next one need not.
+_FAILURES = (UserError, OSError, MemoryError)
+_Item = TypeVar("_Item")
+_Output = TypeVar("_Output")
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How pictures are filled, see `Inpainter.__call__`, `open_mask` and `open_picture`.
+
+    Attributes:
+        keep_format: write each picture in its own format, otherwise as PNG.
+        keep_outputs: leave output files that are there already.
+    """
+
+    num_samples: int
+    seed: int
+    strategy: str
+    feather: int
+    mask_invert: bool
+    mask_threshold: int
+    mask_dilate: int
+    mask_resize: str | None
+    max_pixels: int
+    keep_format: bool
+    keep_outputs: bool
+
+    def manifest_options(self) -> dict[str, Any]:
+        """What the manifest tells of them in `options`."""
+        names = ("feather", "mask_invert", "mask_threshold", "mask_dilate", "mask_resize")
+        return {name: getattr(self, name) for name in names}
+
+
+class Done(NamedTuple):
+    """What became of a picture.
+
+    Attributes:
+        job: its files.
+        error: why it could not be filled, None if it was.
+        warnings: what is odd about it, one line each.
+        known_pixels_kept: the files written hold every known pixel bit for bit.
+    """
+
+    job: Job
+    error: str | None
+    warnings: Sequence[str]
+    known_pixels_kept: bool
+
+
+class _Opened(NamedTuple):
+    """A picture and its mask, or the error in their place; what is known for the manifest."""
+
+    job: Job
+    pixels: tuple[Picture, Mask] | None
+    error: str | None
+    warnings: list[str]
+    facts: dict[str, Any]
+    start: float
+
+
+class BulkFiller:
+    """Fills picture files and writes a line of the manifest for each."""
+
+    def __init__(self, inpainter: Inpainter, manifest: Manifest, filling: Filling):
+        """Takes the network, where to report to, and how to fill."""
+        self._inpainter, self._manifest, self._filling = inpainter, manifest, filling
+        self._shared_mask: tuple[Path, str] | None = None
+        self._facts = {
+            "options": filling.manifest_options(),
+            "seed": filling.seed,
+            "checkpoint": inpainter.source,
+            "checkpoint_sha256": inpainter.sha256,
+            "device": f"{inpainter.device} ({inpainter.device_kind})",
+        }
+
+    def fill(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
+        """Fills pictures in order; one that cannot be filled does not stop the others.
+
+        Outputs and manifest are written as soon as a picture is done. When the iterator is closed
+        early, or an exception leaves it, what is being written is finished.
+
+        Raises:
+            UserError: an option is out of range, the weights are damaged, or the manifest cannot
+                be written.
+        """
+        filling = self._filling
+        waiting: deque[_Opened] = deque()
+        failed: deque[Done] = deque()
+
+        def items() -> Iterator[tuple[Picture, Mask]]:
+            for opened in _in_order(readers, self._open, jobs):
+                if opened.pixels is None:
+                    failed.append(self._failure(opened))
+                    continue
+                waiting.append(opened._replace(pixels=None))
+                yield opened.pixels
+
+        with _threads() as readers, _threads() as writers:
+            results = self._inpainter.batch(
+                items(),
+                num_samples=filling.num_samples,
+                seed=filling.seed,
+                strategy=filling.strategy,
+                feather=filling.feather,
+                on_error="return",
+            )
+            filled = ((waiting.popleft(), result) for result in results)
+            for done in _in_order(writers, self._write, filled):
+                yield from _drained(failed)
+                yield done
+            yield from _drained(failed)
+
+    def _open(self, job: Job) -> _Opened:
+        start, filling, pair = time.perf_counter(), self._filling, job.pair
+        facts: dict[str, Any] = {}
+        try:
+            facts["image_sha256"] = file_sha256(pair.image)
+            facts["mask_sha256"] = self._mask_sha256(pair.mask)
+            picture = open_picture(pair.image, max_pixels=filling.max_pixels)
+            facts |= {
+                "format": picture.format,
+                "mode": picture.layout,
+                "width": picture.width,
+                "height": picture.height,
+            }
+            how: dict[str, Any] = {
+                "invert": filling.mask_invert,
+                "threshold": filling.mask_threshold,
+                "dilate": filling.mask_dilate,
+            }
+            if pair.mask is None:
+                mask = mask_from_alpha(picture, **how)
+            else:
+                how |= {"resize": filling.mask_resize, "max_pixels": filling.max_pixels}
+                mask = open_mask(pair.mask, picture, **how)
+        except _FAILURES as error:
+            return _Opened(job, None, _reason(error, pair.image), [], facts, start)
+        facts["hole_ratio"] = round(mask.ratio, 6)
+        warnings = self._suffix_warnings(pair.image, picture.format)
+        return _Opened(job, (picture, mask), None, warnings, facts, start)
+
+    def _mask_sha256(self, path: Path | None) -> str | None:
+        """Hashes a mask; one that is for all pictures only once."""
+        if path is None:
+            return None
+        known = self._shared_mask
+        if known is None or known[0] != path:
+            self._shared_mask = known = path, file_sha256(path)
+        return known[1]
+
+    def _suffix_warnings(self, path: Path, found: str | None) -> list[str]:
+        if not self._filling.keep_format or found in (format_of(path), "MPO"):
+            return []
+        return [f"{path}: holds {found}; written as {format_of(path)}, as its name says"]
+
+    def _write(self, item: tuple[_Opened, Result | UserError]) -> Done:
+        opened, result = item
+        if isinstance(result, UserError):
+            return self._failure(opened._replace(error=str(result)))
+        job, outputs, notes, kept = opened.job, [], [], True
+        path = job.outputs[0]
+        try:
+            for path, image, seed in zip(job.outputs, result.images, result.seeds, strict=True):
+                if self._filling.keep_outputs and os.path.lexists(path):
+                    continue
+                form = format_of(job.pair.image) if self._filling.keep_format else "PNG"
+                encoded = encode_picture(image, form)
+                write_atomically(path, encoded.data)
+                digest = hashlib.sha256(encoded.data).hexdigest()
+                outputs.append({"path": str(path), "seed": seed, "sha256": digest})
+                kept &= encoded.lossless
+                notes += [note for note in encoded.notes if note not in notes]
+        except _FAILURES as error:
+            return self._failure(opened._replace(error=_reason(error, path)), outputs)
+        warnings = [*opened.warnings, *result.warnings]
+        self._append(
+            opened,
+            status="ok",
+            strategy=result.strategy,
+            outputs=outputs,
+            known_pixels="kept" if kept else "re-encoded",
+            notes=notes,
+            warnings=warnings,
+        )
+        return Done(job, None, warnings, kept)
+
+    def _failure(self, opened: _Opened, outputs: Sequence[Mapping[str, Any]] = ()) -> Done:
+        self._append(opened, status="failed", error=opened.error, outputs=list(outputs))
+        return Done(opened.job, opened.error, (), True)
+
+    def _append(self, opened: _Opened, **fields: Any) -> None:
+        seconds = round(time.perf_counter() - opened.start, 3)
+        pair = opened.job.pair
+        self._manifest.append(
+            image=str(pair.image),
+            mask=None if pair.mask is None else str(pair.mask),
+            seconds=seconds,
+            **self._facts,
+            **opened.facts,
+            **fields,
+        )
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{path}: needs more memory than there is; scale it down"
+    return (
+        f"{getattr(error, 'filename', None) or path}: {getattr(error, 'strerror', None) or error}"
+    )
+
+
+def _drained(queue: deque[Done]) -> Iterator[Done]:
+    while queue:
+        yield queue.popleft()
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A few threads; what they have not begun when the block is left is dropped."""
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_Item], _Output], items: Iterable[_Item]
+) -> Iterator[_Output]:
+    """Maps in threads, in order, with no more under way than there are threads."""
+    under_way: deque[Future[_Output]] = deque()
+    for item in items:
+        under_way.append(pool.submit(function, item))
+        if len(under_way) >= _THREADS:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()

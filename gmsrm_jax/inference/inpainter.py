@@ -1,0 +1,342 @@
+"""Fills the holes of pictures of any size and kind; the class that people import."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference.feather import feathered
+from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
+from gmsrm_jax.inference.network import Network, find_device
+from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
+from gmsrm_jax.inference.strategies import check_strategy, choose, fill
+from gmsrm_jax.inference.tiling import Filling, Square
+
+ImageLike = PictureSource | Picture
+MaskLike = PictureSource | Mask | None
+
+_SEEDS = 2**32
+# Pictures under way together in `batch`, so that memory stays bounded.
+_PIXELS_UNDER_WAY = 32_000_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """A filled picture.
+
+    Attributes:
+        images: one for each sample, of the kind and size that the picture was given in: Pillow
+            image or array. A path or the bytes of a file give a Pillow image.
+        seeds: of the samples.
+        seconds: from opening the picture to this result, other pictures of a stream included.
+        hole_ratio: share of the picture that was filled, in [0, 1].
+        strategy: the one used, never "auto"; "none" if there was no hole.
+        warnings: what is odd about the picture or its mask, one line each.
+    """
+
+    images: list[FilledPicture]
+    seeds: list[int]
+    seconds: float
+    hole_ratio: float
+    strategy: str
+    warnings: list[str] = field(default_factory=list)
+
+
+class Inpainter:
+    """A trained network that fills holes.
+
+    One program is compiled for each batch bucket (1, 2, 4, …), whatever the sizes of pictures. The
+    same picture, mask and seed give the same filling on the same device. May be called from
+    several threads.
+
+        inpainter = Inpainter.from_pretrained()
+        result = inpainter("photo.jpg", "mask.png")
+        result.images[0].save("filled.png")
+
+    Attributes:
+        size: side of the network's square in pixels.
+        device: "cpu", "gpu" or "tpu", where it really runs.
+        device_kind: the device's name, such as "NVIDIA H200".
+        max_batch: squares in the largest batch.
+        sha256: of the weights.
+        source: where the weights come from.
+    """
+
+    def __init__(self, pretrained: Any, *, device: str = "auto", max_batch: int | None = None):
+        """Puts a network on a device.
+
+        Args:
+            pretrained: what `gmsrm_jax.pretrained.load_pretrained` returns: config, params,
+                sha256 and source.
+            device: "auto", "cpu", "gpu" or "tpu".
+            max_batch: squares in the largest batch, rounded down to a power of two; None: 4 on a
+                CPU, 32 elsewhere.
+
+        Raises:
+            UserError: there is no such device.
+        """
+        self._pretrained = pretrained
+        place = find_device(device)
+        self._network = Network(pretrained.config, pretrained.params, place, max_batch)
+        self.size = self._network.size
+        self.device: str = place.platform
+        self.device_kind: str = place.device_kind
+        self.max_batch = self._network.max_batch
+        self.sha256: str = pretrained.sha256
+        self.source: str = pretrained.source
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike | None = None,
+        *,
+        device: str = "auto",
+        offline: bool = False,
+        max_batch: int | None = None,
+    ) -> "Inpainter":
+        """Loads trained weights.
+
+        Args:
+            name_or_path: None for the bundled ones; a name, an exported folder, the workdir of a
+                training, or a Hugging Face Hub id.
+            device: "auto", "cpu", "gpu" or "tpu".
+            offline: download nothing.
+            max_batch: see `Inpainter`.
+
+        Raises:
+            UserError: no such weights or device; names it and the cure.
+        """
+        from gmsrm_jax.pretrained import load_pretrained
+
+        return cls(load_pretrained(name_or_path, offline), device=device, max_batch=max_batch)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes the weights as a folder that `from_pretrained` reads."""
+        from gmsrm_jax.pretrained import save_pretrained
+
+        save_pretrained(folder, self._pretrained)
+
+    def warm_up(self, batch: int = 1) -> None:
+        """Compiles the program of the bucket that holds so many squares, before it is needed."""
+        size = self.size
+        square = Square(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool))
+        count = min(batch, self.max_batch)
+        self._network.fill([square] * count, [0] * count, [0] * count)
+
+    def __call__(
+        self,
+        image: ImageLike,
+        mask: MaskLike = None,
+        num_samples: int = 1,
+        seed: int = 0,
+        strategy: str = "auto",
+        feather: int = 0,
+        **mask_options: Any,
+    ) -> Result:
+        """Fills the hole of a picture; every known pixel of the result is that of the picture.
+
+        Args:
+            image: see `open_picture`. It is displayed, and returned, as its EXIF orientation says.
+            mask: see `open_mask`; white is the hole. None: the transparent part of the picture.
+            num_samples: fillings; they differ inside the hole.
+            seed: sample s has the seed `seed + s` and is the same whenever it is asked for.
+            strategy: "auto", "resize", "crop" or "tile", see `strategies`.
+            feather: pixels inside the hole over which the filling is blended into its
+                surroundings.
+            **mask_options: `mask_invert`, `mask_threshold`, `mask_dilate`, `mask_resize`, see
+                `open_mask`, and `max_pixels`, see `open_picture`.
+
+        Raises:
+            UserError: an input that cannot be used; names it, what was found and the cure.
+        """
+        options = _Options(num_samples, seed, strategy, feather, **mask_options)
+        for result in self._stream([(image, mask)], options):
+            if isinstance(result, UserError):
+                raise result
+            return result
+        raise AssertionError("one item gives one result")
+
+    def batch(
+        self,
+        items: Iterable[tuple[ImageLike, MaskLike]],
+        num_samples: int = 1,
+        seed: int = 0,
+        strategy: str = "auto",
+        feather: int = 0,
+        *,
+        on_error: Literal["raise", "return"] = "raise",
+        **mask_options: Any,
+    ) -> Iterator[Result | UserError]:
+        """Fills a stream of pictures; squares of neighbouring pictures share batches.
+
+        Args:
+            items: pairs of picture and mask, taken as they are needed.
+            num_samples: see `__call__`, as all that is not named here.
+            seed: of every picture.
+            strategy: of every picture.
+            feather: of every picture.
+            on_error: "raise" stops at the first picture that cannot be used; "return" gives its
+                error in the place of a result and goes on.
+            **mask_options: see `__call__`.
+
+        Yields:
+            A result for each item, in order.
+
+        Raises:
+            UserError: an item that cannot be used, with its position from 0.
+        """
+        if on_error not in ("raise", "return"):
+            raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
+        options = _Options(num_samples, seed, strategy, feather, **mask_options)
+        return self._checked(self._stream(items, options), on_error)
+
+    def _checked(
+        self, results: Iterator[Result | UserError], on_error: str
+    ) -> Iterator[Result | UserError]:
+        for position, result in enumerate(results):
+            if isinstance(result, UserError) and on_error == "raise":
+                raise UserError(f"item {position}: {result}") from result
+            yield result
+
+    def _stream(
+        self, items: Iterable[tuple[ImageLike, MaskLike]], options: "_Options"
+    ) -> Iterator[Result | UserError]:
+        source, more = iter(items), True
+        under_way: deque[_Task | UserError] = deque()
+        while more or under_way:
+            while more and self._room(under_way):
+                try:
+                    image, mask = next(source)
+                except StopIteration:
+                    more = False
+                    break
+                try:
+                    under_way.append(_Task(image, mask, options, self.size))
+                except UserError as error:
+                    under_way.append(error)
+            while under_way:
+                first = under_way[0]
+                if isinstance(first, _Task) and first.waiting:
+                    break
+                under_way.popleft()
+                yield first.result() if isinstance(first, _Task) else first
+                del first
+            runs = [run for task in under_way if isinstance(task, _Task) for run in task.waiting]
+            squares = [square for run in runs for square in run.asked]
+            seeds = [run.seed for run in runs for _ in run.asked]
+            indices = [run.answered + k for run in runs for k in range(len(run.asked))]
+            outputs = iter(self._network.fill(squares, seeds, indices))
+            for run in runs:
+                run.answer([next(outputs) for _ in run.asked])
+
+    def _room(self, under_way: "deque[_Task | UserError]") -> bool:
+        """Returns whether another picture helps to fill a batch and fits in memory."""
+        tasks = [task for task in under_way if isinstance(task, _Task)]
+        squares = sum(len(run.asked) for task in tasks for run in task.waiting)
+        pixels = sum(task.pixels for task in tasks)
+        few = squares < self.max_batch and pixels < _PIXELS_UNDER_WAY
+        return few and len(under_way) <= self.max_batch
+
+
+@dataclass(frozen=True)
+class _Options:
+    num_samples: int
+    seed: int
+    strategy: str
+    feather: int
+    mask_invert: bool = False
+    mask_threshold: int = 128
+    mask_dilate: int = 0
+    mask_resize: str | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        check_strategy(self.strategy)
+        if self.num_samples < 1:
+            raise UserError(f"num_samples {self.num_samples}; use 1 or more")
+        if not 0 <= self.seed <= _SEEDS - self.num_samples:
+            raise UserError(f"seed {self.seed}; use 0 to {_SEEDS - self.num_samples}")
+        if self.feather < 0:
+            raise UserError(f"feather {self.feather}; use 0 or more pixels")
+
+
+class _Run:
+    """One sample of a picture: what it asks of the network, and in the end its filling."""
+
+    def __init__(self, filling: Filling, seed: int):
+        self.seed, self.answered = seed, 0
+        self.asked: list[Square] = []
+        self.filled: np.ndarray | None = None
+        self._filling = filling
+        self._advance(None)
+
+    def answer(self, outputs: list[np.ndarray]) -> None:
+        self.answered += len(outputs)
+        self._advance(outputs)
+
+    def _advance(self, outputs: list[np.ndarray] | None) -> None:
+        try:
+            self.asked = next(self._filling) if outputs is None else self._filling.send(outputs)
+        except StopIteration as end:
+            self.asked, self.filled = [], end.value
+
+
+class _Task:
+    """A picture under way."""
+
+    def __init__(self, image: ImageLike, mask: MaskLike, options: _Options, size: int):
+        self._start = time.perf_counter()
+        self._picture = open_picture(image, max_pixels=options.max_pixels)
+        if mask is None:
+            self._mask = mask_from_alpha(
+                self._picture,
+                invert=options.mask_invert,
+                threshold=options.mask_threshold,
+                dilate=options.mask_dilate,
+            )
+        else:
+            self._mask = open_mask(
+                mask,
+                self._picture,
+                invert=options.mask_invert,
+                threshold=options.mask_threshold,
+                dilate=options.mask_dilate,
+                resize=options.mask_resize,
+                max_pixels=options.max_pixels,
+            )
+        self._feather = options.feather
+        self._seeds = [options.seed + sample for sample in range(options.num_samples)]
+        rgb, hole = self._picture.rgb, self._mask.hole
+        self.pixels = hole.size * options.num_samples
+        self._strategy, self._runs = "none", []
+        if self._mask.ratio > 0:
+            self._strategy = choose(options.strategy, hole, size)
+            self._runs = [_Run(fill(self._strategy, rgb, hole, size), s) for s in self._seeds]
+
+    @property
+    def waiting(self) -> list[_Run]:
+        return [run for run in self._runs if run.filled is None]
+
+    def result(self) -> Result:
+        picture, hole = self._picture, self._mask.hole
+        images = []
+        for run in self._runs:
+            assert run.filled is not None  # nothing is waiting any more
+            filled = feathered(run.filled, picture.rgb, run.filled, hole, self._feather)
+            images.append(picture.restore(filled, hole))
+        if not self._runs:
+            images = [picture.restore(picture.rgb, hole) for _ in self._seeds]
+        return Result(
+            images=images,
+            seeds=self._seeds,
+            seconds=time.perf_counter() - self._start,
+            hole_ratio=self._mask.ratio,
+            strategy=self._strategy,
+            warnings=[*picture.warnings, *self._mask.warnings],
+        )

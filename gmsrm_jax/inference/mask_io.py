@@ -1,0 +1,194 @@
+"""Masks of any kind as one thing: where the hole is, at the displayed size of the picture.
+
+One rule everywhere: white, 128 and above of 255, is the hole.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference import pixel_layouts as layouts
+from gmsrm_jax.inference.image_files import open_upright
+from gmsrm_jax.inference.picture_io import Picture, PictureSource
+from gmsrm_jax.inference.rings import dilated
+
+_LARGE_HOLE = 0.85  # share of a picture from which on little is left to go by
+_WHITE = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A hole and what is odd about it.
+
+    Attributes:
+        hole: bool [H, W].
+        ratio: share of the hole, in [0, 1].
+        warnings: one line each.
+    """
+
+    hole: np.ndarray
+    ratio: float
+    warnings: tuple[str, ...]
+
+
+def open_mask(
+    source: "PictureSource | Mask",
+    picture: Picture,
+    *,
+    invert: bool = False,
+    threshold: int = 128,
+    dilate: int = 0,
+    resize: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> Mask:
+    """Opens a mask for a picture.
+
+    What is transparent in a mask counts as black. A mask file is turned as its own EXIF says.
+
+    Args:
+        source: a path, the bytes of a file, a Pillow image, or an array [H, W] or [H, W, 1 to 4]:
+            bool (True is the hole), whole numbers of 0..255 or of only 0 and 1, uint16 of
+            0..65535, or floats of 0..1. A `Mask` is returned as it is.
+        picture: what it belongs to.
+        invert: black is the hole.
+        threshold: grey value from which on a pixel is white, 1 to 255.
+        dilate: pixels by which the hole grows on every side.
+        resize: "nearest" fits a mask of another size to the picture; None refuses it.
+        max_pixels: largest number of pixels accepted.
+        name: what to call it in messages.
+
+    Raises:
+        UserError: it cannot be read, or does not fit; names the mask, what was found and the cure.
+    """
+    if isinstance(source, Mask):
+        _check_size(source.hole.shape, picture, name or "mask", None)
+        return source
+    if name is None:
+        name = str(source) if isinstance(source, str | os.PathLike) else "mask"
+    _check_options(threshold, dilate, resize)
+    if isinstance(source, np.ndarray):
+        grey, alpha, warnings = *_array_grey(source, name), []
+    else:
+        upright = open_upright(source, max_pixels, name)
+        image = layouts.without_palette(upright.image)
+        if image.mode not in (*layouts.GREY, *layouts.COLOUR, "CMYK"):
+            raise UserError(f"{name}: Pillow mode {image.mode}; convert it to L")
+        native = np.asarray(image)
+        white = layouts.number_range(native, image.mode, name)
+        plain, alpha = layouts.to_plain(native, image.mode, white)
+        grey, warnings = np.asarray(plain.convert("L")), list(upright.warnings)
+    if alpha is not None:
+        grey, warning = _over_black(grey, alpha, name)
+        warnings += warning
+    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
+    if len(levels) > 2:
+        warnings.append(f"{name}: {len(levels)} grey levels; {threshold} and above counts as white")
+    elif 0 < levels[-1] < threshold:
+        warnings.append(
+            f"{name}: its brightest value is {levels[-1]}, below {threshold}; save it with white "
+            "as 255"
+        )
+    hole = (grey >= threshold) != invert
+    if _check_size(hole.shape, picture, name, resize):
+        size = (picture.width, picture.height)
+        hole = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST))
+    return _finished(hole, dilate, name, warnings)
+
+
+def mask_from_alpha(
+    picture: Picture, *, invert: bool = False, threshold: int = 128, dilate: int = 0
+) -> Mask:
+    """Takes the transparent part of a picture, alpha below the threshold, as the hole.
+
+    Raises:
+        UserError: the picture has no alpha.
+    """
+    _check_options(threshold, dilate, None)
+    if picture.alpha is None:
+        raise UserError(
+            f"{picture.name}: no mask is given and the picture has no transparent part to take as "
+            "the hole; give a mask, white where to fill"
+        )
+    return _finished((picture.alpha < threshold) != invert, dilate, picture.name, [])
+
+
+def _finished(hole: np.ndarray, dilate: int, name: str, warnings: list[str]) -> Mask:
+    if dilate:
+        hole = dilated(hole, dilate)
+    count = int(np.count_nonzero(hole))
+    ratio = count / hole.size
+    if not count:
+        warnings.append(f"{name}: no hole in it, nothing is filled; white marks the hole")
+    elif count == hole.size:
+        warnings.append(f"{name}: all of it is hole, nothing known is left; black marks the known")
+    elif ratio > _LARGE_HOLE:
+        warnings.append(
+            f"{name}: {ratio:.0%} of it is hole; if that is the wrong way round, invert the mask"
+        )
+    return Mask(hole, ratio, tuple(warnings))
+
+
+def _array_grey(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    shape, kind = array.shape, array.dtype.kind
+    if array.ndim not in (2, 3) or 0 in shape or (array.ndim == 3 and shape[2] > 4):
+        raise UserError(f"{name}: an array {list(shape)}; give [height, width] or with 1 to 4 more")
+    if kind not in "biuf":
+        raise UserError(f"{name}: an array of {array.dtype}; give bool, uint8 or float32")
+    low, high = array.min(), array.max()
+    white: float = 1 if high <= 1 else 65535 if array.dtype == np.uint16 else _WHITE
+    if not (low >= 0 and high <= white) or (kind == "f" and white != 1):
+        most = "1" if kind == "f" else str(white)
+        raise UserError(f"{name}: values from {low} to {high}; give 0 to {most}")
+    grey = np.rint(array * (_WHITE / white)).astype(np.uint8)
+    if grey.ndim == 2 or shape[2] == 1:
+        return grey.reshape(shape[:2]), None
+    alpha = grey[..., -1] if shape[2] in (2, 4) else None
+    colour = grey[..., :3] if shape[2] > 2 else grey[..., 0]
+    return np.asarray(Image.fromarray(np.ascontiguousarray(colour)).convert("L")), alpha
+
+
+def _over_black(grey: np.ndarray, alpha: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    """Makes transparent parts black; refuses a shape that lies in alpha under black only."""
+    seen = ((grey.astype(np.uint16) * alpha + _WHITE // 2) // _WHITE).astype(np.uint8)
+    if alpha.min() == alpha.max() or grey.min() != grey.max():
+        return seen, []
+    if grey.max() < 128:
+        raise UserError(
+            f"{name}: all of it is black, its shape lies in its alpha; save the mask as white on "
+            "black, or give no mask and the hole as the picture's own transparent part"
+        )
+    return seen, [f"{name}: all of it is white, so its alpha is the mask: opaque is the hole"]
+
+
+def _check_options(threshold: int, dilate: int, resize: str | None) -> None:
+    if not 1 <= threshold <= _WHITE:
+        raise UserError(f"mask threshold {threshold}; use 1 to 255")
+    if dilate < 0:
+        raise UserError(f"mask dilate {dilate}; use 0 or more pixels")
+    if resize not in (None, "nearest"):
+        raise UserError(f"mask resize {resize!r}; use 'nearest', or leave it out")
+
+
+def _check_size(shape: tuple[int, ...], picture: Picture, name: str, resize: str | None) -> bool:
+    """Returns whether a mask must be fitted to its picture."""
+    height, width = shape
+    if (height, width) == (picture.height, picture.width):
+        return False
+    if resize == "nearest":
+        return True
+    stored = (width, height) == picture.stored_size
+    cure = (
+        f"{picture.name} is stored that way and turned by its EXIF orientation; mark the hole on "
+        "the picture as it is displayed"
+        if stored
+        else "make them one size, or ask for mask_resize='nearest'"
+    )
+    raise UserError(
+        f"{name}: {width} x {height} px, but the picture is displayed at {picture.width} x "
+        f"{picture.height} px; {cure}"
+    )

@@ -1,0 +1,351 @@
+"""A picture of any kind: the sRGB bytes that the network sees, and its own kind again, filled.
+
+Known pixels never pass through a conversion: the result is a copy of the given numbers in which
+only the hole is written. Documented rules:
+
+- Worked on and returned in the displayed orientation; EXIF is kept with the orientation cleared.
+- The network sees the numbers converted to sRGB where the picture has another ICC profile; the
+  filling is converted back, the profile is kept. A profile without a way back is kept unapplied,
+  with a warning.
+- Of 16 bits per channel the network sees the upper 8; the filling is times 257.
+- Alpha: the network sees the picture over white, as in training. Alpha stays as it is outside the
+  hole; what is filled is opaque.
+- A palette picture becomes RGB, or RGBA if it is transparent. Every other mode stays.
+- Pillow has no mode for 16 bits in several channels: a PNG file of such becomes a uint16 array.
+"""
+
+import io
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.files import write_atomically
+from gmsrm_jax.inference import pixel_layouts as layouts
+from gmsrm_jax.inference.array_png import encode_png
+from gmsrm_jax.inference.image_files import DAMAGED, ImageSource, open_upright
+from gmsrm_jax.inference.profiles import Profile, open_profile
+
+PictureSource = ImageSource | np.ndarray
+FilledPicture = Image.Image | np.ndarray
+
+_ARRAY_LAYOUTS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_SUFFIXES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+# Modes that each format holds bit for bit; of others, Pillow or the reader makes something else.
+_HELD = {
+    "PNG": ("1", "L", "LA", "RGB", "RGBA", "I;16", "I"),
+    "WEBP": ("RGB", "RGBA"),
+    "BMP": ("1", "L", "RGB"),
+    "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I;16B", "I", "F"),
+    "JPEG": ("L", "RGB", "CMYK"),
+}
+_OPTIONS: dict[str, dict] = {
+    "PNG": {"compress_level": 3},
+    "WEBP": {"lossless": True, "exact": True},
+    "BMP": {},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "JPEG": {"quality": 95, "subsampling": 0},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture in the displayed orientation.
+
+    Attributes:
+        rgb: uint8 [H, W, 3], sRGB over white: what the network sees.
+        alpha: uint8 [H, W], or None.
+        layout: how its own pixels are laid out, see `pixel_layouts`.
+        is_array: it came as an array, and goes back as one.
+        stored_size: width and height before the turn of EXIF, in pixels.
+        format: Pillow's name of the file format, None if it came from no file.
+        name: what messages call it.
+        warnings: what could not be kept.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    layout: str
+    is_array: bool
+    stored_size: tuple[int, int]
+    format: str | None
+    name: str
+    warnings: tuple[str, ...]
+    _native: np.ndarray
+    _shape: tuple[int, ...]
+    _white: float
+    _info: dict
+    _profile: Profile | None
+
+    @property
+    def height(self) -> int:
+        """Rows as displayed."""
+        return self.rgb.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns as displayed."""
+        return self.rgb.shape[1]
+
+    def restore(self, filled: np.ndarray, hole: np.ndarray) -> FilledPicture:
+        """Writes a filling into a copy of the picture.
+
+        Args:
+            filled: uint8 [H, W, 3], sRGB; looked at in the hole only.
+            hole: bool [H, W].
+
+        Returns:
+            The same kind of picture at the displayed size; every number outside the hole is that
+            of the picture.
+        """
+        native = self._native.copy()
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        if len(rows):
+            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            where, target = hole[box], native[box]
+            plain = layouts.from_srgb(filled[box], layouts.plain_mode(self.layout), self._profile)
+            numbers = layouts.from_plain(plain, self.layout, self._white)
+            if self.layout == "RGBX":  # the fourth channel means nothing and stays
+                target = target[..., :3]
+            target[where] = self._opaque(numbers)[where]
+        if self.is_array:
+            return native.reshape(self._shape)
+        image = layouts.as_image(native, self.layout)
+        image.info = dict(self._info)
+        return image
+
+    def _opaque(self, numbers: np.ndarray) -> np.ndarray:
+        """Keeps a filling off the one colour that stands for transparent."""
+        key = self._info.get("transparency")
+        if key is None:
+            return numbers
+        same = numbers == np.asarray(key, numbers.dtype)
+        numbers = numbers.copy()
+        if numbers.ndim == 3:
+            numbers[same.all(2), 0] ^= 1
+        else:
+            numbers[same] ^= 1
+        return numbers
+
+
+def open_picture(
+    source: "PictureSource | Picture", *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Picture:
+    """Opens a picture of any kind.
+
+    Args:
+        source: a path, the bytes of a file, a Pillow image of any mode, or an array [H, W],
+            [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] of uint8 or uint16. A
+            `Picture` is returned as it is.
+        max_pixels: largest number of pixels accepted, checked before decoding.
+        name: what to call it in messages; the path, or "picture".
+
+    Raises:
+        UserError: see `open_upright`; an array of another shape or dtype.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels, name or "picture")
+    if name is None:
+        name = str(source) if isinstance(source, str | os.PathLike) else "picture"
+    upright = open_upright(source, max_pixels, name)
+    image = layouts.without_palette(upright.image)
+    warnings = list(upright.warnings)
+    if image.mode not in (*layouts.GREY, *layouts.COLOUR, "CMYK"):
+        raise UserError(f"{name}: Pillow mode {image.mode}; convert it to RGB")
+    info = image.info
+    profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(image.mode), name)
+    if warning:
+        warnings.append(warning)
+    if upright.deep is not None:
+        if info.keys() & {"exif", "icc_profile"}:
+            warnings.append(f"{name}: as an array of 16 bits it loses EXIF data and colour profile")
+        native = layouts.with_alpha(upright.deep, info.get("transparency"))
+        return _picture(
+            native,
+            f"{_ARRAY_LAYOUTS[native.shape[2]]};16",
+            name,
+            array_shape=native.shape,
+            profile=profile,
+            stored_size=upright.stored_size,
+            format=upright.format,
+            warnings=tuple(warnings),
+        )
+    return _picture(
+        np.asarray(image),
+        image.mode,
+        name,
+        profile=profile,
+        info=info,
+        key=info.get("transparency"),
+        stored_size=upright.stored_size,
+        format=upright.format,
+        warnings=tuple(warnings),
+    )
+
+
+class Encoded(NamedTuple):
+    """A picture as the bytes of a file.
+
+    Attributes:
+        data: the file.
+        lossless: every known pixel in it is that of the picture given.
+        notes: what the format could not hold, one line each.
+    """
+
+    data: bytes
+    lossless: bool
+    notes: tuple[str, ...]
+
+
+def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
+    """Makes a file of a picture, with its EXIF data and colour profile.
+
+    PNG holds every mode bit for bit but CMYK, YCbCr, LAB and HSV, which become sRGB, and F,
+    premultiplied alpha and the fourth channel of RGBX. WebP is written lossless, TIFF deflated;
+    JPEG with the tables and subsampling of the JPEG that the picture comes from, otherwise at
+    quality 95 without subsampling.
+
+    Args:
+        picture: an image or an array as `Picture.restore` returns.
+        format: "PNG", "JPEG", "WEBP", "BMP" or "TIFF".
+
+    Raises:
+        UserError: another format, or one that cannot hold such a picture at all.
+    """
+    if format not in _HELD:
+        raise UserError(f"file format {format!r}; use one of: {', '.join(_HELD)}")
+    if isinstance(picture, np.ndarray):
+        picture = np.squeeze(picture, 2) if picture.shape[2:] == (1,) else picture
+        if picture.dtype == np.uint16 and picture.ndim == 3:
+            if format != "PNG":
+                raise UserError(f"{format} cannot hold 16 bits of several channels; use PNG")
+            return Encoded(encode_png(picture), True, ())
+        picture = Image.fromarray(picture)
+    info, notes = dict(picture.info), []
+    if picture.mode.startswith("I;16") and picture.mode not in _HELD[format]:
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16))  # the same numbers
+    if picture.mode not in _HELD[format]:
+        mode = layouts.nearest_mode(picture.mode, _HELD[format])
+        notes.append(f"{format} cannot hold {picture.mode}: known pixels are converted to {mode}")
+        picture, info = layouts.converted(picture, mode, info)
+    if format == "JPEG":
+        notes.append("JPEG is lossy: known pixels are re-encoded")
+    if format == "BMP" and info.keys() & {"exif", "icc_profile"}:
+        notes.append("BMP holds neither EXIF data nor a colour profile: left out")
+    keys = {"dpi"} if format == "BMP" else {"exif", "icc_profile", "dpi"}
+    if format == "PNG":
+        keys.add("transparency")
+    buffer, bare = io.BytesIO(), picture.copy()
+    bare.info = {}
+    options = _OPTIONS[format]
+    if format == "JPEG" and "qtables" in info:
+        options = {key: info[key] for key in ("qtables", "subsampling")}
+    options = options | {key: info[key] for key in sorted(keys & info.keys())}
+    try:
+        bare.save(buffer, format, **options)
+    except DAMAGED as error:
+        raise UserError(
+            f"{format} cannot hold a picture of {picture.width} x {picture.height} px, mode "
+            f"{picture.mode} ({error}); use PNG"
+        ) from error
+    lossless = not any("known pixels" in note for note in notes)
+    return Encoded(buffer.getvalue(), lossless, tuple(notes))
+
+
+def format_of(path: str | os.PathLike) -> str:
+    """Returns the format that a file's name asks for.
+
+    Raises:
+        UserError: a suffix of no format known.
+    """
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix not in _SUFFIXES:
+        raise UserError(f"{path}: the suffix {suffix!r}; use one of: {', '.join(_SUFFIXES)}")
+    return _SUFFIXES[suffix]
+
+
+def save_picture(
+    picture: FilledPicture, path: str | os.PathLike, format: str | None = None
+) -> Encoded:
+    """Writes a picture to a file, whole or not at all; see `encode_picture`.
+
+    Args:
+        picture: an image or an array.
+        path: where; missing folders are made, an existing file is replaced.
+        format: None takes it from the suffix.
+
+    Returns:
+        What was written.
+    """
+    encoded = encode_picture(picture, format or format_of(path))
+    write_atomically(path, encoded.data)
+    return encoded
+
+
+def _from_array(array: np.ndarray, max_pixels: int, name: str) -> Picture:
+    channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
+    if channels not in _ARRAY_LAYOUTS or array.dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"{name}: an array of {array.dtype} {list(array.shape)}; give uint8 or uint16 "
+            "[height, width] or [height, width, 1 to 4 channels]"
+        )
+    height, width = array.shape[:2]
+    if not height or not width or height * width > max_pixels:
+        raise UserError(f"{name}: {width} x {height} px; give 1 to {max_pixels} px (max_pixels)")
+    layout = _ARRAY_LAYOUTS[channels]
+    if array.dtype == np.uint16:
+        layout = "I;16" if channels == 1 else f"{layout};16"
+    native = array.reshape(height, width) if channels == 1 else array
+    return _picture(native, layout, name, array_shape=array.shape)
+
+
+def _picture(
+    native: np.ndarray,
+    layout: str,
+    name: str,
+    *,
+    array_shape: tuple[int, ...] | None = None,
+    profile: Profile | None = None,
+    info: dict | None = None,
+    key: object = None,
+    stored_size: tuple[int, int] | None = None,
+    format: str | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Picture:
+    white = layouts.number_range(native, layout, name)
+    plain, alpha = layouts.to_plain(native, layout, white)
+    rgb = layouts.to_srgb(plain, profile)
+    if key is not None and alpha is None:
+        same = native == np.asarray(key)
+        alpha = np.where(same.all(2) if native.ndim == 3 else same, 0, 255).astype(np.uint8)
+    if alpha is not None and alpha.min() < 255:
+        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
+    return Picture(
+        rgb=rgb,
+        alpha=alpha,
+        layout=layout,
+        is_array=array_shape is not None,
+        stored_size=stored_size or (native.shape[1], native.shape[0]),
+        format=format,
+        name=name,
+        warnings=warnings,
+        _native=native,
+        _shape=array_shape or native.shape,
+        _white=white,
+        _info=info or {},
+        _profile=profile,
+    )

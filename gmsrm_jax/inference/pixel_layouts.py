@@ -1,0 +1,161 @@
+"""Every way pixels are laid out: Pillow's modes and arrays, to sRGB bytes and back.
+
+A layout is Pillow's name of a mode, or one with ";16" behind it for arrays of 16 bits per channel.
+Its numbers ("native") become 8-bit grey, RGB or CMYK ("plain", what colour profiles explain), and
+plain numbers become sRGB. Only pixels in holes ever go the way back.
+"""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference.profiles import Profile, open_profile
+
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "LA;16")
+COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "HSV", "LAB", "RGB;16", "RGBA;16")
+PALETTES = ("P", "PA")
+_WITH_ALPHA = ("LA", "La", "RGBA", "RGBa", "LA;16", "RGBA;16")
+# Grey numbers of 32 bits say nothing of their range; these are in use.
+_FLOAT_RANGES = (1.0, 255.0, 65535.0)
+_SHORT = 257  # 255 * 257 = 65535
+
+
+def plain_mode(layout: str) -> str:
+    """Returns the Pillow mode of a layout's plain numbers: "L", "RGB" or "CMYK"."""
+    return "L" if layout in GREY else "CMYK" if layout == "CMYK" else "RGB"
+
+
+def without_palette(image: Image.Image) -> Image.Image:
+    """Returns a palette picture as RGB, or RGBA if it is transparent; others as they are.
+
+    A picture of 1 bit with a transparent colour becomes RGBA too.
+    """
+    keyed_bit = image.mode == "1" and "transparency" in image.info
+    if image.mode not in PALETTES and not keyed_bit:
+        return image
+    mode = "RGBA" if image.has_transparency_data or keyed_bit else "RGB"
+    converted = image.convert(mode)
+    converted.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    return converted
+
+
+def number_range(native: np.ndarray, layout: str, name: str) -> float:
+    """Returns the number that is white: 1 for "1", 65535 for 16 bits, by the pixels for "F".
+
+    Raises:
+        UserError: numbers of 32 bits that lie in no range known.
+    """
+    if layout == "1":
+        return 1.0
+    if layout == "F":
+        low, high = float(native.min()), float(native.max())
+        for white in _FLOAT_RANGES:
+            if low >= 0 and high <= white:
+                return white
+        raise UserError(
+            f"{name}: its numbers go from {low:g} to {high:g}; scale them to 0..1, 0..255 or "
+            "0..65535, without NaN"
+        )
+    if layout == "I" and (native.min() < 0 or native.max() > 65535):
+        raise UserError(
+            f"{name}: its numbers go from {native.min()} to {native.max()}; scale them to 0..65535"
+        )
+    return 65535.0 if layout == "I" or ";16" in layout else 255.0
+
+
+def to_plain(
+    native: np.ndarray, layout: str, white: float
+) -> tuple[Image.Image, np.ndarray | None]:
+    """Returns the plain picture, and alpha as uint8 [H, W] where the layout has it."""
+    alpha = None
+    if layout in ("La", "RGBa"):
+        layout = layout.upper()
+        native = np.asarray(as_image(native, layout[:-1] + "a").convert(layout))
+    if layout in ("YCbCr", "HSV", "LAB"):
+        return as_image(native, layout).convert("RGB"), None
+    if layout in ("F", "1"):
+        native = np.rint(native * (255.0 / white)).astype(np.uint8)
+    elif white == 65535.0:
+        native = ((native.astype(np.uint32) + _SHORT // 2) // _SHORT).astype(np.uint8)
+    if layout in _WITH_ALPHA:
+        native, alpha = native[..., :-1], native[..., -1]
+    mode = plain_mode(layout)
+    return as_image(native[..., :3] if mode == "RGB" else native, mode), alpha
+
+
+def from_plain(plain: Image.Image, layout: str, white: float) -> np.ndarray:
+    """Returns opaque native numbers of a plain picture, in a dtype that casts to the layout's."""
+    if layout in ("YCbCr", "HSV", "LAB"):
+        plain = plain.convert(layout)
+    numbers = np.asarray(plain)
+    if layout in _WITH_ALPHA:
+        opaque = np.full(numbers.shape[:2], 255, np.uint8)
+        numbers = np.dstack([numbers, opaque])
+    if layout == "1":
+        return numbers >= 128
+    if layout == "F":
+        return (numbers * (white / 255.0)).astype(np.float32)
+    return numbers.astype(np.uint16) * _SHORT if white == 65535.0 else numbers
+
+
+def to_srgb(plain: Image.Image, profile: Profile | None) -> np.ndarray:
+    """Returns sRGB bytes, uint8 [H, W, 3]."""
+    converted = profile.to_srgb(plain) if profile else plain.convert("RGB")
+    return np.asarray(converted)
+
+
+def from_srgb(rgb: np.ndarray, mode: str, profile: Profile | None) -> Image.Image:
+    """Returns sRGB bytes [H, W, 3] as a plain picture."""
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return profile.from_srgb(image) if profile else image.convert(mode)
+
+
+def as_image(native: np.ndarray, mode: str) -> Image.Image:
+    """Returns native numbers as a Pillow image of this mode, bit for bit."""
+    height, width = native.shape[:2]
+    if mode == "1":
+        return Image.fromarray(np.ascontiguousarray(native))
+    return Image.frombytes(mode, (width, height), np.ascontiguousarray(native).tobytes())
+
+
+def nearest_mode(mode: str, held: tuple[str, ...]) -> str:
+    """Returns which of the modes that a format holds loses least of another mode."""
+    grey = ["LA", "RGBA", "L", "RGB"] if mode in _WITH_ALPHA else ["L", "RGB"]
+    colour = ["RGBA", "RGB"] if mode in _WITH_ALPHA else ["RGB"]
+    return next(one for one in (grey if mode in GREY else colour) if one in held)
+
+
+def converted(image: Image.Image, mode: str, info: dict) -> tuple[Image.Image, dict]:
+    """Converts an image to L, LA, RGB or RGBA; over white where it loses its alpha.
+
+    Returns:
+        The image, and what of `info` still holds: CMYK becomes sRGB and leaves its profile behind.
+    """
+    native = np.asarray(image)
+    plain, alpha = to_plain(native, image.mode, number_range(native, image.mode, "picture"))
+    if plain.mode == "CMYK":
+        profile = open_profile(info.get("icc_profile"), "CMYK", "picture")[0]
+        plain = Image.fromarray(to_srgb(plain, profile))
+        info = {key: value for key, value in info.items() if key != "icc_profile"}
+    plain = plain.convert(mode)
+    if alpha is not None and mode in _WITH_ALPHA:
+        plain.putalpha(Image.fromarray(alpha))
+    elif alpha is not None:
+        plain = over_white(plain, alpha)
+    return plain, info
+
+
+def over_white(image: Image.Image, alpha: np.ndarray) -> Image.Image:
+    """Returns what is seen of an L or RGB image with alpha [H, W] on a white page."""
+    white = Image.new(image.mode, image.size, "white")
+    return Image.composite(image, white, Image.fromarray(alpha))
+
+
+def with_alpha(pixels: np.ndarray, key: Any) -> np.ndarray:
+    """Returns uint16 pixels [H, W, C] with a channel for what one transparent colour says."""
+    if key is None:
+        return pixels
+    opaque = (pixels != np.asarray(key)).any(2)
+    return np.dstack([pixels, np.where(opaque, np.uint16(65535), np.uint16(0))])

@@ -1,0 +1,344 @@
+"""The class that people import: kinds, seeds, streams, devices, memory and programs."""
+
+import dataclasses
+import io
+import pathlib
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from small_inpainter import small_inpainter, small_pretrained
+from small_networks import SIZE
+
+import gmsrm_jax
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference.inpainter import Inpainter, Result
+from gmsrm_jax.models.inpainting import build_network
+from gmsrm_jax.models.memory import indexed_noise, memory_resolutions
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def square_hole(height: int, width: int, side: int) -> np.ndarray:
+    hole = np.zeros((height, width), bool)
+    top, left = (height - side) // 2, (width - side) // 3
+    hole[top : top + side, left : left + side] = True
+    return hole
+
+
+def image_of(result: object) -> np.ndarray:
+    assert isinstance(result, Result)
+    return np.asarray(result.images[0])
+
+
+def test_the_package_offers_it() -> None:
+    assert gmsrm_jax.Inpainter is Inpainter
+    assert not hasattr(gmsrm_jax, "Outpainter")
+
+
+def test_at_its_own_size_it_is_the_networks_composite() -> None:
+    image, hole = photo(SIZE, SIZE), square_hole(SIZE, SIZE, 15)
+    config = small_pretrained().config
+    network = build_network(config)
+    noise = indexed_noise(5, np.array([0], np.int32), memory_resolutions(SIZE))
+    signed = image[None].astype(np.float32) / 127.5 - 1
+    mask = hole[None, ..., None].astype(np.float32)
+    raw = jax.jit(network.apply)({"params": small_pretrained().params}, signed, mask, noise).image
+    pixels = np.rint((np.clip(np.asarray(raw[0]), -1, 1) + np.float32(1)) * np.float32(127.5))
+    wanted = np.where(hole[..., None], pixels.astype(np.uint8), image)
+    result = small_inpainter()(image, hole, seed=5)
+    assert result.strategy == "resize" and result.warnings == []
+    np.testing.assert_array_equal(result.images[0], wanted)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "resize", "crop", "tile"])
+def test_known_pixels_are_bit_identical_whatever_the_hole(strategy: str) -> None:
+    rng = np.random.default_rng(1)
+    items = []
+    for number in range(30):
+        height, width = rng.integers(1, 120, 2)
+        share = rng.choice([0.0, 0.001, 0.05, 0.5, 1.0])
+        hole = rng.random((height, width)) < share
+        top, left = rng.integers(height), rng.integers(width)
+        hole[top : top + rng.integers(1, 60), left : left + rng.integers(1, 60)] = True
+        items.append((photo(height, width, number), hole))
+    results = small_inpainter().batch(items, strategy=strategy, feather=3)
+    for (image, hole), result in zip(items, results, strict=True):
+        filled = image_of(result)
+        assert (filled.shape, filled.dtype) == (image.shape, image.dtype)
+        np.testing.assert_array_equal(filled[~hole], image[~hole])
+
+
+def test_the_result_is_of_the_kind_of_the_picture(tmp_path: pathlib.Path) -> None:
+    image, hole = photo(40, 50), square_hole(40, 50, 12)
+    path = tmp_path / "a.png"
+    Image.fromarray(image).convert("CMYK").save(path.with_suffix(".tif"))
+    Image.fromarray(image).save(path)
+    inpainter = small_inpainter()
+    wanted = image_of(inpainter(image, hole))
+    for source in (Image.fromarray(image), path, str(path), path.read_bytes()):
+        result = inpainter(source, hole).images[0]
+        assert isinstance(result, Image.Image) and result.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(result), wanted)
+    assert inpainter(path.with_suffix(".tif"), hole).images[0].mode == "CMYK"
+    grey = inpainter(image[..., 0].astype(np.uint16) * 257, hole).images[0]
+    assert isinstance(grey, np.ndarray) and (grey.shape, grey.dtype) == ((40, 50), np.uint16)
+
+
+def test_transparent_parts_are_filled_when_there_is_no_mask() -> None:
+    hole = square_hole(40, 40, 10)
+    image = np.dstack([photo(40, 40), np.where(hole, np.uint8(0), np.uint8(255))])
+    result = small_inpainter()(image)
+    assert result.hole_ratio == hole.mean()
+    assert (image_of(result)[..., 3] == 255).all()
+    np.testing.assert_array_equal(image_of(result)[~hole], image[~hole])
+
+
+def test_no_hole_gives_the_picture_back_and_says_so() -> None:
+    image = photo(20, 30)
+    result = small_inpainter()(image, np.zeros((20, 30), bool), num_samples=2)
+    assert (result.strategy, result.hole_ratio, len(result.images)) == ("none", 0.0, 2)
+    assert "no hole" in result.warnings[0]
+    np.testing.assert_array_equal(image_of(result), image)
+    assert image_of(result) is not image
+
+
+def test_a_picture_that_is_all_hole_is_filled_and_said() -> None:
+    result = small_inpainter()(photo(50, 70), np.ones((50, 70), bool))
+    assert "all of it is hole" in result.warnings[0] and result.strategy == "resize"
+
+
+def test_samples_differ_in_the_hole_and_seeds_repeat() -> None:
+    image, hole = photo(90, 90), square_hole(90, 90, 20)
+    inpainter = small_inpainter()
+    result = inpainter(image, hole, num_samples=3, seed=7)
+    assert result.seeds == [7, 8, 9]
+    first, second, third = (np.asarray(one)[hole] for one in result.images)
+    assert (first != second).mean() > 0.1 and (second != third).mean() > 0.1
+    for one, wanted in zip(
+        inpainter(image, hole, num_samples=3, seed=7).images, result.images, strict=True
+    ):
+        np.testing.assert_array_equal(one, wanted)
+    alone = image_of(inpainter(image, hole, seed=8))
+    # Another batch bucket is another program, which may round otherwise.
+    assert np.abs(alone.astype(int) - result.images[1]).max() <= 1
+
+
+@pytest.mark.parametrize("strategy", ["crop", "tile"])
+def test_windows_of_one_picture_have_noise_of_their_own(strategy: str) -> None:
+    image = np.full((64, 200, 3), 90, np.uint8)
+    hole = np.zeros((64, 200), bool)
+    hole[20:40, 20:40] = hole[20:40, 152:172] = True
+    filled = image_of(small_inpainter()(image, hole, strategy=strategy))
+    left, right = filled[20:40, 20:40], filled[20:40, 152:172]
+    assert (left != right).mean() > 0.1
+
+
+def test_a_stream_gives_what_single_calls_give_in_order() -> None:
+    items = [
+        (photo(30 + 9 * k, 95 - 7 * k, k), square_hole(30 + 9 * k, 95 - 7 * k, 8 + k))
+        for k in range(9)
+    ]
+    inpainter = small_inpainter()
+    for strategy in ("auto", "tile"):
+        results = list(inpainter.batch(iter(items), num_samples=2, seed=3, strategy=strategy))
+        for (image, hole), result in zip(items, results, strict=True):
+            assert isinstance(result, Result)
+            wanted = inpainter(image, hole, num_samples=2, seed=3, strategy=strategy)
+            assert result.strategy == wanted.strategy
+            for one, other in zip(result.images, wanted.images, strict=True):
+                assert np.abs(np.asarray(one).astype(int) - other).max() <= 2
+
+
+def test_a_stream_takes_items_as_it_needs_them() -> None:
+    taken = 0
+
+    def endless() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photo(SIZE, SIZE), square_hole(SIZE, SIZE, 5)
+
+    inpainter = small_inpainter()
+    stream = inpainter.batch(endless())
+    assert taken == 0
+    for count in range(1, 30):
+        next(stream)
+        assert taken <= count + 2 * inpainter.max_batch
+
+
+def test_one_bad_item_is_named_or_given_in_its_place(tmp_path: pathlib.Path) -> None:
+    good = (photo(40, 40), square_hole(40, 40, 9))
+    items = [good, (tmp_path / "gone.png", good[1]), good, (photo(9, 9), good[1]), good]
+    inpainter = small_inpainter()
+    results = list(inpainter.batch(items, on_error="return"))
+    assert [isinstance(result, UserError) for result in results] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert "gone.png: not there" in str(results[1])
+    stream = inpainter.batch(items)
+    assert isinstance(next(stream), Result)
+    with pytest.raises(UserError, match=r"item 1: .*gone\.png: not there"):
+        next(stream)
+    with pytest.raises(UserError, match="gone"):
+        inpainter(*items[1])
+    with pytest.raises(UserError, match="'skip'; use 'raise' or 'return'"):
+        inpainter.batch(items, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_samples": 0}, "num_samples 0"),
+        ({"seed": -1}, "seed -1; use 0 to"),
+        ({"seed": 2**32}, "seed 4294967296"),
+        ({"strategy": "full"}, "strategy 'full'"),
+        ({"feather": -2}, "feather -2"),
+        ({"mask_threshold": 0}, "threshold 0"),
+        ({"mask_resize": "cubic"}, "'cubic'"),
+        ({"max_pixels": 99}, "limit of 99 px|1 to 99 px"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        small_inpainter()(photo(20, 20), square_hole(20, 20, 5), **options)
+
+
+def test_mask_options_reach_the_mask() -> None:
+    image, hole = photo(40, 40), square_hole(40, 40, 10)
+    inpainter = small_inpainter()
+    assert inpainter(image, ~hole, mask_invert=True).hole_ratio == hole.mean()
+    assert inpainter(image, hole, mask_dilate=2).hole_ratio == 14 * 14 / 1600
+    assert inpainter(image, hole[::2, ::2], mask_resize="nearest").hole_ratio > 0
+    grey = np.where(hole, np.uint8(100), np.uint8(0))
+    assert inpainter(image, grey, mask_threshold=90).hole_ratio == hole.mean()
+
+
+def test_any_number_of_sizes_needs_no_further_program() -> None:
+    inpainter = small_inpainter()
+    compiled: list[str] = []
+    with_hole = [(photo(40, 40), square_hole(40, 40, 8))] * (inpainter.max_batch + 3)
+    list(inpainter.batch(with_hole, num_samples=2))
+    for count in range(1, inpainter.max_batch + 1):
+        inpainter.warm_up(count)
+
+    def listen(event: str, duration: float, **details: object) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.jit(lambda x: x * 3 + 1)(np.arange(17.0))
+    assert len(compiled) == 1  # the listener hears compilations
+    rng = np.random.default_rng(2)
+
+    def items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number in range(200):
+            height, width = 20 + number % 97, 150 - number % 101
+            yield photo(height, width), square_hole(height, width, int(rng.integers(2, 19)))
+
+    before = 0
+    for number, _ in enumerate(inpainter.batch(items(), feather=2)):
+        if number == 100:
+            before = resident_bytes()
+    assert len(compiled) == 1
+    # The pictures of the second half alone are 100 times 30 kB.
+    assert resident_bytes() - before < 20e6
+
+
+def resident_bytes() -> int:
+    pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+def test_threads_share_one_inpainter() -> None:
+    items = [(photo(60, 60, k), square_hole(60, 60, 10 + k)) for k in range(4)]
+    inpainter = small_inpainter()
+    wanted = [image_of(inpainter(*item)) for item in items]
+    found: list[list[np.ndarray]] = [[] for _ in items]
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            found[number].append(image_of(inpainter(*items[number])))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, images in enumerate(found):
+        assert len(images) == 5
+        for image in images:
+            np.testing.assert_array_equal(image, wanted[number])
+
+
+def test_the_device_is_the_one_asked_for() -> None:
+    inpainter = Inpainter(small_pretrained(), device="cpu", max_batch=7)
+    assert (inpainter.device, inpainter.max_batch, inpainter.size) == ("cpu", 4, SIZE)
+    assert (inpainter.sha256, inpainter.source) == (small_pretrained().sha256, "test")
+    with pytest.raises(UserError, match="device tpu: JAX finds none here, only cpu"):
+        Inpainter(small_pretrained(), device="tpu")
+    with pytest.raises(UserError, match="'cuda'; use one of: auto, cpu, gpu, tpu"):
+        Inpainter(small_pretrained(), device="cuda")
+    with pytest.raises(UserError, match="max_batch 0"):
+        Inpainter(small_pretrained(), max_batch=0)
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    good = small_pretrained()
+    nothing = jax.tree.map(lambda leaf: leaf * np.float32("nan"), good.params)
+    broken = dataclasses.replace(good, params=nothing)
+    with pytest.raises(UserError, match="not finite"):
+        Inpainter(broken)(photo(SIZE, SIZE), square_hole(SIZE, SIZE, 4))
+
+
+def test_a_phone_photo_goes_through_files(tmp_path: pathlib.Path) -> None:
+    image, exif = Image.fromarray(photo(90, 120)), Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a maker"
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=95)
+    hole = square_hole(120, 90, 30)
+    result = small_inpainter()(buffer.getvalue(), Image.fromarray(hole), feather=4).images[0]
+    assert isinstance(result, Image.Image) and result.size == (90, 120)
+    result.save(tmp_path / "filled.png", exif=result.info["exif"])
+    with Image.open(buffer) as stored, Image.open(tmp_path / "filled.png") as filled:
+        wanted = np.rot90(np.asarray(stored), -1)
+        np.testing.assert_array_equal(np.asarray(filled)[~hole], wanted[~hole])
+        assert filled.getexif().get(0x0112, 1) == 1 and filled.getexif()[0x010F] == "a maker"
+
+
+def test_it_reads_its_own_weights_without_tensorflow(tmp_path: pathlib.Path) -> None:
+    small_inpainter().save_pretrained(tmp_path / "weights")
+    code = """
+        import sys
+        import gmsrm_jax
+        assert "jax" not in sys.modules
+        import numpy as np
+        inpainter = gmsrm_jax.Inpainter.from_pretrained(sys.argv[1], device="cpu")
+        image = np.arange(40 * 40 * 3, dtype=np.uint16).astype(np.uint8).reshape(40, 40, 3)
+        np.save(sys.argv[2], inpainter(image, np.eye(40) > 0, seed=4).images[0])
+        heavy = {"tensorflow", "tensorflow_datasets", "clu", "orbax", "scipy.ndimage"}
+        print(inpainter.sha256, sorted(heavy & set(sys.modules)))
+    """
+    image = np.arange(40 * 40 * 3, dtype=np.uint16).astype(np.uint8).reshape(40, 40, 3)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), tmp_path / "weights", tmp_path / "out.npy"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == f"{small_pretrained().sha256} []", done.stderr
+    found = np.load(tmp_path / "out.npy").astype(int)
+    wanted = small_inpainter()(image, np.eye(40) > 0, seed=4).images[0]
+    # The exported folder leaves out how far LLVM optimises, and so rounding may differ.
+    assert np.abs(found - wanted).max() <= 1
