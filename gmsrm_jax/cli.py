@@ -7,14 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import gmsrm_jax
-from gmsrm_jax.commands import ablate, convert, data, evaluate, masks, study
+from gmsrm_jax.commands import (
+    ablate,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    export,
+    inpaint,
+    masks,
+    serve,
+    study,
+)
 from gmsrm_jax.errors import UserError
 
 # TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
-_COMMANDS = (ablate, convert, data, evaluate, masks, study)
+_COMMANDS = (ablate, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)
 
 
 class _Parser(argparse.ArgumentParser):
