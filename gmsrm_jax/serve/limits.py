@@ -1,0 +1,40 @@
+"""How much one server takes on, and the refusals that say so."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may cost.
+
+    Attributes:
+        upload_bytes: of a request's whole body.
+        pixels: of a picture or mask, checked before it is decoded.
+        queue: requests under way, the one on the device included.
+        seconds: for a request, from its first byte to its answer.
+        samples: fillings of one picture.
+    """
+
+    upload_bytes: int = 64 * MIB
+    pixels: int = 50_000_000
+    queue: int = 16
+    seconds: float = 120.0
+    samples: int = 8
+
+
+class Refused(Exception):
+    """A request that gets an error as its answer; the message is one line for people.
+
+    Attributes:
+        status: of the answer.
+        retry_after: seconds after which to try again, None for never.
+    """
+
+    def __init__(self, status: HTTPStatus, message: str, retry_after: int | None = None):
+        """Takes the status, the message and when to come back."""
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after

@@ -1,0 +1,257 @@
+"""What the page's buttons do. Values come as the browser sent them, and are checked here."""
+
+import functools
+import pathlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.components.image_editor import EditorValue
+from PIL import Image
+from pydantic import ValidationError
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference.inpainter import Inpainter
+from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.picture_io import Picture, open_picture
+from gmsrm_jax.serve.examples import Example
+from gmsrm_jax.serve.filling import (
+    Filled,
+    MaskOptions,
+    Options,
+    fill,
+    open_input,
+    painted_mask,
+    united,
+)
+from gmsrm_jax.serve.limits import Limits, Refused
+from gmsrm_jax.serve.rest import check_samples, first_error
+from gmsrm_jax.serve.storage import Storage
+from gmsrm_jax.serve.worker import Worker
+
+# Longer side in pixels of what is painted on and looked at; the work is done at full size.
+_SHOWN = 1024
+_BRUSHED = (255, 45, 85)
+_Event = Callable[..., Awaitable[Any]]
+
+
+class _Failed(Exception):
+    """An event that ends with one line for people instead of its outputs."""
+
+
+def _told(outputs: int, status: int) -> Callable[[_Event], _Event]:
+    """Makes an event's failure the text of one of its outputs, and leaves the others as they are.
+
+    Args:
+        outputs: how many there are.
+        status: which of them shows text.
+    """
+
+    def decorate(event: _Event) -> _Event:
+        @functools.wraps(event)
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await event(*args, **kwargs)
+            except _Failed as failure:
+                answer = [gr.skip() for _ in range(outputs)]
+                answer[status] = f"**Not done:** {_plain(str(failure))}"
+                return tuple(answer)
+
+        return wrapped
+
+    return decorate
+
+
+class PageEvents:
+    """The functions behind the page."""
+
+    def __init__(
+        self,
+        inpainter: Inpainter,
+        worker: Worker,
+        limits: Limits,
+        storage: Storage,
+        examples: list[Example],
+    ):
+        """Takes what they share.
+
+        Args:
+            inpainter: what fills.
+            worker: where it runs.
+            limits: of pictures and samples.
+            storage: for files.
+            examples: in the order in which they are shown.
+        """
+        self._inpainter, self._worker, self._limits = inpainter, worker, limits
+        self._storage, self._examples = storage, examples
+
+    @_told(outputs=3, status=2)
+    async def open_picture(self, file: Any) -> tuple:
+        """Shows an uploaded picture, upright and scaled, to be painted on."""
+        path = self._path(file, "choose a picture first")
+        picture = await self._run(lambda _: self._open(path))
+        size = f"{picture.width} × {picture.height} pixels. Paint over what should go."
+        text = "\n\n".join([size, *map(_plain, picture.warnings)])
+        return *_canvas(picture, None), text
+
+    def clear(self) -> tuple:
+        """Forgets the picture."""
+        return gr.ImageEditor(None, visible=False), gr.Markdown(visible=True), ""
+
+    @_told(outputs=5, status=4)
+    async def open_example(self, event: gr.SelectData) -> tuple:
+        """Shows an example with its hole painted."""
+        if event.index not in range(len(self._examples)):
+            raise _Failed("there is no such example")
+        example = self._examples[event.index]
+        picture = await self._run(lambda _: self._open(example.path))
+        return str(example.path), None, *_canvas(picture, example.hole), ""
+
+    @_told(outputs=5, status=3)
+    async def fill(
+        self,
+        file: Any,
+        painting: Any,
+        mask_file: Any,
+        invert: Any,
+        fit: Any,
+        samples: Any,
+        seed: Any,
+        strategy: Any,
+        feather: Any,
+    ) -> tuple:
+        """Fills the hole: before and after, the fillings, their files, and what to say."""
+        path = self._path(file, "choose a picture first")
+        mask_path = self._path(mask_file, "choose the mask again") if mask_file else None
+        layers = self._layers(painting)
+
+        def work(check: Callable[[], None]) -> tuple:
+            options = Options(num_samples=samples, seed=seed, strategy=strategy, feather=feather)
+            mask_options = MaskOptions(mask_invert=invert, mask_resize="nearest" if fit else None)
+            check_samples(options, self._limits)
+            picture = self._open(path)
+            mask = self._mask(picture, layers, mask_path, mask_options)
+            filled = fill(self._inpainter, picture, mask, options, check)
+            check()
+            return self._shown(picture, filled)
+
+        return await self._run(work)
+
+    def show(self, shown: list[str], event: gr.SelectData) -> Any:
+        """Shows another filling beside the picture."""
+        before, *after = shown
+        return (before, after[event.index])
+
+    def _path(self, file: Any, missing: str) -> pathlib.Path:
+        path = file.get("path") if isinstance(file, dict) else None
+        if not isinstance(path, str) or not self._storage.holds(path):
+            raise _Failed(missing)
+        return pathlib.Path(path)
+
+    def _layers(self, painting: Any) -> list[pathlib.Path]:
+        """The files of what is painted."""
+        if not isinstance(painting, dict):
+            return []
+        return [self._path(layer, "paint the hole again") for layer in painting.get("layers") or ()]
+
+    def _open(self, path: pathlib.Path) -> Picture:
+        return open_input(_read(path), self._limits)
+
+    def _mask(
+        self,
+        picture: Picture,
+        layers: list[pathlib.Path],
+        mask_path: pathlib.Path | None,
+        options: MaskOptions,
+    ) -> Mask | None:
+        """Where the hole is: what is painted, and the mask file; None leaves it to alpha."""
+        painted = None
+        for layer in layers:
+            opened = open_picture(_read(layer), max_pixels=self._limits.pixels, name="painting")
+            if opened.alpha is not None and opened.alpha.any():
+                mask = painted_mask(picture, opened.alpha > 0)
+                painted = united(mask, painted)
+        if mask_path is not None:
+            found = open_mask(
+                _read(mask_path),
+                picture,
+                invert=options.mask_invert,
+                resize=options.mask_resize,
+                max_pixels=self._limits.pixels,
+                name="mask",
+            )
+            return united(found, painted)
+        if painted is None and picture.alpha is None:
+            raise UserError("there is no hole: paint over what should go, or choose a mask file")
+        return painted
+
+    def _shown(self, picture: Picture, filled: Filled) -> tuple:
+        folder = self._storage.new_folder()
+        result = filled.result
+        before = folder / "before.png"
+        _scaled(picture.rgb).save(before, compress_level=1)
+        files, views = [], []
+        for seed, data in zip(result.seeds, filled.files, strict=True):
+            file, view = folder / f"filled-seed-{seed}.png", folder / f"view-{seed}.png"
+            file.write_bytes(data)
+            _scaled(open_picture(data, max_pixels=self._limits.pixels).rgb).save(
+                view, compress_level=1
+            )
+            files.append(str(file))
+            views.append(str(view))
+        said = (
+            f"{100 * result.hole_ratio:.1f} % of {picture.width} × {picture.height} pixels filled"
+            f" in {result.seconds:.1f} s (strategy {result.strategy})."
+        )
+        text = "\n\n".join([said, *map(_plain, filled.notes)])
+        gallery = [(view, f"seed {seed}") for view, seed in zip(views, result.seeds, strict=True)]
+        return (
+            gr.ImageSlider((str(before), views[0]), visible=True),
+            gr.Gallery(gallery, visible=len(views) > 1),
+            gr.File(files, visible=True),
+            text,
+            [str(before), *views],
+        )
+
+    async def _run(self, work: Callable[[Callable[[], None]], Any]) -> Any:
+        """Runs work in the worker's thread; errors become messages of one line."""
+        try:
+            with self._worker.place() as place:
+                return await place.run(lambda: work(place.check))
+        except (UserError, Refused) as error:
+            message = str(error)
+        except ValidationError as error:
+            message = first_error(error)
+        raise _Failed(message)
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError("a file is not kept any more; choose the picture again") from error
+
+
+def _scaled(rgb: np.ndarray) -> Image.Image:
+    image = Image.fromarray(rgb)
+    image.thumbnail((_SHOWN, _SHOWN), reducing_gap=3.0)
+    return image
+
+
+def _canvas(picture: Picture, hole: np.ndarray | None) -> tuple[gr.ImageEditor, gr.Markdown]:
+    """Puts a picture into the editor, with a hole painted on it, and hides the hint."""
+    shown = _scaled(picture.rgb)
+    layers: list[Image.Image | np.ndarray | str] = []
+    if hole is not None:
+        layer = Image.new("RGBA", shown.size)
+        paint = Image.fromarray(hole).resize(shown.size, Image.Resampling.NEAREST)
+        layer.paste((*_BRUSHED, 255), mask=paint)
+        layers.append(layer)
+    value: EditorValue = {"background": shown, "layers": layers, "composite": None}
+    return gr.ImageEditor(value, visible=True), gr.Markdown(visible=False)
+
+
+def _plain(text: str) -> str:
+    """Makes text that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!<>|~&$" else c for c in text)

@@ -1,0 +1,498 @@
+"""The REST call: right answers, every refusal, the limits, the token, and a clean end."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+from exported_networks import exported, tiny_network
+from PIL import Image, ImageOps
+from serving import (
+    INPAINT,
+    PATIENCE,
+    answering,
+    ask,
+    decoded,
+    encoded,
+    fill_by_rest,
+    hole,
+    photo,
+    running,
+    text,
+)
+
+from gmsrm_jax.inference.inpainter import Inpainter
+from gmsrm_jax.serve.guard import Guard
+from gmsrm_jax.serve.limits import Limits
+from gmsrm_jax.serve.rest import make_rest_app
+from gmsrm_jax.serve.storage import Storage, temporary_storage
+from gmsrm_jax.serve.worker import Worker
+
+HEIGHT, WIDTH = 48, 40
+PICTURE, HOLE = photo(HEIGHT, WIDTH), hole(HEIGHT, WIDTH)
+IMAGE, MASK = text(encoded(PICTURE)), text(encoded(HOLE))
+LIMITS = Limits(upload_bytes=100_000, pixels=20_000, queue=3, seconds=30, samples=3)
+TOKEN = "0123456789abcdef-token"
+
+
+@contextlib.contextmanager
+def rest(inpainter, folder, limits=LIMITS, token=""):
+    """The server without the page; yields its port."""
+    worker = Worker(limits.queue, limits.seconds)
+    app = make_rest_app(inpainter, worker, limits)
+    with answering(Guard(app, limits, Storage(folder), token)) as port:
+        yield port
+    worker.stop()
+
+
+class Held:
+    """An inpainter whose calls wait until they are let go."""
+
+    device = device_kind = "cpu"
+    source, sha256, size = "made up", "0" * 64, 32
+
+    def __init__(self, inpainter):
+        self.inpainter = inpainter
+        self.begun, self.go = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, *args, **kwargs):
+        self.begun.release()
+        assert self.go.wait(PATIENCE)
+        return self.inpainter(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def inpainter():
+    return Inpainter(tiny_network(), device="cpu", max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def port(inpainter, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("storage")
+    with rest(inpainter, folder) as port:
+        yield port
+    assert not any(folder.iterdir())  # no request is ever written to the disk
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return exported(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+def test_one_sample_is_a_png_with_every_known_pixel_as_it_was(port, inpainter):
+    answer = fill_by_rest(port, image=IMAGE, mask=MASK, seed=7)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-seed"] == "7"
+    assert float(answer.headers["x-hole-ratio"]) == pytest.approx(HOLE.mean(), abs=1e-6)
+    assert answer.headers["x-strategy"] in ("resize", "crop", "tile")
+    assert "x-warnings" not in answer.headers
+    np.testing.assert_array_equal(answer.pixels[~HOLE], PICTURE[~HOLE])
+    assert (answer.pixels[HOLE] != PICTURE[HOLE]).any(1).mean() > 0.9
+    np.testing.assert_array_equal(answer.pixels, inpainter(PICTURE, HOLE, seed=7).images[0])
+
+
+def test_several_samples_are_json_and_differ_inside_the_hole_only(port):
+    fields = {"image": IMAGE, "mask": MASK, "num_samples": 3, "seed": 11}
+    first, again = fill_by_rest(port, **fields).json, fill_by_rest(port, **fields).json
+    assert first["seeds"] == [11, 12, 13]
+    assert first["hole_ratio"] == pytest.approx(HOLE.mean())
+    assert first["images"] == again["images"]
+    pictures = [decoded(base64.b64decode(image)) for image in first["images"]]
+    for picture in pictures:
+        np.testing.assert_array_equal(picture[~HOLE], PICTURE[~HOLE])
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (pictures[one] != pictures[other]).any()
+    alone = fill_by_rest(port, image=IMAGE, mask=MASK, seed=12)
+    # The batch's size decides how sums are rounded.
+    np.testing.assert_allclose(alone.pixels.astype(int), pictures[1], atol=2)
+
+
+@pytest.mark.parametrize("strategy", ["resize", "crop", "tile"])
+def test_the_strategy_is_the_one_asked_for(port, strategy):
+    answer = fill_by_rest(port, image=IMAGE, mask=MASK, strategy=strategy)
+    assert answer.headers["x-strategy"] == strategy
+    np.testing.assert_array_equal(answer.pixels[~HOLE], PICTURE[~HOLE])
+
+
+def test_the_feather_stays_inside_the_hole(port):
+    plain = fill_by_rest(port, image=IMAGE, mask=MASK).pixels
+    feathered = fill_by_rest(port, image=IMAGE, mask=MASK, feather=3).pixels
+    assert (plain != feathered).any()
+    np.testing.assert_array_equal(feathered[~HOLE], PICTURE[~HOLE])
+
+
+def test_options_of_the_mask(port, inpainter):
+    expected = fill_by_rest(port, image=IMAGE, mask=MASK).pixels
+    inverted = fill_by_rest(port, image=IMAGE, mask=text(encoded(~HOLE)), mask_invert=True)
+    np.testing.assert_array_equal(inverted.pixels, expected)
+    grey = text(encoded(np.where(HOLE, np.uint8(60), np.uint8(0))))
+    low = fill_by_rest(port, image=IMAGE, mask=grey, mask_threshold=50)
+    np.testing.assert_array_equal(low.pixels, expected)
+    nothing = fill_by_rest(port, image=IMAGE, mask=grey)
+    np.testing.assert_array_equal(nothing.pixels, PICTURE)
+    assert "brightest value is 60" in nothing.headers["x-warnings"]
+    wider = fill_by_rest(port, image=IMAGE, mask=MASK, mask_dilate=2)
+    assert float(wider.headers["x-hole-ratio"]) > HOLE.mean()
+    half = text(encoded(HOLE[::2, ::2]))
+    fitted = fill_by_rest(port, image=IMAGE, mask=half, mask_resize="nearest")
+    assert fitted.status == 200
+
+
+def test_the_hole_can_be_where_the_picture_is_transparent(port):
+    alpha = np.where(HOLE, np.uint8(0), np.uint8(255))
+    picture = np.dstack([PICTURE, alpha])
+    answer = fill_by_rest(port, image=text(encoded(picture)))
+    np.testing.assert_array_equal(answer.pixels[~HOLE], picture[~HOLE])
+    assert (answer.pixels[..., 3] == 255).all()
+
+
+def test_a_phone_picture_comes_back_upright(port):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    data = encoded(PICTURE, "JPEG", exif=exif.tobytes())
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    mask = hole(*upright.shape[:2])
+    answer = fill_by_rest(port, image=text(data), mask=text(encoded(mask)))
+    np.testing.assert_array_equal(answer.pixels[~mask], upright[~mask])
+    assert (answer.pixels[mask] != upright[mask]).any()
+
+
+def _huge_png() -> bytes:
+    """A PNG whose header promises 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "image: Field required"),
+        ({"image": 3}, "image: "),
+        ({"image": "not base64!"}, "image: not base64"),
+        ({"image": text(b"no picture")}, "image: not one of"),
+        ({"image": text(b"")}, "image: "),
+        ({"image": text(encoded(PICTURE)[:500])}, "image: "),
+        ({"image": text(_huge_png())}, "image: "),
+        ({"image": text(encoded(photo(200, 101)))}, "limit of 20000"),
+        ({"mask": None}, "no mask is given"),
+        ({"mask": text(b"no mask")}, "mask: not one of"),
+        ({"mask": text(encoded(HOLE[1:]))}, "mask: 40 x 47 px, but the picture"),
+        ({"num_samples": 0}, "num_samples: "),
+        ({"num_samples": 4}, "num_samples: 4; this server makes at most 3"),
+        ({"num_samples": True}, "num_samples: "),
+        ({"seed": -1}, "seed: "),
+        ({"seed": 2**32}, "seed: "),
+        ({"seed": "1"}, "seed: "),
+        ({"strategy": "guess"}, "strategy: "),
+        ({"feather": -1}, "feather: "),
+        ({"mask_threshold": 0}, "mask_threshold: "),
+        ({"mask_invert": 1}, "mask_invert: "),
+        ({"mask_resize": "bicubic"}, "mask_resize: "),
+        ({"sampels": 2}, "sampels: Extra inputs are not permitted"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_one_line(port, fields, message):
+    whole = {"image": IMAGE, "mask": MASK, **fields} if fields else fields
+    answer = fill_by_rest(port, **whole)
+    assert answer.status == 422
+    assert message in answer.error
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff\xfe"])
+def test_a_body_that_is_no_json(port, body):
+    answer = ask(port, "POST", INPAINT, body, {"Content-Type": "application/json"})
+    assert answer.status == 400
+    assert answer.error
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", ""])
+def test_a_body_of_another_type(port, kind):
+    answer = ask(port, "POST", INPAINT, b"{}", {"Content-Type": kind})
+    assert answer.status == 415
+    assert "application/json" in answer.error
+
+
+def test_too_many_bytes_are_refused_whether_announced_or_not(port):
+    body = json.dumps({"image": "A" * (LIMITS.upload_bytes + 1)}).encode()
+    headers = {"Content-Type": "application/json"}
+    announced = ask(port, "POST", INPAINT, body, headers)
+    pieces = (body[start : start + 5000] for start in range(0, len(body), 5000))
+    chunked = ask(port, "POST", INPAINT, pieces, headers, encode_chunked=True)
+    for answer in (announced, chunked):
+        assert answer.status == 413
+        assert answer.error == "the request has more than 100000 bytes"
+    assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 200
+
+
+def test_a_length_that_is_no_number_or_never_comes(port):
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        head = f"POST {INPAINT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall((head + "Content-Length: 50\r\n\r\n{").encode())
+    # The sender has left; its place is free again.
+    for _ in range(LIMITS.queue + 1):
+        assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", INPAINT, 405),
+        ("POST", "/healthz", 405),
+        ("PUT", INPAINT, 405),
+        ("OPTIONS", INPAINT, 405),
+        ("DELETE", "/", 405),
+        ("GET", "/nothing", 404),
+        ("GET", "/gradio_api/info", 404),
+        ("GET", "/gradio_api/file=/etc/passwd", 404),
+        ("GET", "/gradio_api/file=http://example.com/", 404),
+        ("GET", "/monitoring", 404),
+        ("POST", "/gradio_api/run/fill", 404),
+        ("POST", "/gradio_api/call/fill", 404),
+        ("POST", "/gradio_api/component_server", 404),
+        ("GET", "/gradio_api/proxy=https://x.hf.space/", 404),
+    ],
+)
+def test_other_methods_and_paths(port, method, path, status):
+    answer = ask(port, method, path)
+    assert answer.status == status
+    assert answer.error
+
+
+def test_other_sites_can_neither_ask_nor_read(port):
+    fields = {"image": IMAGE, "mask": MASK}
+    for origin in ("http://example.com", "null", "http://localhost:1", "https://127.0.0.1"):
+        answer = ask(port, "POST", INPAINT, fields, {"Origin": origin})
+        assert answer.status == 403
+        assert "other sites" in answer.error
+    preflight = {"Origin": "http://example.com", "Access-Control-Request-Method": "POST"}
+    assert ask(port, "OPTIONS", INPAINT, None, preflight).status == 405
+    own = ask(port, "POST", INPAINT, fields, {"Origin": f"http://127.0.0.1:{port}"})
+    assert own.status == 200
+    for answer in (own, ask(port, "GET", "/healthz", None, {"Origin": "http://example.com"})):
+        assert not any(name.startswith("access-control") for name in answer.headers)
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+def test_names_that_reach_other_machines_are_refused(port):
+    for host in ("example.com", "192.168.0.1", "localhost.example.com", "", "[::1"):
+        answer = ask(port, "GET", "/healthz", None, {"Host": host})
+        assert (answer.status, answer.error) == (403, "this server has another name")
+    for host in (f"localhost:{port}", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+        assert ask(port, "GET", "/healthz", None, {"Host": host}).status == 200
+
+
+def test_health_and_its_description(port, inpainter):
+    health = ask(port, "GET", "/healthz").json
+    assert health == {
+        "status": "ok",
+        "device": "cpu",
+        "device_kind": inpainter.device_kind,
+        "checkpoint": "made up",
+        "sha256": inpainter.sha256,
+        "size": 32,
+        "queue": 0,
+        "queue_limit": 3,
+    }
+    schema = ask(port, "GET", "/openapi.json").json
+    call = schema["paths"][INPAINT]["post"]
+    fields = call["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert {"image", "mask", "num_samples", "seed", "strategy", "feather"} < set(fields)
+    assert {"200", "400", "401", "403", "413", "415", "422", "503", "504"} == set(call["responses"])
+    page = ask(port, "GET", "/docs").body.decode()
+    for name in fields:
+        assert f"<code>{name}</code>" in page
+    assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", page)
+
+
+def test_a_full_queue_says_when_to_come_back(inpainter, tmp_path):
+    held = Held(inpainter)
+    limits = Limits(queue=2, seconds=30)
+    with rest(held, tmp_path, limits) as port:
+        answers = []
+
+        def fill():
+            answers.append(fill_by_rest(port, image=IMAGE, mask=MASK))
+
+        threads = [threading.Thread(target=fill) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert held.begun.acquire(timeout=PATIENCE)
+        while ask(port, "GET", "/healthz").json["queue"] < 2:
+            time.sleep(0.01)
+        refused = fill_by_rest(port, image=IMAGE, mask=MASK)
+        assert refused.status == 503
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert "2 requests are waiting" in refused.error
+        held.go.set()
+        for thread in threads:
+            thread.join()
+        assert [answer.status for answer in answers] == [200, 200]
+        assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 200
+        assert ask(port, "GET", "/healthz").json["queue"] == 0
+
+
+def test_late_answers_and_late_bodies_give_504(inpainter, tmp_path):
+    held = Held(inpainter)
+    with rest(held, tmp_path, Limits(queue=2, seconds=0.5)) as port:
+        late = fill_by_rest(port, image=IMAGE, mask=MASK)
+        assert (late.status, "not done within 0.5 s" in late.error) == (504, True)
+        # It still runs and holds its place; what waits behind it is forgotten when it is late.
+        assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 504
+        assert ask(port, "GET", "/healthz").json["queue"] == 1
+        held.go.set()
+        while ask(port, "GET", "/healthz").json["queue"]:
+            time.sleep(0.01)
+        assert held.begun.acquire(blocking=False) and not held.begun.acquire(blocking=False)
+
+        def slowly():
+            yield b'{"image": "'
+            time.sleep(1.5)
+            yield b'"}'
+
+        headers = {"Content-Type": "application/json"}
+        assert ask(port, "POST", INPAINT, slowly(), headers, encode_chunked=True).status == 504
+
+
+def test_a_fault_of_ours_is_no_traceback_for_others(tmp_path):
+    class Broken(Held):
+        def __call__(self, *args, **kwargs):
+            raise ZeroDivisionError("a fault")
+
+    with rest(Broken(None), tmp_path) as port:
+        answer = fill_by_rest(port, image=IMAGE, mask=MASK)
+        assert (answer.status, answer.error) == (500, "something is broken here")
+        assert ask(port, "GET", "/healthz").json["queue"] == 0
+
+
+def test_without_the_token_nothing_is_answered(inpainter, tmp_path):
+    with rest(inpainter, tmp_path, token=TOKEN) as port:
+        fields = {"image": IMAGE, "mask": MASK}
+        wrong = ("", TOKEN, f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", "Bearer é")
+        for header in wrong:
+            answer = ask(port, "POST", INPAINT, fields, {"Authorization": header})
+            assert answer.status == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert TOKEN not in answer.error
+        for path in ("/healthz", "/docs", "/openapi.json", "/nothing"):
+            assert ask(port, "GET", path).status == 401
+        right = {"Authorization": f"Bearer {TOKEN}", "Host": "any.example.com"}
+        assert ask(port, "POST", INPAINT, fields, right).status == 200
+
+
+def test_old_files_are_swept_and_the_folder_is_private():
+    with temporary_storage() as storage:
+        assert storage.folder.stat().st_mode & 0o777 == 0o700
+        kept = storage.new_folder() / "kept.png"
+        kept.write_bytes(b"x")
+        storage.keep_all()
+        old, new = (storage.new_folder() / name for name in ("old.png", "new.png"))
+        for number, path in enumerate((old, new)):
+            path.write_bytes(bytes(100))
+            os.utime(path, (number, number + time.time() - 50 * (1 - number)))
+        storage.sweep(max_age=20)
+        assert (kept.exists(), old.exists(), new.exists()) == (True, False, True)
+        storage.sweep(max_age=20, max_bytes=99)
+        assert (kept.exists(), new.exists()) == (True, False)
+        assert storage.holds(str(kept))
+        for path in ("/etc/passwd", f"{storage.folder}/../x", f"{storage.folder}x/y", "http://x/"):
+            assert not storage.holds(path)
+    assert not storage.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_from_its_line_to_its_end(checkpoint, tmp_path, number):
+    with running(checkpoint, tmp_path) as run:
+        health = ask(run.port, "GET", "/healthz").json
+        assert run.line == (
+            f"http://127.0.0.1:{run.port}/ - device cpu, checkpoint {checkpoint}, SHA-256"
+            f" {health['sha256'][:12]} - Ctrl-C stops\n"
+        )
+        assert fill_by_rest(run.port, image=IMAGE, mask=MASK).status == 200
+        (folder,) = tmp_path.glob("gmsrm-serve-*")
+        # A page keeps a connection open, and must not hold up the end.
+        with socket.create_connection(("127.0.0.1", run.port), PATIENCE) as connection:
+            request = "GET /gradio_api/heartbeat/abc HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            connection.sendall(request.encode())
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            assert fill_by_rest(run.port, image=IMAGE, mask=MASK).status == 200
+            status, seconds = run.stop(number)
+        assert (status, seconds < 2) == (0, True)
+        assert run.process.stdout.read() == ""
+        assert not folder.exists()
+
+
+def test_the_page_behind_a_token(checkpoint, tmp_path):
+    remote = ("--host", "0.0.0.0", "--allow-remote", "--token", TOKEN)
+    with running(checkpoint, tmp_path, *remote) as run:
+        first = ask(run.port, "GET", "/")
+        assert (first.status, first.headers["location"]) == (303, "/login")
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert b"<form" in ask(run.port, "GET", "/login").body
+        wrong = ask(run.port, "POST", "/login", b"token=guess", form)
+        assert (wrong.status, "set-cookie" in wrong.headers) == (401, False)
+        strange = ask(run.port, "POST", "/login", b"a=1&" * 100, form)
+        assert strange.status == 401
+        right = ask(run.port, "POST", "/login", f"token={TOKEN}".encode(), form)
+        assert right.status == 303
+        cookie = right.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
+        session = {"Cookie": cookie.partition(";")[0]}
+        page = ask(run.port, "GET", "/", None, session)
+        assert page.status == 200 and b"gradio" in page.body
+        assert ask(run.port, "GET", "/config").status == 401
+        for path in ("http://example.com/x.png", "/etc/passwd", "../x"):
+            join = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "fn_index": 0}
+            answer = ask(run.port, "POST", "/gradio_api/queue/join", join, session)
+            assert (answer.status, answer.error) == (403, "a file that this server did not make")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--host", "0.0.0.0"), "--host=0.0.0.0: other machines could reach it"),
+        (("--host", "0.0.0.0", "--allow-remote"), "needs --token, or GMSRM_TOKEN"),
+        (("--host", "0.0.0.0", "--allow-remote", "--token", "short"), "5 characters; give 16"),
+        (("--port", "{taken}"), "cannot be opened (Address already in use)"),
+        (("--host", "no.such.host.invalid", "--allow-remote", "--token", TOKEN), "cannot be open"),
+    ],
+)
+def test_what_the_command_refuses(tmp_path, more, message):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "gmsrm_jax.cli", "serve", "--checkpoint", str(tmp_path)]
+        command += [option.format(taken=port) for option in more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_serving_needs_no_tensorflow(checkpoint):
+    code = (
+        "import sys; from gmsrm_jax.commands import serve; from gmsrm_jax.serve import app, server;"
+        "from gmsrm_jax.serve.page import build_page; from gmsrm_jax import Inpainter;"
+        f"Inpainter.from_pretrained({str(checkpoint)!r}, device='cpu');"
+        "print([name for name in ('tensorflow', 'clu') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
