@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests at the same time; each worker takes up to 3 GB.
 WORKERS ?= 2
 
-.PHONY: install demo test lint
+.PHONY: install demo test lint bench torture
 
 install: $(VENV)/installed
 
@@ -24,3 +24,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy gmsrm_jax configs tools benchmarks
+
+# Options, such as --sections or --torch-python: make bench BENCH="..."
+bench: install
+	$(BIN)/python -m benchmarks.bench --json bench.json --markdown bench.md $(BENCH)
+
+torture: install
+	$(BIN)/python tools/torture.py $(TORTURE)
