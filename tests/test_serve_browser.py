@@ -3,9 +3,9 @@
 On Debian: apt-get install chromium chromium-driver.
 """
 
-import contextlib
 import io
 import json
+import os
 import shutil
 import time
 import urllib.request
@@ -27,6 +27,7 @@ FLAGS = (
     # The editor draws with WebGL, here without a GPU.
     *("--enable-unsafe-swiftshader", "--window-size=1280,1000"),
 )
+OFFLINE = {"SE_OFFLINE": "true"}  # Selenium looks for no driver on the net
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 
@@ -40,31 +41,38 @@ def run(tmp_path_factory):
         assert not any((folder / "temporary").glob("gmsrm-serve-*"))
 
 
-@pytest.fixture
-def page(run, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """The browser, and the folder of its downloads."""
     names = ("google-chrome", "chromium", "chromium-browser")
-    browser = next(filter(None, map(shutil.which, names)), None)
+    chromium = next(filter(None, map(shutil.which, names)), None)
     driver = shutil.which("chromedriver")
-    if not (browser and driver):
+    if not (chromium and driver):
         pytest.fail(
             "the page is tested in a real browser: install Chromium and its driver"
             " (Debian: apt-get install chromium chromium-driver)"
         )
-    monkeypatch.setenv("SE_OFFLINE", "true")
+    folder = tmp_path_factory.mktemp("browser")
     options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
-    downloads = {"download.default_directory": str(tmp_path / "downloads")}
+    downloads = {"download.default_directory": str(folder / "downloads")}
     options.add_experimental_option("prefs", downloads)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
+    service = webdriver.ChromeService(executable_path=driver, env={**os.environ, **OFFLINE})
     driver = webdriver.Chrome(options=options, service=service)
-    page = Page(driver, tmp_path)
-    with contextlib.closing(page):
-        page.open(run.url)
-        yield page
-        page.check_network(run.url)
+    yield driver, folder
+    driver.quit()
+
+
+@pytest.fixture
+def page(run, browser):
+    page = Page(*browser)
+    page.open(run.url)
+    yield page
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    page.check_network(run.url)
 
 
 class Page:
@@ -72,7 +80,6 @@ class Page:
 
     def __init__(self, driver, folder):
         self.driver, self.folder = driver, folder
-        self.close = driver.quit
 
     def open(self, url):
         self.driver.get(url)
@@ -229,7 +236,7 @@ def test_a_mask_is_uploaded_and_filled_twice(page):
     page.find("#editor canvas")
     page.click("button[role=tab]:nth-of-type(2)")
     page.choose("#mask", "mask.png", encoded(mask))
-    page.wait(lambda: "mask.png" in page.find("#mask").text)
+    page.find("#mask a")
     samples = page.find("#samples input[type=number]")
     samples.clear()
     samples.send_keys("2")
@@ -257,7 +264,7 @@ def test_a_mask_is_uploaded_and_filled_twice(page):
 def test_an_example_is_filled(page):
     page.click("#examples .gallery-item:nth-of-type(2) button")
     page.find("#editor canvas")
-    page.wait(lambda: ".jpg" in page.find("#picture").text)
+    page.find("#picture a")
     (address,) = page.fill()
     before, after = map(fetched, page.shown())
     changed = (before != after).any(2)
@@ -270,6 +277,11 @@ def test_an_example_is_filled(page):
     page.click("#fill")
     page.wait(lambda: "filled in" in page.status and page.status != first)
     assert float(page.status.split(" %")[0]) > ratio + 1
+    # The next picture is not filled by the example's mask.
+    page.click("#picture button[aria-label=Clear]")
+    page.choose_picture("next.png", encoded(photo(64, 96)))
+    page.click("#fill")
+    assert "there is no hole" in page.message()
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,19 @@
-"""The REST call: right answers, every refusal, the limits, the token, and a clean end."""
+"""The REST call: right answers, every refusal, the limits and the token."""
 
 import base64
 import contextlib
 import io
 import json
-import os
 import re
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import zlib
 
 import numpy as np
 import pytest
-from exported_networks import exported, tiny_network
+from exported_networks import tiny_network
 from PIL import Image, ImageOps
 from serving import (
     INPAINT,
@@ -29,7 +25,6 @@ from serving import (
     fill_by_rest,
     hole,
     photo,
-    running,
     text,
 )
 
@@ -37,7 +32,7 @@ from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.serve.guard import Guard
 from gmsrm_jax.serve.limits import Limits
 from gmsrm_jax.serve.rest import make_rest_app
-from gmsrm_jax.serve.storage import Storage, temporary_storage
+from gmsrm_jax.serve.storage import Storage
 from gmsrm_jax.serve.worker import Worker
 
 HEIGHT, WIDTH = 48, 40
@@ -84,11 +79,6 @@ def port(inpainter, tmp_path_factory):
     with rest(inpainter, folder) as port:
         yield port
     assert not any(folder.iterdir())  # no request is ever written to the disk
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return exported(tmp_path_factory.mktemp("weights") / "tiny")
 
 
 def test_one_sample_is_a_png_with_every_known_pixel_as_it_was(port, inpainter):
@@ -397,102 +387,3 @@ def test_without_the_token_nothing_is_answered(inpainter, tmp_path):
             assert ask(port, "GET", path).status == 401
         right = {"Authorization": f"Bearer {TOKEN}", "Host": "any.example.com"}
         assert ask(port, "POST", INPAINT, fields, right).status == 200
-
-
-def test_old_files_are_swept_and_the_folder_is_private():
-    with temporary_storage() as storage:
-        assert storage.folder.stat().st_mode & 0o777 == 0o700
-        kept = storage.new_folder() / "kept.png"
-        kept.write_bytes(b"x")
-        storage.keep_all()
-        old, new = (storage.new_folder() / name for name in ("old.png", "new.png"))
-        for number, path in enumerate((old, new)):
-            path.write_bytes(bytes(100))
-            os.utime(path, (number, number + time.time() - 50 * (1 - number)))
-        storage.sweep(max_age=20)
-        assert (kept.exists(), old.exists(), new.exists()) == (True, False, True)
-        storage.sweep(max_age=20, max_bytes=99)
-        assert (kept.exists(), new.exists()) == (True, False)
-        assert storage.holds(str(kept))
-        for path in ("/etc/passwd", f"{storage.folder}/../x", f"{storage.folder}x/y", "http://x/"):
-            assert not storage.holds(path)
-    assert not storage.folder.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_from_its_line_to_its_end(checkpoint, tmp_path, number):
-    with running(checkpoint, tmp_path) as run:
-        health = ask(run.port, "GET", "/healthz").json
-        assert run.line == (
-            f"http://127.0.0.1:{run.port}/ - device cpu, checkpoint {checkpoint}, SHA-256"
-            f" {health['sha256'][:12]} - Ctrl-C stops\n"
-        )
-        assert fill_by_rest(run.port, image=IMAGE, mask=MASK).status == 200
-        (folder,) = tmp_path.glob("gmsrm-serve-*")
-        # A page keeps a connection open, and must not hold up the end.
-        with socket.create_connection(("127.0.0.1", run.port), PATIENCE) as connection:
-            request = "GET /gradio_api/heartbeat/abc HTTP/1.1\r\nHost: localhost\r\n\r\n"
-            connection.sendall(request.encode())
-            assert connection.recv(12) == b"HTTP/1.1 200"
-            assert fill_by_rest(run.port, image=IMAGE, mask=MASK).status == 200
-            status, seconds = run.stop(number)
-        assert (status, seconds < 2) == (0, True)
-        assert run.process.stdout.read() == ""
-        assert not folder.exists()
-
-
-def test_the_page_behind_a_token(checkpoint, tmp_path):
-    remote = ("--host", "0.0.0.0", "--allow-remote", "--token", TOKEN)
-    with running(checkpoint, tmp_path, *remote) as run:
-        first = ask(run.port, "GET", "/")
-        assert (first.status, first.headers["location"]) == (303, "/login")
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        assert b"<form" in ask(run.port, "GET", "/login").body
-        wrong = ask(run.port, "POST", "/login", b"token=guess", form)
-        assert (wrong.status, "set-cookie" in wrong.headers) == (401, False)
-        strange = ask(run.port, "POST", "/login", b"a=1&" * 100, form)
-        assert strange.status == 401
-        right = ask(run.port, "POST", "/login", f"token={TOKEN}".encode(), form)
-        assert right.status == 303
-        cookie = right.headers["set-cookie"]
-        assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
-        session = {"Cookie": cookie.partition(";")[0]}
-        page = ask(run.port, "GET", "/", None, session)
-        assert page.status == 200 and b"gradio" in page.body
-        assert ask(run.port, "GET", "/config").status == 401
-        for path in ("http://example.com/x.png", "/etc/passwd", "../x"):
-            join = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "fn_index": 0}
-            answer = ask(run.port, "POST", "/gradio_api/queue/join", join, session)
-            assert (answer.status, answer.error) == (403, "a file that this server did not make")
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (("--host", "0.0.0.0"), "--host=0.0.0.0: other machines could reach it"),
-        (("--host", "0.0.0.0", "--allow-remote"), "needs --token, or GMSRM_TOKEN"),
-        (("--host", "0.0.0.0", "--allow-remote", "--token", "short"), "5 characters; give 16"),
-        (("--port", "{taken}"), "cannot be opened (Address already in use)"),
-        (("--host", "no.such.host.invalid", "--allow-remote", "--token", TOKEN), "cannot be open"),
-    ],
-)
-def test_what_the_command_refuses(tmp_path, more, message):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "gmsrm_jax.cli", "serve", "--checkpoint", str(tmp_path)]
-        command += [option.format(taken=port) for option in more]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1 and done.stdout == ""
-
-
-def test_serving_needs_no_tensorflow(checkpoint):
-    code = (
-        "import sys; from gmsrm_jax.commands import serve; from gmsrm_jax.serve import app, server;"
-        "from gmsrm_jax.serve.page import build_page; from gmsrm_jax import Inpainter;"
-        f"Inpainter.from_pretrained({str(checkpoint)!r}, device='cpu');"
-        "print([name for name in ('tensorflow', 'clu') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import importlib.util
 import os
 import socket
 import webbrowser
@@ -105,13 +106,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, token: str) -> None:
-    try:
-        from gmsrm_jax.serve import server
-    except ImportError as error:
-        raise UserError(
-            f"gmsrm serve needs {error.name}, which is not installed; pip install"
-            " 'gmsrm-jax[serve]'"
-        ) from error
+    for package in ("gradio", "fastapi", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"gmsrm serve needs {package}, which is not installed; pip install"
+                " 'gmsrm-jax[serve]'"
+            )
+    from gmsrm_jax.serve import server
+
     server.interrupt_on_terminate()
     with contextlib.closing(server.listen(args.host, args.port)) as opened:
         _answer(args, token, opened)

@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.serve.guard import COOKIE, Guard
 from gmsrm_jax.serve.limits import Limits
@@ -31,18 +30,11 @@ def make_app(
         limits: of the requests.
         storage: a private folder.
         token: that every request must bring; "" for none.
-
-    Raises:
-        UserError: Gradio is not installed.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio
-    except ImportError as error:
-        raise UserError(
-            "the page needs Gradio, which is not installed; pip install 'gmsrm-jax[serve]'"
-        ) from error
+    import gradio
+
     from gmsrm_jax.serve import page
 
     app = make_rest_app(inpainter, worker, limits)

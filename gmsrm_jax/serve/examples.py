@@ -3,7 +3,6 @@
 import pathlib
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from gmsrm_jax.assets import asset_path
@@ -32,14 +31,14 @@ class Example(NamedTuple):
 
     Attributes:
         name: what the hole covers.
-        path: the picture's file, in the server's folder.
-        hole: bool [H, W].
+        picture: the picture's file, in the server's folder.
+        mask: the mask's.
         thumbnail: a square, with the hole marked.
     """
 
     name: str
-    path: pathlib.Path
-    hole: np.ndarray
+    picture: pathlib.Path
+    mask: pathlib.Path
     thumbnail: Image.Image
 
 
@@ -47,15 +46,16 @@ def make_examples(storage: Storage) -> list[Example]:
     """Copies the photographs into the server's folder, and marks their holes."""
     examples = []
     for name, (file, outline) in _HOLES.items():
-        data = asset_path(f"{_FOLDER}/{file}").read_bytes()
-        path = storage.new_folder() / file
-        path.write_bytes(data)
+        folder = storage.new_folder()
+        path, mask = folder / file, folder / "mask.png"
+        path.write_bytes(asset_path(f"{_FOLDER}/{file}").read_bytes())
         with Image.open(path) as stored:
             picture = stored.convert("RGB")
         hole = Image.new("L", picture.size)
         corners = [(x * picture.width, y * picture.height) for x, y in outline]
         ImageDraw.Draw(hole).polygon(corners, fill=255)
+        hole.save(mask)
         marked = Image.composite(Image.new("RGB", picture.size, _MARK), picture, hole)
         thumbnail = marked.resize((_THUMBNAIL, _THUMBNAIL))
-        examples.append(Example(name, path, np.asarray(hole) > 0, thumbnail))
+        examples.append(Example(name, path, mask, thumbnail))
     return examples

@@ -148,7 +148,13 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, storage: St
         events = PageEvents(inpainter, worker, limits, storage, examples)
         private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
         canvas = [editor, hint, status]
-        picture.upload(events.open_picture, [picture], canvas, show_progress_on=status, **private)
+        picture.upload(
+            events.open_picture,
+            [picture, mask],
+            [mask, *canvas],
+            show_progress_on=status,
+            **private,
+        )
         picture.clear(events.clear, [], canvas, show_progress="hidden", **private)
         gallery.select(
             events.open_example, [], [picture, mask, *canvas], show_progress="hidden", **private

@@ -32,7 +32,8 @@ from gmsrm_jax.serve.worker import Worker
 
 # Longer side in pixels of what is painted on and looked at; the work is done at full size.
 _SHOWN = 1024
-_BRUSHED = (255, 45, 85)
+_PAINTED = 640  # longer side at least of what is painted on
+_MARK = (255, 45, 85)
 _Event = Callable[..., Awaitable[Any]]
 
 
@@ -86,14 +87,19 @@ class PageEvents:
         self._inpainter, self._worker, self._limits = inpainter, worker, limits
         self._storage, self._examples = storage, examples
 
-    @_told(outputs=3, status=2)
-    async def open_picture(self, file: Any) -> tuple:
-        """Shows an uploaded picture, upright and scaled, to be painted on."""
+    @_told(outputs=4, status=3)
+    async def open_picture(self, file: Any, mask_file: Any) -> tuple:
+        """Shows an uploaded picture, upright and scaled, to be painted on.
+
+        The mask of an example, which belongs to another picture, is forgotten.
+        """
         path = self._path(file, "choose a picture first")
         picture = await self._run(lambda _: self._open(path))
         size = f"{picture.width} × {picture.height} pixels. Paint over what should go."
         text = "\n\n".join([size, *map(_plain, picture.warnings)])
-        return *_canvas(picture, None), text
+        old = {str(example.mask) for example in self._examples}
+        mask = None if isinstance(mask_file, dict) and mask_file.get("path") in old else gr.skip()
+        return mask, *_canvas(picture, None), text
 
     def clear(self) -> tuple:
         """Forgets the picture."""
@@ -101,12 +107,13 @@ class PageEvents:
 
     @_told(outputs=5, status=4)
     async def open_example(self, event: gr.SelectData) -> tuple:
-        """Shows an example with its hole painted."""
+        """Shows an example with its hole marked."""
         if event.index not in range(len(self._examples)):
             raise _Failed("there is no such example")
         example = self._examples[event.index]
-        picture = await self._run(lambda _: self._open(example.path))
-        return str(example.path), None, *_canvas(picture, example.hole), ""
+        picture, mask = await self._run(lambda _: self._open_both(example))
+        text = "The hole is in the mask file, and marked. Paint to add to it."
+        return str(example.picture), str(example.mask), *_canvas(picture, mask.hole), text
 
     @_told(outputs=5, status=3)
     async def fill(
@@ -157,6 +164,10 @@ class PageEvents:
 
     def _open(self, path: pathlib.Path) -> Picture:
         return open_input(_read(path), self._limits)
+
+    def _open_both(self, example: Example) -> tuple[Picture, Mask]:
+        picture = self._open(example.picture)
+        return picture, open_mask(_read(example.mask), picture)
 
     def _mask(
         self,
@@ -240,15 +251,21 @@ def _scaled(rgb: np.ndarray) -> Image.Image:
 
 
 def _canvas(picture: Picture, hole: np.ndarray | None) -> tuple[gr.ImageEditor, gr.Markdown]:
-    """Puts a picture into the editor, with a hole painted on it, and hides the hint."""
-    shown = _scaled(picture.rgb)
-    layers: list[Image.Image | np.ndarray | str] = []
+    """Puts a picture into the editor, and hides the hint.
+
+    A hole that is given is marked in what is painted on, which is never read back: the editor
+    forgets a layer that it did not paint itself.
+    """
+    rgb = picture.rgb
     if hole is not None:
-        layer = Image.new("RGBA", shown.size)
-        paint = Image.fromarray(hole).resize(shown.size, Image.Resampling.NEAREST)
-        layer.paste((*_BRUSHED, 255), mask=paint)
-        layers.append(layer)
-    value: EditorValue = {"background": shown, "layers": layers, "composite": None}
+        rgb = rgb.copy()
+        rgb[hole] = (rgb[hole] + 2 * np.asarray(_MARK)) // 3
+    image = _scaled(rgb)
+    if max(image.size) < _PAINTED:  # the brush has its size in these pixels
+        scale = _PAINTED / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    value: EditorValue = {"background": image, "layers": [], "composite": None}
     return gr.ImageEditor(value, visible=True), gr.Markdown(visible=False)
 
 
