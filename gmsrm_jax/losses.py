@@ -100,19 +100,18 @@ def r1_penalty(logits: Callable[[jax.Array], jax.Array], images: jax.Array) -> j
 
 
 def path_lengths(
-    synthesise: Callable[[jax.Array], jax.Array], codes: jax.Array, key: jax.Array
+    synthesise: Callable[[jax.Array], jax.Array], codes: jax.Array, noise: jax.Array
 ) -> jax.Array:
-    """Path lengths |J_wᵀ y| of StyleGAN2 (Eq. 4), y ~ N(0, 1) scaled by 1 / sqrt(H · W).
+    """Path lengths |J_wᵀ y| of StyleGAN2 (Eq. 4), y = noise / sqrt(H · W).
 
     Args:
         synthesise: maps codes [N, L, D] to images [N, H, W, 3].
         codes: [N, L, D].
-        key: random key of y.
+        noise: N(0, 1) numbers in the images' shape.
 
     Returns:
         [N]: the root of the mean over levels of the squared gradient's sum over D.
     """
     images, pullback = jax.vjp(synthesise, codes)
-    noise = jax.random.normal(key, images.shape) / float((images.shape[1] * images.shape[2]) ** 0.5)
-    (gradient,) = pullback(noise)
+    (gradient,) = pullback(noise / float((images.shape[1] * images.shape[2]) ** 0.5))
     return jnp.sqrt(jnp.square(gradient).sum(-1).mean(-1) + 1e-12)

@@ -9,7 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from small_networks import compiled, filled_by_hand
 
-from gmsrm_jax.configuration import base_config, check_config, runlocal
+from gmsrm_jax.config_checks import check_config
+from gmsrm_jax.configuration import base_config, runlocal
 from gmsrm_jax.models.vgg import load_vgg19
 from gmsrm_jax.stages.base import Stage, TrainState
 from gmsrm_jax.stages.inpainting import InpaintingStage

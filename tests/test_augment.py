@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 from small_networks import compiled
 
-from gmsrm_jax.augment import ada_augment, adapt_probability, diff_augment
+from gmsrm_jax.augment import ada_augment, adapt_probability, diff_augment, draw_ada, draw_diff
 
 SIZE = 32
-_differ = compiled(diff_augment)
-_ada = compiled(ada_augment)
+
+
+def differ(key, images):
+    return diff_augment(draw_diff(key, len(images), SIZE), images)
+
+
+def ada(key, images, probability):
+    return ada_augment(draw_ada(key, len(images), SIZE, probability), images)
+
+
+_differ = compiled(differ)
+_ada = compiled(ada)
 
 
 def constant(count: int, *colour: float) -> np.ndarray:
@@ -82,7 +92,7 @@ def test_diffaug_shifts_by_an_eighth_and_cuts_half_a_side(flat):
 
 def test_diffaug_is_differentiable_and_random():
     images = np.random.default_rng(0).uniform(-1, 1, (4, SIZE, SIZE, 3)).astype(np.float32)
-    gradient = compiled(jax.grad(lambda x: jnp.square(diff_augment(jax.random.key(0), x)).sum()))
+    gradient = compiled(jax.grad(lambda x: jnp.square(differ(jax.random.key(0), x)).sum()))
     slope = np.asarray(gradient(images))
     assert np.all(np.isfinite(slope))
     assert np.all(np.any(slope != 0, axis=(1, 2, 3)))
@@ -105,9 +115,7 @@ def test_ada_is_affine_in_the_image_and_has_that_derivative():
     zero = np.zeros_like(images)
     linear = np.asarray(_ada(key, direction, 1.0) - _ada(key, zero, 1.0))
     np.testing.assert_allclose(change, linear, atol=2e-4)
-    slope = compiled(jax.grad(lambda x: (ada_augment(key, x, jnp.ones(())) * weights).sum()))(
-        images
-    )
+    slope = compiled(jax.grad(lambda x: (ada(key, x, jnp.ones(())) * weights).sum()))(images)
     np.testing.assert_allclose((slope * direction).sum(), (change * weights).sum(), rtol=1e-3)
     assert np.abs(change).mean() > 0.1
 

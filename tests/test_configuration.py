@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from gmsrm_jax.configuration import base_config, check_config
+from gmsrm_jax.config_checks import check_config
+from gmsrm_jax.configuration import base_config
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.variants import VARIANTS
 

@@ -27,7 +27,7 @@ from gmsrm_jax.models.memory import (
     indexed_noise,
     noise_shapes,
 )
-from gmsrm_jax.models.pretraining import mix_codes
+from gmsrm_jax.models.pretraining import draw_cuts, mix_codes
 
 CHANNELS = {4: 8, 8: 6, 16: 4}
 
@@ -118,7 +118,11 @@ def test_mapping_normalises_and_trains_a_hundred_times_slower():
 
 def test_style_mixing_takes_the_end_of_another_examples_codes():
     codes = np.broadcast_to(np.arange(4.0)[None, :, None], (4000, 4, 2)).astype(np.float32)
-    mix = compiled(mix_codes)
+
+    @compiled
+    def mix(key, codes, others, probability):
+        return mix_codes(codes, others, draw_cuts(key, len(codes), 4, probability))
+
     mixed = np.asarray(mix(jax.random.key(0), codes, codes + 10, 0.75))
     foreign = mixed >= 10
     np.testing.assert_array_equal(mixed, codes + 10 * foreign)

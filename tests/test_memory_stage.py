@@ -42,7 +42,10 @@ def config():
 def recorder(config):
     """The stage with an ADA that one can follow by hand: it darkens every image by p."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(augment, "ada_augment", lambda key, images, p: images * (1.0 - p))
+        patch.setattr(augment, "draw_ada", lambda key, count, size, p: jnp.full((count,), p))
+        patch.setattr(
+            augment, "ada_augment", lambda p, images: images * (1.0 - p)[:, None, None, None]
+        )
         yield Recorder(memory_stage(config))
 
 

@@ -39,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Runs the ablation."""
     from gmsrm_jax.ablation import ablate
-    from gmsrm_jax.configuration import check_config
+    from gmsrm_jax.config_checks import check_config
     from gmsrm_jax.jax_setup import set_up_jax
     from gmsrm_jax.run_log import open_text_log
 

@@ -158,7 +158,8 @@ def _positive(text: str) -> int:
 
 def _config(args: argparse.Namespace) -> ConfigDict:
     """Returns the config that the target and the options describe."""
-    from gmsrm_jax.configuration import base_config, check_config
+    from gmsrm_jax.config_checks import check_config
+    from gmsrm_jax.configuration import base_config
 
     if is_config_file(args.target):
         config = read_config_file(args.target)

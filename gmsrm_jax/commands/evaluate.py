@@ -86,7 +86,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates what the options say."""
-    from gmsrm_jax.configuration import base_config, check_config
+    from gmsrm_jax.config_checks import check_config
+    from gmsrm_jax.configuration import base_config
     from gmsrm_jax.jax_setup import set_up_jax
     from gmsrm_jax.resume import config_of_run
     from gmsrm_jax.run_log import open_text_log

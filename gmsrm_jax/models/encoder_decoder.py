@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from gmsrm_jax.models.layers import (
     LEAKY_SLOPE,
@@ -11,6 +12,7 @@ from gmsrm_jax.models.layers import (
     average_pool,
     bilinear_upsample,
     instance_norm,
+    rematerialised,
 )
 
 
@@ -29,9 +31,13 @@ class Encoder(nn.Module):
 
     Attributes:
         channels: resolution to number of channels, from the image size down to 4.
+        dtype: format of feature maps, see `layers`.
+        remat_from: see `layers.rematerialised`.
     """
 
     channels: dict[int, int]
+    dtype: DTypeLike = jnp.float32
+    remat_from: int = 0
 
     @nn.compact
     def __call__(self, image: jax.Array, mask: jax.Array) -> dict[int, jax.Array]:
@@ -46,18 +52,22 @@ class Encoder(nn.Module):
             and the stem's output at r = S.
         """
         size = image.shape[1]
-        x = jnp.concatenate([image * (1.0 - mask), mask], axis=-1)
+        x = jnp.concatenate([image * (1.0 - mask), mask], axis=-1).astype(self.dtype)
         x = Conv(self.channels[size], name="stem")(x)
         features = {size: x}
         resolution = size // 2
         while resolution >= 4:
-            channels = self.channels[resolution]
-            x = Conv(channels, stride=2, name=f"down_{resolution}")(x)
-            x = nn.relu(instance_norm(x))
-            x = ResidualAttention(name=f"block_{resolution}")(x)
+            x = rematerialised(_halved, resolution, self.remat_from)(self, x)
             features[resolution] = x
             resolution //= 2
         return features
+
+
+def _halved(encoder: Encoder, x: jax.Array) -> jax.Array:
+    """One block of the encoder, which has its layers under their own names."""
+    resolution = x.shape[1] // 2
+    x = Conv(encoder.channels[resolution], stride=2, name=f"down_{resolution}")(x)
+    return ResidualAttention(name=f"block_{resolution}")(nn.relu(instance_norm(x)))
 
 
 class DecoderBlock(nn.Module):
@@ -92,8 +102,9 @@ class GridVector(nn.Module):
     zero_init: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [N, r, r, C], r a multiple of the grid, to [N, features]."""
+    def __call__(self, *maps: jax.Array) -> jax.Array:
+        """Maps [N, r, r, C], one or more, r a multiple of the grid, to float32 [N, features]."""
+        x = jnp.concatenate(maps, axis=-1)
         x = nn.leaky_relu(Conv(self.channels, name="conv")(x), LEAKY_SLOPE)
         x = average_pool(x, self.grid)
         init = nn.initializers.zeros if self.zero_init else nn.initializers.lecun_normal()

@@ -6,10 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from gmsrm_jax.models.encoder_decoder import DecoderBlock, Encoder, GridVector
-from gmsrm_jax.models.layers import Conv, conv
+from gmsrm_jax.models.layers import Conv, add_bias, conv, rematerialised
 from gmsrm_jax.models.memory import (
     NOISE_STRENGTH,
     GenerativeMemory,
@@ -45,11 +46,11 @@ class Fusion(nn.Module):
         kernel = self.param("kernel", pass_through, (k, k, 2 * channels, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = jnp.concatenate([memory, encoder], axis=-1)
-        return conv(x, kernel) + bias[None, None, None, :]
+        return add_bias(conv(x, kernel), bias)
 
 
 class Filled(NamedTuple):
-    """What the network gives.
+    """What the network gives, in float32.
 
     Attributes:
         image: raw output Î, [N, S, S, 3] in [-1, 1]; known pixels are predicted too.
@@ -74,6 +75,8 @@ class InpaintingNetwork(nn.Module):
         noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
         fusion_kernel: side of the fusion convolutions.
         stem_skip: join the stem's feature before the output convolution.
+        dtype: format of feature maps, see `layers`.
+        remat_from: see `layers.rematerialised`.
     """
 
     channels: dict[int, int]
@@ -84,20 +87,30 @@ class InpaintingNetwork(nn.Module):
     noise_statistics: str = "encoder_decoder"
     fusion_kernel: int = 3
     stem_skip: bool = False
+    dtype: DTypeLike = jnp.float32
+    remat_from: int = 0
 
     def setup(self) -> None:
         """Names each part after its resolution; the same names in every variant."""
         parts = VARIANTS[self.variant]
         size = max(self.channels)
-        self.encoder = Encoder(self.channels, name="encoder")
+
+        def block(kind: Any, resolution: int) -> Any:
+            return rematerialised(kind, resolution, self.remat_from)
+
+        self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
         self.levels = memory_resolutions(size)
         if parts.memory:
-            self.memory = GenerativeMemory(self.channels, name="memory")
-            self.fusions = {r: Fusion(self.fusion_kernel, name=f"fusion_{r}") for r in self.levels}
+            self.memory = GenerativeMemory(
+                self.channels, dtype=self.dtype, remat_from=self.remat_from, name="memory"
+            )
+            self.fusions = {
+                r: block(Fusion, r)(self.fusion_kernel, name=f"fusion_{r}") for r in self.levels
+            }
             mapping = self.code_source == "mapping"
             coded = self.levels if parts.progressive else self.levels[:1]
             self.codes = {
-                r: GridVector(
+                r: block(GridVector, r)(
                     self.code_dim,
                     self.code_channels,
                     zero_init=r > 4 or mapping,
@@ -111,13 +124,16 @@ class InpaintingNetwork(nn.Module):
                 )
         if parts.conditional_noise:
             self.statistics = {
-                r: GridVector(2, self.code_channels, zero_init=True, name=f"statistics_{r}")
+                r: block(GridVector, r)(
+                    2, self.code_channels, zero_init=True, name=f"statistics_{r}"
+                )
                 for r in self.levels
             }
         self.decoder = {
-            r: DecoderBlock(self.channels[2 * r], name=f"decoder_{r}") for r in self.levels
+            r: block(DecoderBlock, 2 * r)(self.channels[2 * r], name=f"decoder_{r}")
+            for r in self.levels
         }
-        self.output = Conv(3, name="output")
+        self.output = Conv(3, result=jnp.float32, name="output")
 
     def query(self, resolution: int, previous: jax.Array, code: jax.Array | None) -> jax.Array:
         """The code c^i of a level: Eq. 3 at 4×4, Eq. 7 above it.
@@ -141,10 +157,10 @@ class InpaintingNetwork(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise."""
         if not VARIANTS[self.variant].conditional_noise:
-            zeros = jnp.zeros(encoded.shape[:1], encoded.dtype)
+            zeros = jnp.zeros(encoded.shape[:1])
             return zeros, zeros
         seen = [encoded, previous] if self.noise_statistics == "encoder_decoder" else [encoded]
-        moments = self.statistics[resolution](jnp.concatenate(seen, axis=-1))
+        moments = self.statistics[resolution](*seen)
         limit = LOG_VARIANCE_LIMIT
         return moments[:, 0], jnp.clip(moments[:, 1], -limit, limit)
 
@@ -200,8 +216,14 @@ class InpaintingNetwork(nn.Module):
         )
 
 
-def build_network(config: ConfigDict) -> InpaintingNetwork:
-    """The network that a config describes."""
+def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> InpaintingNetwork:
+    """The network that a config describes.
+
+    Args:
+        config: the run's config.
+        dtype: format of feature maps. Training gives `config.compute_dtype`; whoever evaluates or
+            fills holes has float32 unless it asks for something else.
+    """
     model = config.model
     return InpaintingNetwork(
         channels=channel_table(config.image_size, model.channel_base, model.channel_max),
@@ -212,6 +234,8 @@ def build_network(config: ConfigDict) -> InpaintingNetwork:
         noise_statistics=model.noise_statistics,
         fusion_kernel=model.fusion_kernel,
         stem_skip=model.stem_skip,
+        dtype=dtype,
+        remat_from=model.remat_from,
     )
 
 

@@ -2,22 +2,48 @@
 
 All arrays are NHWC, kernels HWIO. The formulas are StyleGAN2's (Karras et al., arXiv 1912.04958),
 the attention that of squeeze-and-excitation (Hu et al., arXiv 1709.01507).
+
+Precision. Every parameter is float32. A network has a `dtype`, float32 or bfloat16, and brings its
+input to it; from there on each layer keeps feature maps [N, H, W, C] in the format that it is given
+and casts its kernel to it. Whatever the `dtype`, float32 are
+
+- sums over pixels, examples and channels: statistics of instance norms, minibatch deviations,
+  pooling, and so the gradients of biases and of factors for each channel, which are applied in
+  float32 and rounded once;
+- what belongs to an example as a whole: codes, styles, demodulation factors, attention factors,
+  noise statistics with their exponential; only the discriminator's dense layer is wide enough to be
+  worth the short format;
+- power iterations and the division by the singular value;
+- images and logits, as they leave a network.
 """
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 LEAKY_SLOPE = 0.2
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
     """Leaky ReLU with slope 0.2 and gain sqrt(2), which keeps the variance of a layer's output."""
-    return nn.leaky_relu(x, LEAKY_SLOPE) * np.float32(np.sqrt(2.0))
+    return nn.leaky_relu(x, LEAKY_SLOPE) * float(np.sqrt(2.0))
+
+
+def rematerialised(block: Any, resolution: int, remat_from: int) -> Any:
+    """A block whose inside is computed again in the backward pass, from `remat_from` px on.
+
+    Args:
+        block: a module class, or a function of a module and arrays; names stay as they are.
+        resolution: of the block's larger feature maps [px].
+        remat_from: 0 for never.
+    """
+    return nn.remat(block) if remat_from and resolution >= remat_from else block
 
 
 def conv(
@@ -26,10 +52,25 @@ def conv(
     stride: int = 1,
     padding: Sequence[tuple[int, int]] | str = "SAME",
 ) -> jax.Array:
-    """Plain convolution: [N, H, W, I] with [kh, kw, I, O] to [N, H', W', O]."""
+    """Plain convolution: [N, H, W, I] with [kh, kw, I, O] to [N, H', W', O], in x's format."""
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds [O] to [N, H, W, O] or [N, O] in float32; the result has x's format."""
+    bias = bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+    return (x.astype(jnp.float32) + bias).astype(x.dtype)
+
+
+def scale_channels(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """Multiplies [N, H, W, C] by [N, C] in float32; the result has x's format."""
+    return (x.astype(jnp.float32) * factor[:, None, None, :]).astype(x.dtype)
 
 
 def modulated_conv(
@@ -44,7 +85,7 @@ def modulated_conv(
     Args:
         x: [N, H, W, I].
         kernel: [kh, kw, I, O].
-        style: [N, I], one factor for each input channel.
+        style: float32 [N, I], one factor for each input channel.
         demodulate: bring every output channel back to unit variance.
 
     Returns:
@@ -52,7 +93,7 @@ def modulated_conv(
     """
     if style.shape != (x.shape[0], kernel.shape[2]):
         raise ValueError(f"style {style.shape} must be [N, I] = {(x.shape[0], kernel.shape[2])}")
-    y = conv(x * style[:, None, None, :], kernel)
+    y = conv(scale_channels(x, style), kernel)
     if not demodulate:
         return y
     power = jnp.einsum(
@@ -61,7 +102,7 @@ def modulated_conv(
         jnp.square(style),
         precision=jax.lax.Precision.HIGHEST,
     )
-    return y * jax.lax.rsqrt(power + 1e-8)[:, None, None, :]
+    return scale_channels(y, jax.lax.rsqrt(power + 1e-8))
 
 
 def _neighbours(x: jax.Array, axis: int, padding: tuple[int, int], count: int) -> list[jax.Array]:
@@ -71,6 +112,15 @@ def _neighbours(x: jax.Array, axis: int, padding: tuple[int, int], count: int) -
     padded = jnp.pad(x, pads)
     size = padded.shape[axis] - count + 1
     return [jax.lax.slice_in_dim(padded, t, t + size, axis=axis) for t in range(count)]
+
+
+def _doubled(neighbours: list[jax.Array], axis: int) -> jax.Array:
+    """Twice the size along an axis, from each pixel with the one before and the one after it."""
+    before, here, after = neighbours
+    phases = [0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after]
+    shape = list(here.shape)
+    shape[axis] *= 2
+    return jnp.stack(phases, axis=axis + 1).reshape(shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -94,11 +144,7 @@ def fir_upsample(x: jax.Array) -> jax.Array:
     (3·x[i] + x[i+1]) / 4, with zeros outside.
     """
     for axis in (1, 2):
-        before, here, after = _neighbours(x, axis, (1, 1), 3)
-        phases = [0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after]
-        shape = list(x.shape)
-        shape[axis] *= 2
-        x = jnp.stack(phases, axis=axis + 1).reshape(shape)
+        x = _doubled(_neighbours(x, axis, (1, 1), 3), axis)
     return x
 
 
@@ -127,22 +173,30 @@ fir_downsample.defvjp(lambda x: (fir_downsample(x), None), lambda _, g: (0.25 * 
 
 
 def bilinear_upsample(x: jax.Array) -> jax.Array:
-    """Doubles height and width bilinearly, half-pixel centres (Eq. 6's up-sampling)."""
-    n, h, w, c = x.shape
-    return jax.image.resize(x, (n, 2 * h, 2 * w, c), "bilinear")
+    """Doubles height and width bilinearly, half-pixel centres (Eq. 6's up-sampling).
+
+    `fir_upsample` with the outermost pixels repeated outside instead of zeros; `jax.image.resize`
+    multiplies by matrices instead.
+    """
+    for axis in (1, 2):
+        first, last = (jax.lax.slice_in_dim(x, k, k + 1, axis=axis) for k in (0, x.shape[axis] - 1))
+        padded = jnp.concatenate([first, x, last], axis)
+        x = _doubled(_neighbours(padded, axis, (0, 0), 3), axis)
+    return x
 
 
 def average_pool(x: jax.Array, size: int) -> jax.Array:
-    """Averages [N, H, W, C] down to a [N, size, size, C] grid; H and W are multiples of size."""
+    """Averages [N, H, W, C] to float32 [N, size, size, C]; H and W are multiples of size."""
     n, h, w, c = x.shape
-    return x.reshape(n, size, h // size, size, w // size, c).mean((2, 4))
+    return x.reshape(n, size, h // size, size, w // size, c).mean((2, 4), dtype=jnp.float32)
 
 
 def instance_norm(x: jax.Array) -> jax.Array:
     """Normalises each channel of each example over its pixels; no affine part, epsilon 1e-5."""
-    mean = x.mean((1, 2), keepdims=True)
-    variance = jnp.square(x - mean).mean((1, 2), keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(variance + 1e-5)
+    y = x.astype(jnp.float32)
+    mean = y.mean((1, 2), keepdims=True)
+    variance = jnp.square(y - mean).mean((1, 2), keepdims=True)
+    return ((y - mean) * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 
 def minibatch_stddev(x: jax.Array, group_size: int = 4) -> jax.Array:
@@ -160,30 +214,66 @@ def minibatch_stddev(x: jax.Array, group_size: int = 4) -> jax.Array:
     """
     n, h, w, c = x.shape
     group = next(g for g in range(min(group_size, n), 0, -1) if n % g == 0)
-    y = x.reshape(n // group, group, h, w, c)
+    y = x.astype(jnp.float32).reshape(n // group, group, h, w, c)
     y = jnp.sqrt(jnp.square(y - y.mean(1, keepdims=True)).mean(1) + 1e-8).mean((1, 2, 3))
-    y = jnp.repeat(y, group)[:, None, None, None]
-    return jnp.concatenate([x, jnp.broadcast_to(y, (n, h, w, 1))], axis=-1)
+    y = jnp.broadcast_to(jnp.repeat(y, group)[:, None, None, None], (n, h, w, 1))
+    return jnp.concatenate([x, y.astype(x.dtype)], axis=-1)
+
+
+class PlainConv(nn.Module):
+    """Convolution with bias, zero-padded.
+
+    Attributes:
+        features: output channels.
+        kernel_size: side of the kernel.
+        stride: between two outputs.
+        pad: zeros at every side.
+        kernel_init: initialiser.
+        result: format of the output; None for that of the input.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int
+    pad: int
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    result: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [N, H, W, I] to [N, H', W', features]."""
+        k = self.kernel_size
+        kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = conv(x, kernel, self.stride, [(self.pad, self.pad)] * 2)
+        return add_bias(y.astype(self.result or x.dtype), bias)
 
 
 class Conv(nn.Module):
-    """Ordinary convolution with bias, zero padding of (kernel - 1) // 2, He initialisation."""
+    """Ordinary convolution with bias, zero padding of (kernel - 1) // 2, He initialisation.
+
+    Attributes:
+        features: output channels.
+        kernel_size: side of the kernel.
+        stride: between two outputs.
+        result: format of the output; None for that of the input.
+    """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
+    result: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, H, W, I] to [N, H / stride, W / stride, features]."""
-        k = self.kernel_size
-        pad = (k - 1) // 2
-        return nn.Conv(
+        return PlainConv(
             self.features,
-            (k, k),
-            (self.stride, self.stride),
-            [(pad, pad)] * 2,
-            kernel_init=nn.initializers.he_normal(),
+            self.kernel_size,
+            self.stride,
+            (self.kernel_size - 1) // 2,
+            nn.initializers.he_normal(),
+            self.result,
             name="conv",
         )(x)
 
@@ -195,9 +285,9 @@ class ChannelAttention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scales the channels of [N, H, W, C] by factors between 0 and 1."""
         channels = x.shape[-1]
-        y = nn.relu(nn.Dense(max(channels // 16, 4), name="squeeze")(x.mean((1, 2))))
-        y = nn.sigmoid(nn.Dense(channels, name="excite")(y))
-        return x * y[:, None, None, :]
+        pooled = x.mean((1, 2), dtype=jnp.float32)
+        y = nn.relu(nn.Dense(max(channels // 16, 4), name="squeeze")(pooled))
+        return scale_channels(x, nn.sigmoid(nn.Dense(channels, name="excite")(y)))
 
 
 class EqualDense(nn.Module):
@@ -215,12 +305,12 @@ class EqualDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [N, I] to [N, features]."""
+        """Maps [N, I] to [N, features], in x's format."""
         m, fan_in = self.lr_multiplier, x.shape[-1]
         init = nn.initializers.normal(1.0 / m)
         kernel = self.param("kernel", init, (fan_in, self.features))
         bias = self.param("bias", nn.initializers.constant(self.bias_init / m), (self.features,))
-        return x @ (kernel * float(m / np.sqrt(fan_in))) + (bias * m)[None, :]
+        return add_bias(x @ (kernel * float(m / np.sqrt(fan_in))).astype(x.dtype), bias * m)
 
 
 class EqualConv(nn.Module):
@@ -245,5 +335,5 @@ class EqualConv(nn.Module):
             x = conv(x, kernel)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            x = x + bias[None, None, None, :]
+            x = add_bias(x, bias)
         return x

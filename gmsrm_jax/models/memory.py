@@ -7,8 +7,16 @@ through `first` and `second`, and puts the fusion with the encoder's feature bet
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from gmsrm_jax.models.layers import EqualDense, fir_upsample, leaky_relu, modulated_conv
+from gmsrm_jax.models.layers import (
+    EqualDense,
+    add_bias,
+    fir_upsample,
+    leaky_relu,
+    modulated_conv,
+    rematerialised,
+)
 
 NOISE_STRENGTH = "noise_strength"
 
@@ -82,7 +90,8 @@ class SynthesisLayer(nn.Module):
             NOISE_STRENGTH, nn.initializers.constant(self.noise_strength_init), ()
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return leaky_relu(x + strength * noise + bias[None, None, None, :])
+        y = x.astype(jnp.float32) + strength * noise
+        return leaky_relu(add_bias(y, bias)).astype(x.dtype)
 
 
 class ToRGB(nn.Module):
@@ -90,13 +99,14 @@ class ToRGB(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, code: jax.Array) -> jax.Array:
-        """Maps [N, H, W, C] with code [N, D] to [N, H, W, 3]."""
+        """Maps [N, H, W, C] with code [N, D] to float32 [N, H, W, 3]."""
         channels = x.shape[-1]
         style = EqualDense(channels, bias_init=1.0, name="style")(code)
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, channels, 3))
         bias = self.param("bias", nn.initializers.zeros, (3,))
         kernel = kernel / float(channels**0.5)
-        return modulated_conv(x, kernel, style, demodulate=False) + bias[None, None, None, :]
+        rgb = modulated_conv(x, kernel, style, demodulate=False)
+        return add_bias(rgb.astype(jnp.float32), bias)
 
 
 class GenerativeMemory(nn.Module):
@@ -105,10 +115,14 @@ class GenerativeMemory(nn.Module):
     Attributes:
         channels: resolution to number of channels, from 4 to the image size.
         noise_strength_init: start of every noise strength.
+        dtype: format of feature maps, see `layers`.
+        remat_from: see `layers.rematerialised`.
     """
 
     channels: dict[int, int]
     noise_strength_init: float = 0.0
+    dtype: DTypeLike = jnp.float32
+    remat_from: int = 0
 
     def setup(self) -> None:
         """Names each layer after its resolution, so that parameters can be found by eye."""
@@ -119,15 +133,18 @@ class GenerativeMemory(nn.Module):
         init = self.noise_strength_init
         up, conv, rgb = {}, {}, {}
         for r in self.resolutions:
+            layer, to_rgb = (
+                rematerialised(kind, r, self.remat_from) for kind in (SynthesisLayer, ToRGB)
+            )
             if r > 4:
-                up[r] = SynthesisLayer(self.channels[r], True, init, name=f"up_{r}")
-            conv[r] = SynthesisLayer(self.channels[r], False, init, name=f"conv_{r}")
-            rgb[r] = ToRGB(name=f"rgb_{r}")
+                up[r] = layer(self.channels[r], True, init, name=f"up_{r}")
+            conv[r] = layer(self.channels[r], False, init, name=f"conv_{r}")
+            rgb[r] = to_rgb(name=f"rgb_{r}")
         self.up_layers, self.conv_layers, self.rgb_layers = up, conv, rgb
 
     def start(self, batch: int) -> jax.Array:
         """The learned constant, [N, 4, 4, C(4)]: what level 1 has in place of a first conv."""
-        return jnp.tile(self.constant, (batch, 1, 1, 1))
+        return jnp.tile(self.constant, (batch, 1, 1, 1)).astype(self.dtype)
 
     def first(self, x: jax.Array, code: jax.Array, noise: jax.Array) -> jax.Array:
         """First convolution of a level, from the previous level's F_M [N, r/2, r/2, ·] to r×r."""
@@ -145,7 +162,7 @@ class GenerativeMemory(nn.Module):
             noise: N(0, 1) maps in the order of `noise_shapes` for all resolutions.
 
         Returns:
-            [N, S, S, 3], about [-1, 1] once trained (no squashing).
+            Float32 [N, S, S, 3], about [-1, 1] once trained (no squashing).
         """
         if codes.shape[1] != len(self.resolutions):
             raise ValueError(f"{codes.shape[1]} codes for resolutions {self.resolutions}")

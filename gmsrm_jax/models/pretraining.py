@@ -3,29 +3,39 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from gmsrm_jax.models.encoder_decoder import Encoder, GridVector
 from gmsrm_jax.models.memory import GenerativeMemory, MappingNetwork, code_levels
 
 
-def mix_codes(key: jax.Array, codes: jax.Array, others: jax.Array, probability: float) -> jax.Array:
-    """Style mixing: from a random level on, an example takes its codes from another one.
+def draw_cuts(key: jax.Array, count: int, levels: int, probability: float) -> jax.Array:
+    """Draws for style mixing each example's first foreign level, int32 [N].
 
     Args:
         key: random key.
+        count: number of examples.
+        levels: number of codes of an example, L.
+        probability: share of the examples that are mixed, with a level uniform over 1 … L - 1; the
+            others have L.
+    """
+    key_cut, key_mix = jax.random.split(key)
+    cuts = jax.random.randint(key_cut, (count,), 1, levels)
+    return jnp.where(jax.random.uniform(key_mix, (count,)) < probability, cuts, levels)
+
+
+def mix_codes(codes: jax.Array, others: jax.Array, cuts: jax.Array) -> jax.Array:
+    """Style mixing: from a level on, an example takes its codes from another one.
+
+    Args:
         codes: [N, L, D].
         others: [N, L, D], the codes to mix in.
-        probability: share of the examples that are mixed; the first foreign level is uniform over
-            1 … L - 1.
+        cuts: int32 [N], the first foreign level.
 
     Returns:
         Mixed codes [N, L, D]; an unmixed example comes back as it was.
     """
-    n, levels, _ = codes.shape
-    key_cut, key_mix = jax.random.split(key)
-    cut = jax.random.randint(key_cut, (n,), 1, levels)
-    cut = jnp.where(jax.random.uniform(key_mix, (n,)) < probability, cut, levels)
-    foreign = jnp.arange(levels)[None, :] >= cut[:, None]
+    foreign = jnp.arange(codes.shape[1])[None, :] >= cuts[:, None]
     return jnp.where(foreign[:, :, None], others, codes)
 
 
@@ -39,6 +49,8 @@ class MemoryGenerator(nn.Module):
         code_channels: width of the convolution before a code.
         mapping_layers: depth of the mapping network.
         noise_strength_init: start of the memory's noise strengths.
+        dtype: format of feature maps, see `layers`.
+        remat_from: see `layers.rematerialised`.
     """
 
     channels: dict[int, int]
@@ -47,15 +59,19 @@ class MemoryGenerator(nn.Module):
     code_channels: int = 64
     mapping_layers: int = 2
     noise_strength_init: float = 0.0
+    dtype: DTypeLike = jnp.float32
+    remat_from: int = 0
 
     def setup(self) -> None:
         """Names the parts as the network of stage 2 names them."""
         if self.code_source == "encoder":
-            self.encoder = Encoder(self.channels, name="encoder")
+            self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
             self.query = GridVector(self.code_dim, self.code_channels, name="query_4")
         else:
             self.mapping = MappingNetwork(self.code_dim, self.mapping_layers, name="mapping")
-        self.memory = GenerativeMemory(self.channels, self.noise_strength_init, name="memory")
+        self.memory = GenerativeMemory(
+            self.channels, self.noise_strength_init, self.dtype, self.remat_from, name="memory"
+        )
 
     def codes(self, image: jax.Array, mask: jax.Array, latent: jax.Array) -> jax.Array:
         """One code for each example, the same at every level: [N, L, D].

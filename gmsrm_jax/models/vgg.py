@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from gmsrm_jax.assets import asset_path, resolve_path
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.models.layers import conv
+from gmsrm_jax.models.layers import add_bias, conv
 from gmsrm_jax.weights.vgg19 import (
     CAFFE,
     CONVERT_COMMAND,
@@ -102,7 +103,10 @@ def normalise(images: jax.Array, source: str) -> jax.Array:
 
 
 def features(
-    weights: Vgg19Weights, images: jax.Array, layers: Sequence[str] = PERCEPTUAL_LAYERS
+    weights: Vgg19Weights,
+    images: jax.Array,
+    layers: Sequence[str] = PERCEPTUAL_LAYERS,
+    dtype: DTypeLike = jnp.float32,
 ) -> tuple[jax.Array, ...]:
     """Activations after the ReLU, of every layer named.
 
@@ -114,20 +118,22 @@ def features(
         weights: from `load_vgg19`, for at least these layers.
         images: [N, H, W, 3], RGB in [-1, 1].
         layers: such as "relu1_1", in any order.
+        dtype: format of the feature maps on the way, see `layers`.
 
     Returns:
         For each layer float32 [N, H', W', C]; H' = H, H // 2, H // 4, ... by block.
     """
-    x = normalise(images, weights.source)
+    x = normalise(images, weights.source).astype(dtype)
     scale = 1.0 / _CAFFE_SCALE if weights.source == CAFFE else 1.0
     activations: dict[str, jax.Array] = {}
     for name in needed_convolutions(layers):
         if name.endswith("_1") and activations:
             x = max_pool(x)
         layer = weights.params[name]
-        x = jax.nn.relu(conv(x, jnp.asarray(layer["kernel"], jnp.float32)) + _row(layer["bias"]))
+        kernel, bias = (jnp.asarray(layer[part], jnp.float32) for part in ("kernel", "bias"))
+        x = jax.nn.relu(add_bias(conv(x, kernel), bias))
         activations["relu" + name.removeprefix("conv")] = x
-    return tuple(activations[layer] * scale for layer in layers)
+    return tuple(activations[layer].astype(jnp.float32) * scale for layer in layers)
 
 
 def _row(values: jax.typing.ArrayLike) -> jax.Array:

@@ -43,6 +43,7 @@ class Stage(Protocol):
         name: folder of its checkpoints and logs in the workdir.
         salt: separates its random numbers from those of other stages.
         batch_size: pictures in one step, over all devices.
+        accumulation: micro-batches in one step.
         total_steps: length.
         save_every: steps between two checkpoints.
         validate_every: steps between two validations.
@@ -54,6 +55,7 @@ class Stage(Protocol):
     name: str
     salt: int
     batch_size: int
+    accumulation: int
     total_steps: int
     save_every: int
     validate_every: int

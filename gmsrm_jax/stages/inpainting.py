@@ -15,6 +15,7 @@ from gmsrm_jax.models.memory import draw_noise, indexed_noise, memory_resolution
 from gmsrm_jax.models.vgg import Vgg19Weights, features
 from gmsrm_jax.optimizers import average_weights, learning_rate_schedule
 from gmsrm_jax.panels import grid
+from gmsrm_jax.stages.accumulation import in_micro_batches
 from gmsrm_jax.stages.base import Batch, Program, Scalars, TrainState, apply, to_bytes, to_signed
 from gmsrm_jax.variants import VARIANTS
 
@@ -23,7 +24,8 @@ class InpaintingStage:
     """Trains encoder, codes, fusions, noise statistics, decoder and the patch discriminator.
 
     The state's parts: params {network, discriminator}, average {network}, kept {network} (frozen
-    memory), extra {spectral} (power-iteration vectors).
+    memory), extra {spectral} (power-iteration vectors). With inpainting.adversarial_weight = 0 the
+    discriminator is there, but neither asked nor moved.
     """
 
     name = "inpainting"
@@ -51,8 +53,11 @@ class InpaintingStage:
         self.save_every, self.validate_every = settings.save_every, settings.validate_every
         self.seed = config.seed
         self.parts = VARIANTS[config.variant]
-        self.network = build_network(config)
-        self.discriminator = PatchDiscriminator(tuple(settings.discriminator_features))
+        self.accumulation, self.dtype = config.accumulation, config.compute_dtype
+        self.network, self.exact_network = build_network(config, self.dtype), build_network(config)
+        self.discriminator = PatchDiscriminator(
+            tuple(settings.discriminator_features), dtype=self.dtype
+        )
         self.resolutions = memory_resolutions(config.image_size)
         self.schedule = learning_rate_schedule(
             settings.schedule, settings.learning_rate, self.total_steps
@@ -66,7 +71,7 @@ class InpaintingStage:
             b1=b1,
             b2=b2,
         )
-        self.constants: dict[str, Any] = {"vgg": vgg}
+        self.constants: dict[str, Any] = {"vgg": vgg} if settings.perceptual_weight else {}
         self.layers = tuple(settings.perceptual_layers)
         self.validation = validation
         self.programs: dict[str, Program] = {"main": self._main_step}
@@ -149,7 +154,7 @@ class InpaintingStage:
     ) -> jax.Array:
         noise = indexed_noise(self.seed, index, self.resolutions)
         image, mask = to_signed(images), masks.astype(jnp.float32)
-        return apply(self.network, params, image, mask, noise).image
+        return apply(self.exact_network, params, image, mask, noise).image
 
     def _take_over(self, drawn: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
         """Puts stage 1's weights in the places of the drawn ones."""
@@ -179,93 +184,132 @@ class InpaintingStage:
 
     def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """One step of network and discriminator, both on the same fillings."""
-        settings = self.settings
-        image, mask = to_signed(batch["image"]), batch["mask"].astype(jnp.float32)
+        settings, count = self.settings, batch["image"].shape[0]
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
         keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
-        noise = draw_noise(keys[0], image.shape[0], self.resolutions)
-        spectral, frozen = state.extra["spectral"], state.kept["network"]
+        parts = {
+            "image": batch["image"],
+            "mask": batch["mask"],
+            "noise": draw_noise(keys[0], count, self.resolutions),
+        }
+        if settings.diversity_weight:
+            parts["other_noise"] = draw_noise(keys[1], count, self.resolutions)
 
-        def shown(filled: jax.Array, kind: str) -> jax.Array:
-            return filled if kind == "raw" else image * (1.0 - mask) + filled * mask
-
-        def fill(params: Any, noise: list[jax.Array]) -> Filled:
-            return apply(self.network, join_frozen(params, frozen), image, mask, noise)
-
-        def network_loss(params: Any) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
-            filled = fill(params, noise)
-            target = features(batch["vgg"], image, self.layers)
-            seen = features(
-                batch["vgg"], shown(filled.image, settings.perceptual_image), self.layers
+        def network_part(part: Batch) -> tuple[Any, jax.Array]:
+            gradient, (scalars, judged) = jax.grad(self._network_loss, has_aux=True)(
+                state.params["network"], state, part, batch.get("vgg")
             )
-            judged = shown(filled.image, settings.discriminator_image)
-            logits, _ = self._judge(state.params["discriminator"], spectral, judged, mask)
-            scalars = {
-                "loss/reconstruction": losses.reconstruction_loss(
-                    filled.image, image, mask, settings.hole_weight, settings.reconstruction_norm
-                ),
-                "loss/perceptual": losses.perceptual_loss(seen, target),
-                "loss/adversarial": losses.adversarial_generator_loss(logits),
-            }
-            total = (
-                settings.reconstruction_weight * scalars["loss/reconstruction"]
-                + settings.perceptual_weight * scalars["loss/perceptual"]
-                + settings.adversarial_weight * scalars["loss/adversarial"]
-            )
-            if self.parts.conditional_noise:
-                scalars["loss/kl"] = losses.kl_loss(
-                    filled.mean, filled.log_variance, settings.kl_reduction
-                )
-                scalars["noise/mean"] = jnp.abs(filled.mean).mean()
-                scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
-                total += settings.kl_weight * scalars["loss/kl"]
-            if settings.diversity_weight:
-                other = fill(params, draw_noise(keys[1], image.shape[0], self.resolutions))
-                scalars["loss/diversity"] = losses.diversity_loss(filled.image, other.image, mask)
-                total += settings.diversity_weight * scalars["loss/diversity"]
-            scalars["loss/total"] = total
-            return total, (scalars, judged)
+            return (gradient, scalars), judged
 
-        (_, (scalars, judged)), gradient = jax.value_and_grad(network_loss, has_aux=True)(
-            state.params["network"]
+        (gradient, scalars), parts["judged"] = in_micro_batches(
+            network_part, parts, self.accumulation
         )
-        judged = jax.lax.stop_gradient(judged)
-
-        def discriminator_loss(params: Any) -> tuple[jax.Array, Any]:
-            fake, _ = self._judge(params, spectral, judged, mask)
-            real, renewed = self._judge(params, spectral, image, mask)
-            loss = losses.adversarial_discriminator_loss(real, fake, settings.adversarial_form)
-            return loss, (renewed, real.mean(), fake.mean())
-
-        (loss, (spectral, real, fake)), discriminator_gradient = jax.value_and_grad(
-            discriminator_loss, has_aux=True
-        )(state.params["discriminator"])
-
         updates, moved = self.network_optimizer.update(
             gradient, state.optimizer["network"], state.params["network"]
         )
         network = optax.apply_updates(state.params["network"], updates)
-        updates, discriminator_moved = self.discriminator_optimizer.update(
-            discriminator_gradient, state.optimizer["discriminator"], state.params["discriminator"]
-        )
-        discriminator = optax.apply_updates(state.params["discriminator"], updates)
         scalars |= {
-            "loss/discriminator": loss,
             "gradient/network": optax.global_norm(gradient),
-            "gradient/discriminator": optax.global_norm(discriminator_gradient),
-            "logits/real": real,
-            "logits/fake": fake,
             "optimizer/learning_rate": jnp.asarray(self.schedule(state.step), jnp.float32),
         }
+        if settings.adversarial_weight:
+            state, measured = self._move_discriminator(state, parts)
+            scalars |= measured
         return (
             state.replace(
                 step=state.step + 1,
-                params={"network": network, "discriminator": discriminator},
+                params={**state.params, "network": network},
                 average={
                     "network": average_weights(state.average["network"], network, settings.ema)
                 },
-                optimizer={"network": moved, "discriminator": discriminator_moved},
-                extra={"spectral": spectral},
+                optimizer={**state.optimizer, "network": moved},
             ),
             scalars,
         )
+
+    def _network_loss(
+        self, params: Any, state: TrainState, part: Batch, vgg: Vgg19Weights | None
+    ) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
+        """Eq. 14, its terms, and what the discriminator is shown; no term of weight 0 is computed.
+
+        Reconstruction is always measured, and the KL divergence wherever noise is conditional.
+        """
+        settings = self.settings
+        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        weights = join_frozen(params, state.kept["network"])
+
+        def fill(noise: list[jax.Array]) -> Filled:
+            return apply(self.network, weights, image, mask, noise)
+
+        def shown(kind: str) -> jax.Array:
+            return filled.image if kind == "raw" else image * (1.0 - mask) + filled.image * mask
+
+        filled = fill(part["noise"])
+        judged = shown(settings.discriminator_image)
+        scalars = {
+            "loss/reconstruction": losses.reconstruction_loss(
+                filled.image, image, mask, settings.hole_weight, settings.reconstruction_norm
+            )
+        }
+        total = settings.reconstruction_weight * scalars["loss/reconstruction"]
+        if vgg is not None:
+            target, seen = (
+                features(vgg, x, self.layers, self.dtype)
+                for x in (image, shown(settings.perceptual_image))
+            )
+            scalars["loss/perceptual"] = losses.perceptual_loss(seen, target)
+            total += settings.perceptual_weight * scalars["loss/perceptual"]
+        if settings.adversarial_weight:
+            logits, _ = self._judge(
+                state.params["discriminator"], state.extra["spectral"], judged, mask
+            )
+            scalars["loss/adversarial"] = losses.adversarial_generator_loss(logits)
+            total += settings.adversarial_weight * scalars["loss/adversarial"]
+        if self.parts.conditional_noise:
+            scalars["loss/kl"] = losses.kl_loss(
+                filled.mean, filled.log_variance, settings.kl_reduction
+            )
+            scalars["noise/mean"] = jnp.abs(filled.mean).mean()
+            scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
+            total += settings.kl_weight * scalars["loss/kl"]
+        if settings.diversity_weight:
+            other = fill(part["other_noise"])
+            scalars["loss/diversity"] = losses.diversity_loss(filled.image, other.image, mask)
+            total += settings.diversity_weight * scalars["loss/diversity"]
+        scalars["loss/total"] = total
+        return total, (scalars, judged)
+
+    def _move_discriminator(self, state: TrainState, parts: Batch) -> tuple[TrainState, Scalars]:
+        """The discriminator's step on real pictures and what the network filled."""
+
+        def loss(params: Any, part: Batch) -> tuple[jax.Array, tuple[Scalars, Any]]:
+            image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+            fake, _ = self._judge(params, state.extra["spectral"], part["judged"], mask)
+            real, renewed = self._judge(params, state.extra["spectral"], image, mask)
+            value = losses.adversarial_discriminator_loss(
+                real, fake, self.settings.adversarial_form
+            )
+            scalars = {
+                "loss/discriminator": value,
+                "logits/real": real.mean(),
+                "logits/fake": fake.mean(),
+            }
+            return value, (scalars, renewed)
+
+        def discriminator_part(part: Batch) -> tuple[Any, None]:
+            return jax.grad(loss, has_aux=True)(state.params["discriminator"], part), None
+
+        # The renewed vectors do not depend on the examples, so their mean is each of them.
+        (gradient, (scalars, spectral)), _ = in_micro_batches(
+            discriminator_part, parts, self.accumulation
+        )
+        updates, moved = self.discriminator_optimizer.update(
+            gradient, state.optimizer["discriminator"], state.params["discriminator"]
+        )
+        discriminator = optax.apply_updates(state.params["discriminator"], updates)
+        state = state.replace(
+            params={**state.params, "discriminator": discriminator},
+            optimizer={**state.optimizer, "discriminator": moved},
+            extra={"spectral": spectral},
+        )
+        return state, scalars | {"gradient/discriminator": optax.global_norm(gradient)}

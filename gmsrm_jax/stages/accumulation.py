@@ -1,0 +1,54 @@
+"""Gradient accumulation: a step that goes through its batch in micro-batches, one after the other.
+
+Of N examples and k micro-batches, micro-batch b has the examples b, b + k, b + 2k, …, so that every
+device goes through its own examples and nothing is sent. Everything random is drawn for the whole
+batch before it is taken apart; gradients and scalars are means over the micro-batches, and weights
+and averages move once a step. The same step without accumulation therefore gives the same, up to
+rounding, wherever an example does not know the others. Where it does, it knows those of its
+micro-batch:
+
+- minibatch deviations of stage 1's discriminator are taken within groups of the micro-batch;
+- style mixing takes foreign codes from the micro-batch, and the reconstruction loss beside it is a
+  mean over the micro-batch's unmixed examples, before the mean over micro-batches;
+- path lengths are compared with the running mean as moved by the micro-batch's own mean length; the
+  mean that is kept is that of the whole batch;
+- the diversity loss is divided by the area of the micro-batch's holes.
+
+ADA's r_t is the mean sign over the whole batch. Power iterations of stage 2's discriminator do not
+look at examples: the vectors after a step are one iteration on, whatever k.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def in_micro_batches(
+    function: Callable[[Any], tuple[Any, Any]], parts: Any, count: int
+) -> tuple[Any, Any]:
+    """Applies a function to each micro-batch and puts the results together.
+
+    Args:
+        function: maps a part of the batch to two trees: values whose mean over the micro-batches is
+            wanted, and arrays with a row for each example.
+        parts: arrays whose first axis is that of the examples.
+        count: number of micro-batches, a divisor of the number of examples.
+
+    Returns:
+        The means, and the rows in the order of the examples.
+    """
+    if count == 1:
+        return function(parts)
+    stacked = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), parts)
+    means, _ = jax.eval_shape(function, jax.tree.map(lambda x: x[0], stacked))
+
+    def add(sums: Any, part: Any) -> tuple[Any, Any]:
+        values, rows = function(part)
+        return jax.tree.map(jnp.add, sums, values), rows
+
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), means)
+    sums, rows = jax.lax.scan(add, zeros, stacked)
+    joined = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), rows)
+    return jax.tree.map(lambda total: total / count, sums), joined

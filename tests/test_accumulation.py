@@ -1,0 +1,185 @@
+"""Gradient accumulation gives the step without it wherever examples do not know each other."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_stages import (
+    Recorder,
+    assert_same,
+    initial,
+    inpainting_stage,
+    leaves,
+    memory_stage,
+    pictures,
+    small_config,
+    snapshot,
+)
+
+from gmsrm_jax.config_checks import check_config
+from gmsrm_jax.configuration import base_config
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.models import discriminators
+from gmsrm_jax.stages.accumulation import in_micro_batches
+
+BATCH = 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_means_and_rows_are_those_of_the_whole_batch(count):
+    rng = np.random.default_rng(0)
+    x, index = rng.normal(size=(6, 2)).astype(np.float32), np.arange(6, dtype=np.int32)
+    seen = []
+
+    def part(given):
+        seen.append(given["x"].shape)
+        rows = {"index": given["index"], "twice": 2 * given["x"], "none": None}
+        return {"square": jnp.square(given["x"]).mean(), "sum": given["x"].sum(0)}, rows
+
+    means, rows = jax.jit(lambda parts: in_micro_batches(part, parts, count))(
+        {"x": x, "index": index}
+    )
+    assert set(seen) == {(6 // count, 2)}
+    np.testing.assert_allclose(means["square"], np.square(x).mean(), rtol=1e-6)
+    np.testing.assert_allclose(means["sum"], x.sum(0) / count, rtol=1e-5)
+    np.testing.assert_array_equal(rows["index"], index)
+    np.testing.assert_array_equal(rows["twice"], 2 * x)
+
+
+def test_micro_batches_take_every_kth_example():
+    """So that each device takes its own examples apart: rows b, b + k, b + 2k, …"""
+
+    def part(index):
+        return (), jnp.broadcast_to(index.sum(), index.shape)
+
+    _, sums = in_micro_batches(part, jnp.arange(6), 3)
+    np.testing.assert_array_equal(sums, [0 + 3, 1 + 4, 2 + 5] * 2)
+
+
+def gradients(call, network):
+    """What the optimizer was given in its first step, times a constant."""
+    found = leaves(call.after.optimizer[network])
+    return {name: leaf for name, leaf in found.items() if ".mu" in name}
+
+
+def assert_close(first, second, names, scale=1e-4):
+    """The same gradients up to `scale` of each network's largest, and the same scalars."""
+    for network in names:
+        one, other = (gradients(call, network) for call in (first, second))
+        largest = max(np.abs(leaf).max() for leaf in one.values())
+        assert largest > 0
+        for name in one:
+            np.testing.assert_allclose(
+                other[name], one[name], rtol=0, atol=scale * largest, err_msg=name
+            )
+    assert first.scalars.keys() == second.scalars.keys()
+    for name, value in first.scalars.items():
+        np.testing.assert_allclose(
+            second.scalars[name], value, rtol=10 * scale, atol=1e-6, err_msg=name
+        )
+
+
+def test_stage_two_is_the_same_with_one_two_and_four_micro_batches():
+    calls = []
+    for count in (1, 2, 4):
+        config = small_config(
+            accumulation=count, memory__batch_size=8, inpainting__perceptual_layers=("relu1_1",)
+        )
+        stage = inpainting_stage(config)
+        if not calls:
+            state = jax.device_get(initial(stage, snapshot(config)))
+        calls.append(Recorder(stage).call("main", state, pictures(10, BATCH)))
+    for other in calls[1:]:
+        assert_close(calls[0], other, ("network", "discriminator"))
+        spectral = leaves(calls[0].after.extra)
+        for name, value in leaves(other.after.extra).items():
+            np.testing.assert_allclose(value, spectral[name], rtol=1e-5, atol=1e-6)
+        assert other.after.step == 1
+        counts = [v for n, v in leaves(other.after.optimizer).items() if n.endswith(".count")]
+        assert set(map(int, counts)) == {1}
+
+
+@pytest.fixture(scope="module")
+def memory_calls():
+    """Stage 1's programs with one and two micro-batches, their groups of examples left out."""
+
+    def without_groups(x):
+        return jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1)
+
+    calls = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discriminators, "minibatch_stddev", without_groups)
+        for count in (1, 2):
+            config = small_config(
+                accumulation=count,
+                memory__augment="diffaug",
+                memory__style_mixing=0.0,
+                memory__reconstruction_weight=0.5,
+                memory__noise_strength_init=0.1,
+            )
+            recorder = Recorder(memory_stage(config))
+            if not calls:
+                state = jax.device_get(initial(recorder.stage))
+                state = state.replace(extra={**state.extra, "path_mean": np.float32(0.3)})
+            for name in ("r1", "path", "main"):
+                calls[name, count] = recorder.call(name, state, pictures(11, BATCH))
+    return calls
+
+
+def test_stage_one_is_the_same_without_groups_of_examples(memory_calls):
+    one, two = (memory_calls["main", count] for count in (1, 2))
+    assert_close(one, two, ("generator", "discriminator"))
+    for name, value in leaves(one.after.extra).items():
+        np.testing.assert_allclose(leaves(two.after.extra)[name], value, rtol=1e-4, atol=1e-6)
+    assert_close(memory_calls["r1", 1], memory_calls["r1", 2], ("discriminator",))
+
+
+def test_path_length_keeps_the_mean_of_the_whole_batch(memory_calls):
+    """Each micro-batch compares with its own moved mean, a hundredth of the way from the other."""
+    one, two = (memory_calls["path", count] for count in (1, 2))
+    kept = [call.after.extra["path_mean"] for call in (one, two)]
+    assert kept[0] != np.float32(0.3)
+    np.testing.assert_allclose(kept[1], kept[0], rtol=1e-5)
+    assert_close(one, two, ("generator",), scale=0.02)
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [
+        ({"batch_size": 6}, ("config.batch_size = 6", "= 4")),
+        ({"memory.batch_size": 6, "batch_size": 8}, ("config.memory.batch_size = 6", "= 4")),
+        ({"memory.batch_size": 4, "batch_size": 8}, ("config.memory.batch_size = 4", "is 2", "4;")),
+    ],
+)
+def test_batches_that_cannot_be_taken_apart_are_refused_with_both_numbers(fields, numbers):
+    config = base_config()
+    config.accumulation = 4
+    check_config(config)
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(UserError) as error:
+        check_config(config)
+    assert all(number in str(error.value) for number in (*numbers, "accumulation"))
+
+
+def test_terms_of_weight_zero_are_neither_computed_nor_moved():
+    config = small_config(inpainting__perceptual_weight=0.0, inpainting__adversarial_weight=0.0)
+    stage = inpainting_stage(config)
+    state = jax.device_get(initial(stage, snapshot(config)))
+    recorder = Recorder(stage)
+    call = recorder.call("main", state, pictures(12, BATCH))
+    assert_same(state.params["discriminator"], call.after.params["discriminator"])
+    assert_same(state.optimizer["discriminator"], call.after.optimizer["discriminator"])
+    assert_same(state.extra, call.after.extra)
+    absent = ("perceptual", "adversarial", "discriminator", "logits")
+    assert not [n for n, word in itertools.product(call.scalars, absent) if word in n]
+    total = call.scalars["loss/reconstruction"] + 0.01 * call.scalars["loss/kl"]
+    np.testing.assert_allclose(call.scalars["loss/total"], total, rtol=1e-5)
+    assert stage.constants == {}
+    text = jax.jit(stage.programs["main"]).lower(state, pictures(12, BATCH)).as_text()
+    whole = inpainting_stage(small_config())
+    batch = {**pictures(12, BATCH), **whole.constants}
+    both = jax.jit(whole.programs["main"]).lower(state, batch).as_text()
+    # The patch discriminator alone is five convolutions, VGG-19 up to relu3_1 the same again.
+    assert both.count("stablehlo.convolution") > text.count("stablehlo.convolution") + 30
