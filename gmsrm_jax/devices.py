@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gmsrm_jax.errors import UserError
@@ -12,6 +13,12 @@ from gmsrm_jax.errors import UserError
 def data_mesh() -> Mesh:
     """A mesh over all devices of all processes, with the one axis "data"."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def local_mesh() -> Mesh:
+    """A mesh over the devices of this process alone, with the one axis "data"."""
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -24,16 +31,18 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def check_batch(key: str, batch_size: int, mesh: Mesh) -> None:
-    """Checks that a batch can be split evenly.
+def check_batch(key: str, batch_size: int, mesh: Mesh, accumulation: int = 1) -> None:
+    """Checks that a batch can be split evenly over the devices, in every micro-batch.
 
     Raises:
-        UserError: names the field and both numbers.
+        UserError: names the field and the numbers.
     """
-    if batch_size % mesh.size:
+    parts = mesh.size * accumulation
+    if batch_size % parts:
+        times = f" × config.accumulation = {accumulation}" if accumulation > 1 else ""
         raise UserError(
-            f"config.{key} = {batch_size} cannot be split over {mesh.size} devices; "
-            f"use a multiple of {mesh.size}"
+            f"config.{key} = {batch_size} cannot be split over {mesh.size} devices{times}; "
+            f"use a multiple of {parts}"
         )
 
 
@@ -44,3 +53,21 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
         name: jax.make_array_from_process_local_data(sharding, np.asarray(values))
         for name, values in batch.items()
     }
+
+
+def to_every_device(tree: Any, mesh: Mesh) -> Any:
+    """Puts a whole copy of every array on every device; all processes must give the same ones."""
+    sharding = replicated(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
+    )
+
+
+def from_process_0(value: float) -> float:
+    """A number that processes computed each for itself, such as a score, as process 0 has it.
+
+    What is decided by it is then decided alike in every process.
+    """
+    if jax.process_count() == 1:
+        return value
+    return float(multihost_utils.broadcast_one_to_all(np.float32(value)))

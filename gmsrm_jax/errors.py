@@ -1,9 +1,31 @@
-"""The one exception that reaches a person as a single line instead of a traceback."""
+"""The exceptions that reach a person as a single line instead of a traceback."""
 
 
 class UserError(Exception):
     """Something that the person running the program can cure.
 
     The message is one line and names the file or key, the value found, and the cure. The entry
-    points print it and exit with status 2; every other exception is a bug and keeps its traceback.
+    points print it and exit with its status; every other exception is a bug and keeps its
+    traceback.
+
+    Attributes:
+        exit_status: of a program that ends with it.
     """
+
+    exit_status = 2
+
+
+class NotFinite(UserError):
+    """A loss, a gradient or a validation score that is NaN or infinite."""
+
+    exit_status = 3
+
+
+class Stopped(Exception):
+    """A training that was stopped by a signal, saved and said so: the same command goes on.
+
+    Attributes:
+        exit_status: EX_TEMPFAIL of sysexits.h, which schedulers are told to start again.
+    """
+
+    exit_status = 75

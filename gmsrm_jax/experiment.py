@@ -1,5 +1,6 @@
 """A whole training run: both stages, then the evaluation, each part done once in a workdir."""
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -8,17 +9,20 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
 from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.data.sources import TFDS
 from gmsrm_jax.data.splits import has_test_pictures
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
-from gmsrm_jax.resume import check_config_of_run, remember_config
+from gmsrm_jax.processes import check_agreement, everywhere, gather
+from gmsrm_jax.resume import check_config_of_run, config_sha256, remember_config
 from gmsrm_jax.run_log import open_text_log, say
 from gmsrm_jax.scoring import check_evaluation, evaluate_run
+from gmsrm_jax.signals import noticed_by_steps, signal_received
 from gmsrm_jax.stages.base import Stage
 from gmsrm_jax.stages.distance import DISTANCE_LAYERS
 from gmsrm_jax.stages.inpainting import InpaintingStage
@@ -30,6 +34,7 @@ from gmsrm_jax.train import (
     train_stage,
 )
 from gmsrm_jax.variants import VARIANTS
+from gmsrm_jax.workdir_lock import lock_workdir
 
 
 def train(
@@ -42,6 +47,9 @@ def train(
 ) -> None:
     """Trains the stages that are asked for and not finished yet, then evaluates and reports.
 
+    With several processes all of them call this, with the same arguments; process 0 writes and
+    evaluates.
+
     Args:
         config: the run's config.
         workdir: folder of everything that the run writes.
@@ -51,6 +59,8 @@ def train(
         memory_workdir: the workdir whose finished stage 1 is taken; None for this one.
 
     Raises:
+        NotFinite: a loss, a gradient norm or a score is not finite.
+        Stopped: a signal came while a stage was trained; everything is saved.
         UserError: something in config, data or workdir does not allow the run.
     """
     wants = [name for name in ("memory", "inpainting") if stage in ("all", name)]
@@ -59,25 +69,52 @@ def train(
         if not wants:
             raise UserError(f"variant {config.variant!r} has no memory; use --stage=inpainting")
     evaluates = "inpainting" in wants and has_test_pictures(config)
-    _check_pictures_are_there(config, "train")
-    if config.data.test:
-        _check_pictures_are_there(config, "test")
-    data = open_data(config)
-    check_config_of_run(config, workdir, data.fingerprint)
-    if evaluates:
-        check_evaluation(config)
-    run = Run(config, workdir, data, dry_run, memory_workdir)
-    open_text_log(None if dry_run else workdir / "train.log")
-    run.describe(wants)
-    if dry_run:
-        return
-    remember_config(config, workdir, data.fingerprint)
-    for name in wants:
-        run.train(name)
-    if evaluates:
-        evaluate_run(config, workdir, command)
-    elif "inpainting" in wants:
-        say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
+    first, alone = jax.process_index() == 0, jax.process_count() == 1
+    with contextlib.ExitStack() as opened:
+        training = opened.enter_context(contextlib.ExitStack())
+        if not alone:
+            # Where one process ends, the others hang; so all go on to the first common step.
+            training.enter_context(noticed_by_steps())
+
+        def prepare() -> TrainingData:
+            _check_pictures_are_there(config, "train")
+            if config.data.test:
+                _check_pictures_are_there(config, "test")
+            data = open_data(config)
+            if first:
+                if not dry_run:
+                    opened.enter_context(lock_workdir(workdir))
+                check_config_of_run(config, workdir, data.fingerprint)
+                if evaluates:
+                    check_evaluation(config)
+            return data
+
+        data = everywhere(prepare)
+        check_agreement(
+            {
+                "config (SHA-256)": config_sha256(config),
+                "set of training pictures": data.fingerprint,
+                "version of gmsrm_jax": gmsrm_jax.__version__,
+            }
+        )
+        if data.bad is not None:
+            data.bad.judged_in_common = not alone
+        run = everywhere(lambda: Run(config, workdir, data, dry_run, memory_workdir))
+        everywhere(lambda: open_text_log(None if dry_run else workdir / "train.log", first))
+        run.describe(wants)
+        if dry_run:
+            return
+        if first:
+            remember_config(config, workdir, data.fingerprint)
+        for name in wants:
+            run.train(name)
+        training.close()
+        if not alone and any(gather(signal_received())):
+            raise Stopped("stopped by a signal before the evaluation")
+        if evaluates:
+            evaluate_run(config, workdir, command)
+        elif "inpainting" in wants:
+            say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
 
 
 class Run:
@@ -120,6 +157,7 @@ class Run:
             log_every=self.config.log_every,
             optimization_level=self.config.xla_optimization_level,
             tensorboard=self.config.tensorboard,
+            max_skipped_updates=self.config.max_skipped_updates,
         )
 
     def _memory_snapshot(self) -> dict[str, Any]:
@@ -165,7 +203,7 @@ class Run:
 
     def _describe_stage(self, stage: Stage, pretrained: Any) -> None:
         key = "batch_size" if stage.name == "inpainting" else f"{stage.name}.batch_size"
-        check_batch(key, stage.batch_size, self.mesh)
+        check_batch(key, stage.batch_size, self.mesh, self.config.accumulation)
         say(
             f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
             f"({stage.batch_size // self.mesh.size} per device), "

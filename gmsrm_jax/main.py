@@ -3,7 +3,22 @@
     python -m gmsrm_jax.main --config=configs/paris.py [--workdir=runs/paris]
         [--mode=train|evaluate] [--stage=all|memory|inpainting] [--dry_run]
 
-Exit status: 0 done; 2 something that the one line on the standard error says how to cure.
+Where a cluster starts it once on every machine, it finds the other processes by itself, or by the
+environment that gmsrm_jax/processes.py lists.
+
+Exit status, of every process:
+
+    0    done
+    1    a bug, with its traceback; or another process was lost
+    2    something that the one line on the standard error says how to cure
+    3    a loss is not finite; the line names it, its step and the file with its batch
+    75   stopped by a signal, to be started again: the same command goes on. SIGTERM to any process,
+         or Ctrl-C, makes all stop after the same step and save; SIGTERM before and after training
+         ends at once, with nothing to save
+    130  Ctrl-C before or after training, or a second signal; 143 if that was a SIGTERM. Nothing was
+         saved since the last checkpoint
+
+    One that another process's death takes along has a status of its own, 1 or by signal 6.
 """
 
 import os
@@ -15,6 +30,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.signals import exit_status
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, configs/NAME.py[:ARGUMENT,…]; --config.FIELD=VALUE changes a field"
@@ -69,42 +85,45 @@ def _parse(arguments: list[str]) -> None:
 
 def _run(command: str) -> None:
     """Dispatches on the flags."""
-    import jax
-
-    from gmsrm_jax.configuration import check_config
-    from gmsrm_jax.experiment import train
-    from gmsrm_jax.jax_setup import set_up_jax
-    from gmsrm_jax.run_log import open_text_log
-    from gmsrm_jax.scoring import evaluate_run
+    from gmsrm_jax.config_checks import check_config
 
     config = _CONFIG.value
     check_config(config)
-    if jax.process_count() > 1:
-        raise UserError(f"{jax.process_count()} processes; only one is supported so far")
+
+    import jax
+
+    from gmsrm_jax.experiment import train
+    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.processes import initialise
+    from gmsrm_jax.run_log import open_text_log
+    from gmsrm_jax.scoring import evaluate_run
+
     set_up_jax(config.matmul_precision)
-    # Below errors it holds what libraries tell their developers.
-    logging.set_verbosity(logging.ERROR)
+    # What libraries tell their developers, such as tracebacks of Orbax's threads; what goes wrong
+    # there is raised as an exception all the same.
+    logging.set_verbosity(logging.FATAL)
+    initialise()
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
     if _MODE.value == "evaluate":
-        open_text_log(workdir / "evaluate.log" if workdir.exists() else None)
+        log = workdir / "evaluate.log" if workdir.exists() else None
+        open_text_log(log, jax.process_index() == 0)
         evaluate_run(config, workdir, command)
     else:
         train(config, workdir, _STAGE.value, _DRY_RUN.value, command)
 
 
 def main(arguments: list[str]) -> int:
-    """Runs what the arguments ask for, and returns the exit status."""
+    """Runs what the arguments ask for, and returns the exit status; for a program's main thread."""
     if "--help" in arguments or "-h" in arguments:
         print(__doc__)
         print(flags.FLAGS.module_help(sys.modules[__name__]))
         return 0
-    try:
+
+    def run() -> None:
         _parse(arguments)
         _run(shlex.join(["python", "-m", "gmsrm_jax.main", *arguments[1:]]))
-    except UserError as error:
-        print(f"gmsrm: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a workdir was begun with: a run goes on with the same config and the same data only."""
 
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -11,7 +12,8 @@ from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
 from gmsrm_jax.run_log import say
 
-# Fields that may differ when a run goes on: they do not change what is learned.
+# Fields that may differ when a run goes on: they do not change what is learned, or only how a run
+# gets past what stopped it.
 _FREE = {
     "name",
     "log_every",
@@ -20,6 +22,7 @@ _FREE = {
     "data.test",
     "data.note",
     "data.max_bad_share",
+    "max_skipped_updates",
     "data.tfds_dir",
 }
 _PICTURES = "training pictures"
@@ -95,6 +98,11 @@ def remember_config(config: ConfigDict, workdir: pathlib.Path, pictures: str) ->
     """Writes config.json: every field, and the fingerprint of the training pictures."""
     text = json.dumps(_fields(config, pictures), indent=1, ensure_ascii=False)
     write_atomically(_path(workdir), f"{text}\n".encode())
+
+
+def config_sha256(config: ConfigDict) -> str:
+    """SHA-256 (hex) of every field and its value."""
+    return hashlib.sha256(json.dumps(_fields(config, None)).encode()).hexdigest()
 
 
 def _path(workdir: pathlib.Path) -> pathlib.Path:

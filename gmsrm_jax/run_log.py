@@ -4,12 +4,14 @@ Every scalar goes to log.jsonl. TensorBoard gets the same scalars and the panels
 `config.tensorboard` is set; without it nothing here needs TensorFlow or clu.
 """
 
+import contextlib
 import json
 import logging
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +21,7 @@ from gmsrm_jax.files import write_atomically
 from gmsrm_jax.panels import to_png
 
 _LOGGER = logging.getLogger("gmsrm")
+_UNLOGGED = "unlogged.json"
 
 
 def say(message: str) -> None:
@@ -26,8 +29,12 @@ def say(message: str) -> None:
     _LOGGER.info(message)
 
 
-def open_text_log(path: pathlib.Path | None) -> None:
+def open_text_log(path: pathlib.Path | None, speaks: bool = True) -> None:
     """Sends `say` to the standard output, and to a file if one is given.
+
+    Args:
+        path: the file; None for the standard output alone.
+        speaks: False keeps silent, as all processes of a run but the first do.
 
     Raises:
         UserError: the file cannot be written.
@@ -37,19 +44,29 @@ def open_text_log(path: pathlib.Path | None) -> None:
         handler.close()
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
+    if not speaks:
+        _LOGGER.addHandler(logging.NullHandler())
+        return
     screen: logging.Handler = _TerminalHandler()
     screen.setFormatter(logging.Formatter("%(message)s"))
     _LOGGER.addHandler(screen)
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+            file = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(
                 f"{path} cannot be written ({error.strerror}); change --workdir"
             ) from error
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         _LOGGER.addHandler(file)
+
+
+class _FileHandler(logging.FileHandler):
+    """Loses a line rather than a run: what a full disk must not lose has its own errors."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        del record
 
 
 class _TerminalHandler(logging.Handler):
@@ -65,17 +82,100 @@ class _TerminalHandler(logging.Handler):
         sys.stdout.flush()
 
 
+Scalars = list[tuple[int, dict[str, float]]]
+
+
+class StageLog(Protocol):
+    """Where the training loop of one stage reports to."""
+
+    def unlogged(self) -> Scalars:
+        """What `keep_unlogged` kept at the step that this log starts at."""
+        ...
+
+    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
+        """Keeps scalars of steps after the last line, for the run that goes on from `step`."""
+        ...
+
+    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        """Writes the scalars of a step; a value that is not finite is written as null."""
+        ...
+
+    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
+        ...
+
+    def close(self) -> None:
+        """Flushes everything."""
+        ...
+
+
+def open_stage_log(
+    folder: pathlib.Path, start_step: int, tensorboard: bool, writes: bool
+) -> StageLog:
+    """Opens the log of a stage.
+
+    Args:
+        folder: the stage's folder.
+        start_step: step that the run goes on from.
+        tensorboard: write TensorBoard files as well.
+        writes: False for all processes of a run but the first.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    return RunLog(folder, start_step, tensorboard) if writes else _SilentLog(folder, start_step)
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what a disk has to say into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); make room there, then start again to "
+            "go on from the newest checkpoint"
+        ) from error
+
+
+class _SilentLog:
+    """Reads what the first process reads, and writes nothing."""
+
+    def __init__(self, folder: pathlib.Path, start_step: int):
+        self._folder, self._start = folder, start_step
+
+    def unlogged(self) -> Scalars:
+        return _read_unlogged(self._folder, self._start)
+
+    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
+        del step, scalars
+
+    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        del step, images, values
+
+    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        del step, images
+
+    def close(self) -> None:
+        pass
+
+
 class RunLog:
     """The scalars and panels of one stage, in its folder."""
 
     def __init__(self, folder: pathlib.Path, start_step: int, tensorboard: bool):
-        """Opens the folder; lines after `start_step` are of work that was lost, and are dropped."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Opens the folder; lines after `start_step` are of work that was lost, and are dropped.
+
+        Raises:
+            UserError: the folder cannot be written; so do the other methods, but `close`.
+        """
+        self._folder, self._start = folder, start_step
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= start_step]
         self._seconds_before = kept[-1]["seconds"] if kept else 0.0
-        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = self.path.open("a", encoding="utf-8")
+        with _writing(folder):
+            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            self._file = self.path.open("a", encoding="utf-8")
         self._panels = folder / "panels"
         self._started = time.monotonic()
         self._writer = None
@@ -88,6 +188,16 @@ class RunLog:
         """Seconds of work on this stage, earlier runs in this workdir counted in."""
         return self._seconds_before + time.monotonic() - self._started
 
+    def unlogged(self) -> Scalars:
+        """See `StageLog`."""
+        return _read_unlogged(self._folder, self._start)
+
+    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
+        """See `StageLog`; without this, means would depend on where a run was stopped."""
+        text = json.dumps({"step": step, "scalars": scalars})
+        with _writing(self._folder):
+            write_atomically(self._folder / _UNLOGGED, text.encode())
+
     def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step; a value that is not finite is written as null."""
         line: dict[str, float | int | None] = {
@@ -96,24 +206,36 @@ class RunLog:
             "seconds": round(self.seconds(), 3),
         }
         line |= {k: float(v) if np.isfinite(v) else None for k, v in sorted(values.items())}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with _writing(self._folder):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
         if self._writer is not None:
             self._writer.write_scalars(step, {k: float(v) for k, v in values.items()})
 
     def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
         for name, image in images.items():
-            write_atomically(self._panels / f"{name}_{step:08d}.png", to_png(image))
+            with _writing(self._folder):
+                write_atomically(self._panels / f"{name}_{step:08d}.png", to_png(image))
         if self._writer is not None:
             self._writer.write_images(step, {name: image[None] for name, image in images.items()})
 
     def close(self) -> None:
         """Flushes everything."""
-        self._file.close()
+        # What could not be written was said before.
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._writer is not None:
             self._writer.flush()
             self._writer.close()
+
+
+def _read_unlogged(folder: pathlib.Path, step: int) -> Scalars:
+    path = folder / _UNLOGGED
+    if not path.exists():
+        return []
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return [(at, values) for at, values in kept["scalars"]] if kept["step"] == step else []
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, float]]:
@@ -127,13 +249,13 @@ def read_log(path: pathlib.Path) -> list[dict[str, float]]:
 class Progress:
     """A bar on a terminal and a log line every ten seconds, both with rate and time left."""
 
-    def __init__(self, name: str, done: int, total: int, images_per_step: int):
-        """Starts at `done` of `total` steps."""
+    def __init__(self, name: str, done: int, total: int, images_per_step: int, bar: bool = True):
+        """Starts at `done` of `total` steps; `bar` allows one on a terminal."""
         self._name, self._total, self._images = name, total, images_per_step
         self._first, self._started = done, time.monotonic()
         self._printed = self._started
         self._bar = None
-        if sys.stderr.isatty():
+        if bar and sys.stderr.isatty():
             self._bar = tqdm(
                 total=total * images_per_step,
                 initial=done * images_per_step,

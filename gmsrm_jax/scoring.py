@@ -5,6 +5,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -14,7 +15,7 @@ from gmsrm_jax.contenders import open_judge, open_methods, open_predictions
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
-from gmsrm_jax.devices import check_batch, data_mesh
+from gmsrm_jax.devices import check_batch, data_mesh, local_mesh, to_every_device
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.baselines import check_baselines
 from gmsrm_jax.evaluation.batches import Fill, pictures_sha256
@@ -33,13 +34,14 @@ from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, write_mask_list
 from gmsrm_jax.evaluation.mask_lists import MaskList, open_mask_list
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.network_weights import weights_sha256
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs
 from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
 from gmsrm_jax.report.report import write_report
 from gmsrm_jax.resume import check_config_of_run
 from gmsrm_jax.run_log import Progress, format_seconds, read_log, say
-from gmsrm_jax.trained_network import trained_weights, weights_sha256
+from gmsrm_jax.trained_network import trained_weights
 
 
 class NotScored(UserError):
@@ -58,6 +60,9 @@ def evaluate_run(
     What was scored before with this config, on these pictures, masks, predictions, weights and
     versions, is not scored again, and an evaluation that was stopped goes on.
 
+    With several processes all of them call this and read the checkpoint; process 0 scores, on its
+    own devices, and the others return.
+
     Args:
         config: the run's config.
         workdir: a folder that `train` filled.
@@ -66,21 +71,24 @@ def evaluate_run(
         step: of the checkpoint; None for the newest.
 
     Returns:
-        What metrics.json holds.
+        What metrics.json holds; nothing in other processes than the first.
 
     Raises:
         UserError: there is no checkpoint, or no test set.
         NotScored: after everything else is scored and written, weights of a perceptual measure are
             missing.
     """
-    mesh = data_mesh()
     folder = checkpoint_folder(workdir, "inpainting")
     checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
     step = newest if step is None else step
     check_config_of_run(config, workdir, None)
     # Before the masks are drawn, for a training that goes on removes its older checkpoints.
-    params = trained_weights(config, checkpoints, step, mesh)
+    params = trained_weights(config, checkpoints, step, data_mesh())
     checkpoints.finish()
+    if jax.process_index() != 0:
+        return {}
+    mesh = local_mesh()
+    params = to_every_device(params, mesh)
     pictures, mask_list = open_test_set(config)
     judge, measure_weights, lacking = open_judge(config)
     predictions = open_predictions(config, mask_list)
@@ -167,7 +175,7 @@ def export_test_set(config: ConfigDict, folder: pathlib.Path) -> None:
 
 
 def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
-    check_batch("evaluation.batch_size", config.evaluation.batch_size, data_mesh())
+    check_batch("evaluation.batch_size", config.evaluation.batch_size, local_mesh())
     pictures = open_test(config)
     if isinstance(pictures, EncodedPictures):
         pictures.bad.say_all()

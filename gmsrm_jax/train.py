@@ -2,10 +2,9 @@
 
 import concurrent.futures
 import itertools
-import math
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,9 +12,12 @@ from jax.sharding import Mesh
 
 from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
 from gmsrm_jax.data.loading import TrainingData
-from gmsrm_jax.devices import replicated, to_devices
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.run_log import Progress, RunLog, format_seconds, say
+from gmsrm_jax.devices import replicated, to_devices, to_every_device
+from gmsrm_jax.errors import Stopped, UserError
+from gmsrm_jax.nonfinite import FiniteCheck, guarded
+from gmsrm_jax.processes import check_agreement, gather, stop_agreed, wait_for_all
+from gmsrm_jax.run_log import Progress, StageLog, format_seconds, open_stage_log, say
+from gmsrm_jax.signals import noticed_by_steps, signal_received
 from gmsrm_jax.stages.base import Batch, Stage, TrainState
 
 Compiled = dict[str, Any]
@@ -36,7 +38,9 @@ def initial_state(stage: Stage, seed: int, pretrained: Any, mesh: Mesh) -> Train
     )
 
 
-def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str, Any]:
+def lower_programs(
+    stage: Stage, state: Any, batch: Any, mesh: Mesh, guard: bool = False
+) -> dict[str, Any]:
     """Lowers every training program for this state and batch, with the state's memory reused.
 
     Args:
@@ -44,10 +48,15 @@ def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str
         state: its state, as arrays or shapes.
         batch: pictures and masks, likewise; the stage's constants are added if they are not there.
         mesh: devices.
+        guard: leave out updates that are not finite, see `nonfinite.guarded`.
     """
     whole, batch = replicated(mesh), {**stage.constants, **batch}
     return {
-        name: jax.jit(program, donate_argnums=0, out_shardings=(whole, whole)).lower(state, batch)
+        name: jax.jit(
+            guarded(name, program) if guard else program,
+            donate_argnums=0,
+            out_shardings=(whole, whole),
+        ).lower(state, batch)
         for name, program in stage.programs.items()
     }
 
@@ -55,10 +64,11 @@ def lower_programs(stage: Stage, state: Any, batch: Any, mesh: Mesh) -> dict[str
 def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
     """Says the floating-point operations for one picture by XLA's count.
 
-    The average weighs the programs by how often a step runs them.
+    The average weighs the programs by how often a step runs them. XLA counts one micro-batch and
+    the update of the weights, which is little beside it.
     """
     flops = {
-        name: program.cost_analysis()["flops"] / stage.batch_size
+        name: program.cost_analysis()["flops"] * stage.accumulation / stage.batch_size
         for name, program in lowered.items()
     }
     period = min(stage.total_steps, 48)
@@ -96,11 +106,13 @@ def train_stage(
     log_every: int,
     optimization_level: int,
     tensorboard: bool,
+    max_skipped_updates: int = 0,
 ) -> None:
     """Runs a stage to its end; its last state is its last checkpoint.
 
     A stage whose last checkpoint is at its last step is not run again. The state after step k is
     a function of config and data alone, however often the run was stopped and resumed before k.
+    All processes make the same calls; process 0 writes.
 
     Args:
         stage: what to train.
@@ -112,113 +124,138 @@ def train_stage(
         log_every: steps between two lines of the log.
         optimization_level: LLVM's, for the training programs.
         tensorboard: write TensorBoard files as well.
+        max_skipped_updates: updates in a row that may be left out, as not finite.
 
     Raises:
-        UserError: a loss is not finite.
+        NotFinite: a loss, a gradient norm or a score is not finite.
+        Stopped: a signal came to one of the processes; everything is saved.
+        UserError: a save failed, or the checkpoints are not those of this run.
     """
+    folder = workdir / stage.name
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
-    start = checkpoints.latest() or 0
-    if start >= stage.total_steps:
-        say(f"{stage.name}: finished before, nothing to do")
-        checkpoints.finish()
-        return
-    if start:
-        target = abstract_state(stage, seed, pretrained)
-        state = checkpoints.restore(start, target, replicated(mesh))
-        say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
-    else:
-        state = initial_state(stage, seed, pretrained, mesh)
-    log = RunLog(workdir / stage.name, start, tensorboard)
-    batches = data.batches(
-        stage.batch_size, start, stage.salt, jax.process_index(), jax.process_count()
-    )
     try:
-        constants = jax.device_put(stage.constants, replicated(mesh))
-        on_devices = ({**to_devices(batch, mesh), **constants} for batch in batches)
-        batch = next(on_devices)
-        lowered = lower_programs(stage, state, batch, mesh)
-        say_flops(stage, lowered)
-        programs = compile_programs(stage, lowered, optimization_level)
-        batches = itertools.chain([batch], on_devices)
-        _run(stage, state, start, programs, batches, checkpoints, log, log_every)
+        start = checkpoints.newest_good() or 0
+        check_agreement({f"step that stage {stage.name} starts at": start})
+        if start > stage.total_steps:
+            raise UserError(
+                f"{checkpoints.folder} stands at step {start}, but the stage has only "
+                f"{stage.total_steps}; use another --workdir"
+            )
+        if start == stage.total_steps:
+            say(f"{stage.name}: finished before, nothing to do")
+            return
+        state = None
+        if start:
+            target = abstract_state(stage, seed, pretrained)
+            state = checkpoints.restore_newest(target, replicated(mesh))
+            say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
+        if state is None:
+            state = initial_state(stage, seed, pretrained, mesh)
+        log = open_stage_log(folder, start, tensorboard, jax.process_index() == 0)
+        check = FiniteCheck(stage, data, checkpoints, folder, max_skipped_updates)
+        loop = _Loop(stage, data, checkpoints, log, check, log_every)
+        try:
+            constants = to_every_device(stage.constants, mesh)
+            rows = data.batches(
+                stage.batch_size, start, stage.salt, jax.process_index(), jax.process_count()
+            )
+            on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
+            batch = next(on_devices)
+            lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
+            say_flops(stage, lowered)
+            programs = compile_programs(stage, lowered, optimization_level)
+            wait_for_all()
+            batches = itertools.chain([batch], on_devices)
+            with noticed_by_steps():
+                stopped = loop.run(state, start, programs, batches)
+        finally:
+            log.close()
     finally:
         checkpoints.finish()
-        log.close()
-
-
-def _run(
-    stage: Stage,
-    state: TrainState,
-    start: int,
-    programs: Compiled,
-    batches: Iterator[Batch],
-    checkpoints: Checkpoints,
-    log: RunLog,
-    log_every: int,
-) -> None:
-    """Runs the steps after `start`: train, look, log, validate, save."""
-    progress = Progress(stage.name, start, stage.total_steps, stage.batch_size)
-    pending: list[tuple[int, dict[str, jax.Array]]] = []
-    total = stage.total_steps
-    for step in range(start, total):
-        batch = next(batches)
-        scalars: dict[str, jax.Array] = {}
-        for name in stage.due(step):
-            state, measured = programs[name](state, batch)
-            scalars |= measured
-        done = step + 1
-        pending.append((done, scalars))
-        last = done == total
-        validate, save = (
-            last or done % every == 0 for every in (stage.validate_every, stage.save_every)
+    # A signal of the last moment: only the process that it came to knows of it.
+    if stopped or any(gather(signal_received())):
+        message = (
+            f"{stage.name}: stopped by a signal, and saved; the same command goes on from step "
+            f"{checkpoints.latest()} of {stage.total_steps}"
         )
-        if not (last or validate or save or done % log_every == 0):
-            continue
-        means = _collect(stage, pending, checkpoints)
-        pending = []
-        means["perf/images_per_second"] = progress.rate(done)
-        if validate:
-            paused = time.monotonic()
-            state, scores = stage.validate(state)
-            _check_finite(stage, done, scores, checkpoints)
-            means |= scores
-            log.panels(done, stage.panels(state))
-            progress.pause(time.monotonic() - paused)
-        log.scalars(done, done * stage.batch_size, means)
-        progress.update(done, _note(means))
-        if save:
-            checkpoints.save(state)
-    progress.close()
+        say(message)
+        raise Stopped(message)
+    if checkpoints.latest() != stage.total_steps:
+        raise UserError(
+            f"{checkpoints.folder}: the newest checkpoint is of step {checkpoints.latest()}, but "
+            f"the stage ended at {stage.total_steps}; start again, and let nothing else write there"
+        )
 
 
-def _collect(
-    stage: Stage, pending: list[tuple[int, dict[str, jax.Array]]], checkpoints: Checkpoints
-) -> dict[str, float]:
-    """Means of the scalars since the last look, after checking every one of them.
+class _Loop:
+    """The steps of one stage: train, look, log, validate, save."""
 
-    Raises:
-        UserError: one is not finite; names it, its step and the last good checkpoint. Nothing is
-            saved between a step and its check, so every checkpoint is good.
-    """
-    sums: dict[str, list[float]] = {}
-    for step, scalars in jax.device_get(pending):
-        _check_finite(stage, step, scalars, checkpoints)
-        for name, value in scalars.items():
-            sums.setdefault(name, []).append(float(value))
-    return {name: sum(values) / len(values) for name, values in sums.items()}
+    def __init__(
+        self,
+        stage: Stage,
+        data: TrainingData,
+        checkpoints: Checkpoints,
+        log: StageLog,
+        check: FiniteCheck,
+        log_every: int,
+    ):
+        self.stage, self.data, self.log_every = stage, data, log_every
+        self.checkpoints, self.log, self.check = checkpoints, log, check
 
-
-def _check_finite(
-    stage: Stage, step: int, scalars: Mapping[str, float], checkpoints: Checkpoints
-) -> None:
-    for name, value in scalars.items():
-        if not math.isfinite(value):
-            good = checkpoints.latest()
-            where = f"step {good} in {checkpoints.folder}" if good is not None else "none yet"
-            raise UserError(
-                f"{stage.name}: {name} is {value} at step {step}; last good checkpoint: {where}. "
-                "Check the data or lower the learning rate, in another --workdir"
+    def run(
+        self, state: TrainState, start: int, programs: Compiled, batches: Iterator[Batch]
+    ) -> bool:
+        """Runs the steps after `start`; returns whether a signal stopped it before the last."""
+        stage, total = self.stage, self.stage.total_steps
+        shown = jax.process_index() == 0
+        progress = Progress(stage.name, start, total, stage.batch_size, shown)
+        # Scalars since the last line of the log: on the host those that were looked at already.
+        seen = self.log.unlogged()
+        pending: list[tuple[int, dict[str, jax.Array]]] = []
+        for step in range(start, total):
+            batch = next(batches)
+            scalars: dict[str, jax.Array] = {}
+            for name in stage.due(step):
+                state, measured = programs[name](state, batch)
+                scalars |= measured
+            done = step + 1
+            pending.append((done, scalars))
+            last, stopping = done == total, stop_agreed()
+            validate, save = (
+                last or done % every == 0 for every in (stage.validate_every, stage.save_every)
             )
+            due = last or validate or save or done % self.log_every == 0
+            if not (due or stopping):
+                continue
+            seen += [
+                (at, {name: float(value) for name, value in values.items()})
+                for at, values in jax.device_get(pending)
+            ]
+            pending = []
+            means = self.check.means(seen)
+            if self.data.bad is not None:
+                self.data.bad.share(gather)
+            if due:
+                seen = []
+                means["perf/images_per_second"] = progress.rate(done)
+                if validate:
+                    paused = time.monotonic()
+                    state, scores = stage.validate(state)
+                    self.check.scores(done, scores)
+                    means |= scores
+                    self.log.panels(done, stage.panels(state))
+                    progress.pause(time.monotonic() - paused)
+                self.log.scalars(done, done * stage.batch_size, means)
+                progress.update(done, _note(means))
+            if stopping:
+                self.log.keep_unlogged(done, seen)
+            if save or stopping:
+                self.checkpoints.save(state)
+            if stopping and not last:
+                progress.close()
+                return True
+        progress.close()
+        return False
 
 
 def _note(means: dict[str, float]) -> str:

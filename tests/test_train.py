@@ -1,80 +1,22 @@
 """The training loop, on a stage small enough to follow by hand."""
 
-import itertools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_stage import BATCH, Data, Stage
 
 from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
 from gmsrm_jax.devices import data_mesh, replicated
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.errors import NotFinite, UserError
 from gmsrm_jax.run_log import format_seconds, read_log
 from gmsrm_jax.stages.base import TrainState
 from gmsrm_jax.train import abstract_state, train_stage
 
-BATCH = 4
 
-
-class Data:
-    """Batches that are a function of the step; optionally stops the run as a crash would."""
-
-    num_examples = 100
-    description = "numbers"
-
-    def __init__(self, crash_at=None):
-        self.crash_at = crash_at
-
-    def batches(self, batch_size, start_step, salt, process_index=0, process_count=1):
-        for step in itertools.count(start_step):
-            if step == self.crash_at:
-                raise RuntimeError("crash")
-            yield {"image": np.random.default_rng((salt, step)).normal(size=(batch_size, 3))}
-
-
-class Stage:
-    """Moves a vector towards the batches' mean; every third step also runs a second program."""
-
-    name, salt, batch_size = "toy", 7, BATCH
-    save_every, validate_every = 5, 4
-
-    def __init__(self, total_steps=12, bad_step=None):
-        self.total_steps, self.bad_step = total_steps, bad_step
-        self.programs = {"extra": self._extra, "main": self._main}
-        self.constants = {"shift": jnp.zeros(())}
-
-    def init(self, key, pretrained):
-        weights = jax.random.normal(key, (3,)) + pretrained
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, {"w": weights}, {"w": weights * 1.0}, {}, {}, {"runs": zero})
-
-    def due(self, step):
-        return ("extra", "main") if step % 3 == 0 else ("main",)
-
-    def validate(self, state):
-        return state, {"validation/score": float(state.average["w"].sum())}
-
-    def panels(self, state):
-        return {"square": np.zeros((4, 4, 3), np.uint8)}
-
-    def _extra(self, state, batch):
-        return state.replace(extra={"runs": state.extra["runs"] + 1}), {"loss/extra": jnp.ones(())}
-
-    def _main(self, state, batch):
-        key = jax.random.fold_in(jax.random.key(0), state.step)
-        target = batch["image"].mean(0) + batch["shift"] + 0.1 * jax.random.normal(key, (3,))
-        weights = state.params["w"] + 0.1 * (target - state.params["w"])
-        average = 0.9 * state.average["w"] + 0.1 * weights
-        loss = jnp.square(weights).sum()
-        if self.bad_step is not None:
-            loss = jnp.where(state.step + 1 == self.bad_step, jnp.nan, loss)
-        state = state.replace(step=state.step + 1, params={"w": weights}, average={"w": average})
-        return state, {"loss/main": loss}
-
-
-def run(workdir, stage, data=None):
+def run(workdir, stage, data=None, max_skipped_updates=0):
     train_stage(
         stage,
         data=data or Data(),
@@ -85,6 +27,7 @@ def run(workdir, stage, data=None):
         log_every=2,
         optimization_level=1,
         tensorboard=False,
+        max_skipped_updates=max_skipped_updates,
     )
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name), read_only=True)
     target = abstract_state(stage, 3, jnp.ones((3,)))
@@ -139,6 +82,56 @@ def test_loss_that_is_not_finite_names_itself_its_step_and_the_last_good_checkpo
     checkpoints = Checkpoints(checkpoint_folder(tmp_path, "toy"))
     assert checkpoints.latest() == 5
     checkpoints.finish()
+
+
+def test_batch_of_the_step_that_was_not_finite_is_saved_with_its_scalars(tmp_path):
+    with pytest.raises(NotFinite) as error:
+        run(tmp_path, Stage(bad_step=10))
+    file = tmp_path / "toy" / "nonfinite_10.npz"
+    assert str(file) in str(error.value)
+    assert error.value.exit_status == 3
+    with np.load(file) as saved:
+        assert int(saved["step"]) == 10
+        assert np.isnan(saved["scalar:loss/main"])
+        assert saved["scalar:loss/extra"] == 1.0
+        expected = np.random.default_rng((Stage.salt, 9)).normal(size=(BATCH, 3))
+        np.testing.assert_array_equal(saved["image"], expected)
+
+
+def test_update_that_is_not_finite_can_be_left_out(tmp_path):
+    before = run(tmp_path / "before", Stage(total_steps=9), max_skipped_updates=1)
+    after = run(tmp_path / "after", Stage(total_steps=10, bad_step=10), max_skipped_updates=1)
+    for name in ("params", "average"):
+        np.testing.assert_array_equal(getattr(before, name)["w"], getattr(after, name)["w"])
+    assert int(after.step) == 10
+    assert int(after.extra["runs"]) == 4  # the other program of the step was finite
+    log = lines(tmp_path / "after")
+    assert [line["guard/skipped"] for line in log] == [0, 0, 0, 0, 0, 1]
+    assert np.isfinite(log[-1]["loss/main"])  # of step 9, in the same line
+
+
+@pytest.mark.parametrize("bad_steps", [2, 3])
+def test_more_updates_in_a_row_than_allowed_end_the_run(tmp_path, bad_steps):
+    stage = Stage(bad_step=7, bad_steps=bad_steps)
+    if bad_steps == 2:
+        assert int(run(tmp_path, stage, max_skipped_updates=2).step) == 12
+        assert sum(line["guard/skipped"] for line in lines(tmp_path)) == 2
+        return
+    with pytest.raises(NotFinite, match="loss/main is nan at step 9; after 2 left out"):
+        run(tmp_path, stage, max_skipped_updates=2)
+
+
+def test_run_is_the_same_when_nothing_has_to_be_left_out(tmp_path):
+    plain = run(tmp_path / "plain", Stage())
+    allowed = run(tmp_path / "allowed", Stage(), max_skipped_updates=3)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(allowed), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_checkpoint_beyond_the_last_step_is_refused(tmp_path):
+    run(tmp_path, Stage())
+    with pytest.raises(UserError, match="stands at step 12, but the stage has only 8"):
+        run(tmp_path, Stage(total_steps=8))
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):

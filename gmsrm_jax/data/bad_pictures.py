@@ -1,6 +1,7 @@
 """Pictures that had to be left out: named, counted, and an error when there are too many."""
 
 import os
+from collections.abc import Callable
 
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.run_log import say
@@ -21,7 +22,11 @@ class BadPictures:
         location: where the pictures are, for messages.
         listed: number of pictures found there, the bad ones counted in.
         names: name and reason of those left out.
+        judged_in_common: False, the share is judged whenever a picture is added; True, when
+            `share` is called, so that all processes of a run end at the same step or none does.
     """
+
+    judged_in_common = False
 
     def __init__(
         self, location: str, listed: int, max_share: float, found: dict[str, str] | None = None
@@ -41,6 +46,7 @@ class BadPictures:
         self.listed = listed
         self.names = dict(found or {})
         self._max_share = max_share
+        self._unshared: dict[str, str] = {}
         self._check()
 
     def add(self, name: str, reason: str) -> None:
@@ -50,9 +56,27 @@ class BadPictures:
             UserError: more than the allowed share are left out.
         """
         if name not in self.names:
-            self.names[name] = reason
+            self.names[name] = self._unshared[name] = reason
             say(self._line(name))
-            self._check()
+            if not self.judged_in_common:
+                self._check()
+
+    def share(self, gather: Callable[[dict[str, str]], list[dict[str, str]]]) -> None:
+        """Adds what other processes left out, each of which has read its own part of the pictures.
+
+        Args:
+            gather: `processes.gather`; all processes call this at the same step.
+
+        Raises:
+            UserError: more than the allowed share are left out by all of them together.
+        """
+        for found in gather(self._unshared):
+            for name, reason in found.items():
+                if name not in self.names:
+                    self.names[name] = reason
+                    say(self._line(name))
+        self._unshared = {}
+        self._check()
 
     def say_all(self) -> None:
         """Names everything left out so far."""

@@ -1,0 +1,70 @@
+"""Two runs in one workdir: the second is refused, and a dead one locks nobody out."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.workdir_lock import lock_workdir
+
+HOLDER = """
+import pathlib, sys, time
+from gmsrm_jax.workdir_lock import lock_workdir
+with lock_workdir(pathlib.Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of the folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent.parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_second_run_is_refused_with_pid_host_and_time_of_the_first(tmp_path, holder):
+    with pytest.raises(UserError) as error, lock_workdir(tmp_path):
+        pass
+    message = str(error.value)
+    time = json.loads((tmp_path / ".lock").read_text())["time"]
+    for word in (str(tmp_path), f"process {holder.pid} ", socket.gethostname(), time):
+        assert word in message
+    assert "\n" not in message
+
+
+def test_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert json.loads((tmp_path / ".lock").read_text())["pid"] == holder.pid
+    with lock_workdir(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_lock_is_free_after_its_block_even_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="inside"), lock_workdir(tmp_path):
+        raise RuntimeError("inside")
+    with lock_workdir(tmp_path):
+        pass
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(UserError, match=r"file/run/\.lock cannot be written")
+    with refused, lock_workdir(tmp_path / "file" / "run"):
+        pass

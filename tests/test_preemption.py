@@ -1,0 +1,123 @@
+"""Signals: every process saves at the same step and ends with 75; a second signal ends at once."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from toy_runs import (
+    FOLDER,
+    assert_same_run,
+    end,
+    last_state,
+    lines,
+    start,
+    start_two,
+    wait_for,
+    wait_for_steps,
+)
+
+from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+
+STEPS = 60
+
+
+def test_importing_the_program_starts_no_thread_that_could_take_a_signal():
+    code = "import os, gmsrm_jax.main; print(len(os.listdir('/proc/self/task')))"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout == "1\n"
+
+
+def latest(workdir):
+    checkpoints = Checkpoints(checkpoint_folder(workdir, "toy"), read_only=True)
+    step = checkpoints.latest()
+    checkpoints.finish()
+    return step
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("whole")
+    status, _, errors = end(start(workdir, STEPS, 0))
+    assert (status, errors) == (0, "")
+    return workdir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_ends_with_75_and_the_same_command_goes_on_exactly(
+    whole, tmp_path, number
+):
+    process = start(tmp_path, STEPS, 0.1)
+    wait_for_steps(process, tmp_path)
+    process.send_signal(number)
+    status, output, errors = end(process)
+    stopped = latest(tmp_path)
+    assert status == 75
+    assert 0 < stopped < STEPS
+    assert f"toy: stopped by a signal, and saved; the same command goes on from step {stopped}" in (
+        output
+    )
+    assert f"{number.name}: stops at the next common step" in errors
+    assert lines(tmp_path) == [line for line in lines(whole) if line["step"] <= stopped]
+    status, output, _ = end(start(tmp_path, STEPS, 0))
+    assert status == 0
+    assert f"resuming at step {stopped} of {STEPS}" in output
+    assert_same_run(tmp_path, whole, STEPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_second_signal_ends_at_once_with_the_checkpoints_whole(tmp_path, number, expected):
+    process = start(tmp_path, STEPS, 0.5)
+    wait_for_steps(process, tmp_path)
+    process.send_signal(number)
+    assert number.name in process.stderr.readline()
+    process.send_signal(number)
+    status, output, _ = end(process)
+    assert status == expected
+    assert "stopped by a signal" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_signal_before_the_first_step_ends_with_nothing_to_save(tmp_path, number, expected):
+    process = start(tmp_path, STEPS, 0)
+    wait_for(process, "compiling")
+    process.send_signal(number)
+    status, _, errors = end(process)
+    # The programs are small: the signal can come when they are compiled.
+    assert status == expected or (status == 75 and latest(tmp_path) > 0)
+    assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(tmp_path_factory):
+    """An uninterrupted run of two processes."""
+    workdir = tmp_path_factory.mktemp("whole_of_two")
+    assert [end(process)[0] for process in start_two(workdir, STEPS, 0)] == [0, 0]
+    return workdir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0, 1])
+def test_signal_to_one_of_two_processes_stops_both_after_the_same_step(
+    whole_of_two, tmp_path, target
+):
+    both = start_two(tmp_path, STEPS, 0.1)
+    wait_for(both[0], "compiled in")
+    both[target].send_signal(signal.SIGTERM)
+    ends = [end(process) for process in both]
+    assert [status for status, *_ in ends] == [75, 75]
+    stopped = latest(tmp_path)
+    assert int(last_state(tmp_path, stopped).step) == stopped < STEPS
+    assert [end(process)[0] for process in start_two(tmp_path, STEPS, 0)] == [0, 0]
+    assert_same_run(tmp_path, whole_of_two, STEPS)

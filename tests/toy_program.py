@@ -1,0 +1,50 @@
+"""A program that trains the toy stage, with the signals and processes of the real one.
+
+    python tests/toy_program.py WORKDIR STEPS SECONDS [BAD_STEP [MAX_SKIPPED]]
+
+takes SECONDS for a step.
+"""
+
+import contextlib
+import pathlib
+import sys
+
+from gmsrm_jax.signals import exit_status, noticed_by_steps
+
+
+def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
+    def run():
+        # Inside, for signals must be watched before NumPy and JAX start their threads.
+        import jax
+        import numpy as np
+        from toy_stage import Data, Stage
+
+        from gmsrm_jax.devices import data_mesh
+        from gmsrm_jax.processes import check_agreement, initialise
+        from gmsrm_jax.run_log import open_text_log
+        from gmsrm_jax.train import train_stage
+
+        initialise()
+        open_text_log(None, jax.process_index() == 0)
+        check_agreement({"number of steps": steps})
+        # As `experiment.train` does: with several processes a signal waits for the first step.
+        several = jax.process_count() > 1
+        with noticed_by_steps() if several else contextlib.nullcontext():
+            train_stage(
+                Stage(int(steps), int(bad_step) or None),
+                data=Data(seconds=float(seconds)),
+                workdir=pathlib.Path(workdir),
+                mesh=data_mesh(),
+                seed=3,
+                pretrained=np.ones((3,), np.float32),
+                log_every=3,
+                optimization_level=1,
+                tensorboard=False,
+                max_skipped_updates=int(max_skipped),
+            )
+
+    return exit_status(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
