@@ -1,0 +1,206 @@
+"""Speed, memory and start-up of both stages and of filling, in one run.
+
+    python -m benchmarks.bench [--preset cpu|h200|tiny] [--sections training,startup]
+        [--budget SECONDS] [--json FILE] [--markdown FILE] [--profile DIR]
+        [--torch-python PATH] [--checkpoint DIR] [--threads N] [--cache DIR]
+
+Runs from a checkout, without TensorFlow, TFDS and clu, on random pictures in memory. Every
+measurement is a process of its own: one that fails, or does not fit in the budget, is listed as not
+measured, and the rest goes on. RESULTS.md says what the columns mean.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.presets import PRESETS, ROOT, SECTIONS, Preset, make_config
+from benchmarks.tables import add_shares, markdown
+from benchmarks.twin import has_torch
+from gmsrm_jax.configuration import flatten
+from gmsrm_jax.files import write_atomically
+
+SCHEMA = 1
+_LEAST = 5.0  # seconds under which a measurement is not begun
+_MACHINE = 180.0  # seconds that the first process may take to find the devices
+
+
+class Bench:
+    """Runs measurements in processes of their own and collects their rows."""
+
+    def __init__(self, args: argparse.Namespace, preset: Preset, folder: pathlib.Path):
+        """Starts the clock of the budget."""
+        self._args, self._preset, self._folder = args, preset, folder
+        self._end = time.monotonic() + (args.budget or preset.budget)
+        self.rows: list[dict[str, Any]] = []
+        self.not_measured: list[dict[str, str]] = []
+
+    def run(
+        self, what: str, job: dict[str, Any], environment: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Runs a job; its rows are kept, also those before a failure, and returned."""
+        left = self._end - time.monotonic()
+        if left < _LEAST:
+            self.skip(what, "the budget is used up")
+            return []
+        print(f"bench: {what} …", file=sys.stderr, flush=True)
+        path, log = self._folder / "rows.jsonl", self._folder / "log.txt"
+        path.unlink(missing_ok=True)
+        cache = self._args.cache or str(self._folder / "cache")
+        job = {**job, "preset": self._args.preset}
+        with log.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.job", json.dumps(job), str(path)],
+                stdout=file,
+                stderr=file,
+                cwd=ROOT,
+                env={**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, **(environment or {})},
+                start_new_session=True,
+            )
+            try:
+                status = process.wait(max(left, _MACHINE) if job["job"] == "machine" else left)
+            except subprocess.TimeoutExpired:
+                self.skip(what, f"did not end within the {left:.0f} s left of the budget")
+                status = 0
+            finally:
+                _end_group(process)
+        if status:
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            reason = lines[-1][:300] if lines else "it said nothing"
+            self.skip(what, f"ended with status {status}: {reason}")
+        rows = _read_rows(path)
+        self.rows += [row for row in rows if "section" in row]
+        return rows
+
+    def skip(self, what: str, why: str) -> None:
+        """Lists something as not measured."""
+        print(f"bench: {what}: not measured: {why}", file=sys.stderr, flush=True)
+        self.not_measured.append({"what": what, "why": why})
+
+    def section(self, name: str, machine: dict[str, Any]) -> None:
+        """Runs a section's measurements."""
+        args, preset = self._args, self._preset
+        if name == "training":
+            for stage, batch, programs in preset.training:
+                job: dict[str, Any] = {
+                    "job": "training",
+                    "section": name,
+                    "stage": stage,
+                    "batch": batch,
+                }
+                job |= {"programs": list(programs), "devices": 1, "profile": args.profile}
+                self.run(f"training, {stage}, batch {batch}", job)
+        elif name == "scaling":
+            self._scaling(machine)
+        elif name == "inference":
+            self.run("inference", {"job": "inference", "checkpoint": args.checkpoint})
+        elif name == "startup":
+            self.run("startup", {"job": "startup", "checkpoint": args.checkpoint})
+        elif name == "twin":
+            python = args.torch_python
+            if not has_torch(python):
+                python = None
+                self.skip("twin in PyTorch", "install torch, or name a Python that has it")
+            self.run("twin", {"job": "twin", "torch_python": python}, {"JAX_PLATFORMS": "cpu"})
+
+    def _scaling(self, machine: dict[str, Any]) -> None:
+        stage, batch, programs = self._preset.training[0]
+        virtual = machine["platform"] == "cpu"
+        counts = [n for n in self._preset.scaling if virtual or n <= machine["devices"]]
+        if len(counts) < 2:
+            self.skip("scaling", f"there is {machine['devices']} device")
+            return
+        for count in counts:
+            job: dict[str, Any] = {"job": "training", "section": "scaling", "stage": stage}
+            job |= {"programs": [programs[0]], "devices": count}
+            job |= {"batch": batch if virtual else batch * count}
+            self.run(f"scaling, {count} devices", job, {"JAX_NUM_CPU_DEVICES": str(count)})
+
+
+def _end_group(process: subprocess.Popen) -> None:
+    """Ends a process that still runs, with those that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]  # the last one is empty, or not whole
+
+
+def _arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--preset", default="cpu", choices=list(PRESETS), help="sizes (default: %(default)s)")
+    add("--sections", default="", help=f"of {','.join(SECTIONS)}; default: the preset's")
+    add("--budget", type=float, default=0.0, help="seconds for everything; 0: the preset's")
+    add("--json", default="", metavar="FILE", help="write everything that was measured")
+    add("--markdown", default="", metavar="FILE", help="write the tables")
+    add("--profile", default=None, metavar="DIR", help="trace a few steps of each program there")
+    add("--torch-python", default=sys.executable, metavar="PATH", help="a Python with PyTorch")
+    add("--checkpoint", default=None, metavar="DIR", help="weights of the inference")
+    add("--threads", type=int, default=0, help="processors to use; 0: all")
+    add("--cache", default="", metavar="DIR", help="compile cache to keep; default: a new one")
+    args = parser.parse_args(arguments)
+    unknown = set(filter(None, args.sections.split(","))) - set(SECTIONS)
+    if unknown:
+        parser.error(f"--sections {','.join(sorted(unknown))}; use some of {','.join(SECTIONS)}")
+    if args.profile:
+        args.profile = str(pathlib.Path(args.profile).resolve())
+    return args
+
+
+def main(arguments: list[str]) -> int:
+    """Measures what the arguments ask for, and returns 1 if something failed or did not fit."""
+    args = _arguments(arguments)
+    preset = PRESETS[args.preset]
+    if args.threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(args, preset, pathlib.Path(temporary))
+        machine = bench.run("machine", {"job": "machine"})
+        if not machine:
+            return 1
+        wanted = [name for name in args.sections.split(",") if name] or preset.sections
+        for name in wanted:
+            bench.section(name, machine[0]["hardware"])
+    result = {
+        "schema": SCHEMA,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "benchmarks.bench", *arguments]),
+        "seconds": time.monotonic() - started,
+        "preset": args.preset,
+        **machine[0],
+        "config": flatten(make_config(preset.config).to_dict()),
+        "rows": add_shares(bench.rows, machine[0]),
+        "not_measured": bench.not_measured,
+    }
+    text = markdown(result)
+    print(text)
+    if args.json:
+        _write(args.json, json.dumps(result, indent=1) + "\n")
+    if args.markdown:
+        _write(args.markdown, text + "\n")
+    return 1 if bench.not_measured else 0
+
+
+def _write(name: str, text: str) -> None:
+    write_atomically(pathlib.Path(name), text.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""Times the filling of holes: the bare network, and the class that people call."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.hardware import summary
+from benchmarks.presets import Preset, make_config
+from benchmarks.training import Emit, random_pictures
+from gmsrm_jax import Inpainter
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.models.inpainting import build_network
+from gmsrm_jax.models.memory import memory_resolutions, noise_shapes
+from gmsrm_jax.network_weights import weight_shapes
+from gmsrm_jax.pretrained import Pretrained, load_pretrained
+from gmsrm_jax.pretrained.folder import pretrained
+
+RANDOM = "random weights"
+
+
+def weights(preset: Preset, name: str | None) -> Pretrained:
+    """The network to fill with.
+
+    Args:
+        preset: whose config random weights are drawn for.
+        name: see `load_pretrained`; None: the bundled ones where the preset is as small as they
+            are and they are there, otherwise random weights.
+    """
+    if name is not None:
+        return load_pretrained(name, offline=True)
+    if preset.config == "demo":
+        try:
+            return load_pretrained(None, offline=True)
+        except UserError as error:
+            print(error)
+    config = make_config(preset.config)
+    rng = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        scale = 1.0 / np.sqrt(np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.0
+        return scale * rng.standard_normal(leaf.shape, np.float32)
+
+    return pretrained(config, jax.tree.map(draw, weight_shapes(config)), RANDOM)
+
+
+def measure_filling(preset: Preset, emit: Emit, *, checkpoint: str | None) -> None:
+    """Emits rows of the bare network by batch, and of the Inpainter alone and in a stream.
+
+    The bare network has its inputs on the device and leaves its output there. At batch 1 it takes
+    turns with the Inpainter, which takes and gives uint8 arrays of the network's size.
+
+    Args:
+        preset: batches and repetitions.
+        emit: takes a row.
+        checkpoint: see `weights`.
+    """
+    given = weights(preset, checkpoint)
+    inpainter = Inpainter(given, max_batch=max(preset.inference))
+    size = inpainter.size
+    network, params = build_network(given.config), jax.device_put(given.params)
+
+    def fill(params: Any, image: jax.Array, mask: jax.Array, noise: list[jax.Array]) -> jax.Array:
+        filled: Any = network.apply({"params": params}, image, mask, noise)
+        return filled.image
+
+    # As the Inpainter compiles it.
+    options = {"xla_backend_optimization_level": 1} if inpainter.device == "cpu" else None
+    program = jax.jit(fill, compiler_options=options)
+    resolutions = memory_resolutions(size)
+    common = {"section": "inference", "size": size, "dtype": "float32", "weights": given.source}
+    best_batch, best_rate = 1, 0.0
+    pictures = random_pictures(1, size)
+    image, mask = pictures["image"][0], pictures["mask"][0, ..., 0] * np.uint8(255)
+    for batch in preset.inference:
+        keys = jax.random.split(jax.random.key(0), 20)
+        noise = [
+            jax.random.normal(key, shape)
+            for key, shape in zip(keys, noise_shapes(batch, resolutions), strict=False)
+        ]
+        rows = random_pictures(batch, size)
+        inputs = (
+            jnp.asarray(rows["image"] / np.float32(127.5) - np.float32(1)),
+            jnp.asarray(rows["mask"], jnp.float32),
+            noise,
+        )
+        bare: list[float] = []
+        whole: list[float] = []
+        end = np.inf
+        count = preset.warm_up + max(preset.repetitions, 20 if batch == 1 else 1)
+        if not preset.limit:
+            count = preset.repetitions
+        while len(bare) < count and time.perf_counter() < end:
+            started = time.perf_counter()
+            jax.block_until_ready(program(params, *inputs))
+            bare.append(time.perf_counter() - started)
+            if batch == 1:
+                started = time.perf_counter()
+                inpainter(image, mask, seed=len(whole))
+                whole.append(time.perf_counter() - started)
+            if len(bare) == preset.warm_up + 1:
+                end = time.perf_counter() + preset.limit
+        bare, whole = bare[preset.warm_up :], whole[preset.warm_up :]
+        rate = batch / float(np.median(bare))
+        lowered: Any = program.lower(params, *inputs)
+        emit(
+            {
+                **common,
+                "program": "bare network",
+                "batch": batch,
+                "devices": 1,
+                "flops": lowered.cost_analysis()["flops"],
+                **summary(bare),
+                "images_per_second": rate,
+            }
+        )
+        if whole:
+            one = float(np.median(whole))
+            ratio = float(np.median(np.asarray(whole) / np.asarray(bare)))
+            emit(
+                {
+                    **common,
+                    "program": "Inpainter",
+                    "batch": batch,
+                    "devices": 1,
+                    **summary(whole),
+                    "images_per_second": 1 / one,
+                    "times_bare_network": ratio,
+                }
+            )
+        if rate > best_rate:
+            best_batch, best_rate = batch, rate
+    count = 4 * best_batch
+    stream = Inpainter(given, max_batch=best_batch)
+    stream.warm_up(best_batch)
+    started = time.perf_counter()
+    list(stream.batch([(image, mask)] * count))
+    seconds = time.perf_counter() - started
+    emit(
+        {
+            **common,
+            "program": "Inpainter.batch",
+            "batch": best_batch,
+            "devices": 1,
+            "seconds_median": seconds / count * best_batch,
+            "n": 4,
+            "images_per_second": count / seconds,
+            "times_bare_network": best_rate * seconds / count,
+        }
+    )

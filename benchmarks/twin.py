@@ -1,0 +1,129 @@
+"""Compares blocks in JAX with the same mathematics in PyTorch eager, on the same threads."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+from typing import IO, Any
+
+import numpy as np
+
+from benchmarks.blocks import JaxBlock, make_blocks
+from benchmarks.presets import Preset, make_config
+from benchmarks.training import Emit, Row
+
+GOAL = 1.3  # seconds in JAX over seconds in PyTorch, at most
+AGREES = 1e-3  # largest relative error of an output or gradient
+_ROUNDS = 7
+_TWIN = pathlib.Path(__file__).with_name("torch_twin.py")
+
+
+def has_torch(python: str) -> bool:
+    """Whether a Python has PyTorch."""
+    try:
+        found = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    except OSError:
+        return False
+    return found.returncode == 0
+
+
+def measure_twin(preset: Preset, emit: Emit, *, torch_python: str | None) -> None:
+    """Emits a row for each block, forward and backward, and an estimate for a step of each stage.
+
+    Blocks of both kinds take turns, so that other programs on the machine slow both down alike.
+    The ratio is that of the medians over the rounds of the best of a few runs. An estimate is the
+    ratio of the sums over blocks, each as often as a main step of the stage runs it; codes,
+    optimizers and losses are not in it.
+
+    Args:
+        preset: sizes.
+        emit: takes a row.
+        torch_python: a Python with PyTorch; None: JAX alone is timed.
+    """
+    config = make_config(preset.config)
+    largest, batch = preset.twin
+    blocks = make_blocks(config, largest, batch)
+    threads = len(os.sched_getaffinity(0))
+    sums: dict[str, list[float]] = {"memory": [0.0, 0.0], "inpainting": [0.0, 0.0]}
+    rounds = _ROUNDS if preset.limit else 1
+    with tempfile.TemporaryDirectory() as folder:
+        twin = _Twin(torch_python, threads) if torch_python else None
+        try:
+            for block in blocks:
+                ours = JaxBlock(block, config.xla_optimization_level)
+                ours()
+                row: Row = {
+                    "section": "twin",
+                    "program": block.name,
+                    "batch": batch,
+                    "threads": threads,
+                    "flops": ours.flops,
+                }
+                if twin is not None:
+                    path = pathlib.Path(folder) / "block.npz"
+                    ours.write(path)
+                    row |= twin.ask({"load": str(path), "kind": block.kind})
+                times: list[tuple[float, float]] = []
+                for _ in range(rounds):
+                    jax_seconds = min(_timed(ours) for _ in range(3))
+                    torch_seconds = min(twin.ask({"run": 3})["seconds"]) if twin else np.nan
+                    times.append((jax_seconds, torch_seconds))
+                jax_median, torch_median = (float(m) for m in np.median(times, axis=0))
+                row["seconds_median"] = jax_median
+                if twin is not None:
+                    row |= {
+                        "torch_seconds": torch_median,
+                        "ratio": jax_median / torch_median,
+                        "agrees": max(row["output_error"], row["gradient_error"]) < AGREES,
+                    }
+                emit(row)
+                for stage, count in block.uses.items():
+                    sums[stage][0] += count * jax_median
+                    sums[stage][1] += count * torch_median
+        finally:
+            if twin is not None:
+                twin.close()
+    for stage, (ours_sum, theirs) in sums.items():
+        row = {"section": "twin", "program": f"blocks of a step, {stage}", "batch": batch}
+        row |= {"threads": threads, "seconds_median": ours_sum}
+        if torch_python:
+            row |= {"torch_seconds": theirs, "ratio": ours_sum / theirs, "goal": GOAL}
+        emit(row)
+
+
+def _timed(block: JaxBlock) -> float:
+    started = time.perf_counter()
+    block()
+    return time.perf_counter() - started
+
+
+class _Twin:
+    """The process that runs PyTorch."""
+
+    def __init__(self, python: str, threads: int):
+        environment = dict(os.environ)
+        environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
+        self._process = subprocess.Popen(
+            [python, str(_TWIN), "--threads", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests: IO[str] = self._process.stdin
+        self._answers: IO[str] = self._process.stdout
+
+    def ask(self, request: Any) -> Any:
+        self._requests.write(json.dumps(request) + "\n")
+        self._requests.flush()
+        answer = self._answers.readline()
+        if not answer:
+            raise RuntimeError(f"the twin ended with status {self._process.wait()}")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        self._requests.close()
+        self._process.wait()
