@@ -11,8 +11,12 @@ import os
 import pathlib
 import secrets
 
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums, read_limited
+
 MANIFEST = "manifest.json"
-SUMS = "SHA256SUMS"
+# What an exported network cannot be read without.
+_NETWORK = frozenset({"config.json", "model.safetensors"})
 _FORMAT = 1
 
 
@@ -64,16 +68,16 @@ def problems(step: pathlib.Path) -> list[str]:
 
 
 def problems_of_sums(folder: pathlib.Path) -> list[str]:
-    """What is wrong with the files that SHA256SUMS lists, a line "HEX  NAME" each."""
+    """What is wrong with an exported network: its SHA256SUMS and what that lists."""
+    path = folder / SUMS_FILE
+    cure = "export the network again"
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        return [f"{SUMS} cannot be read ({_one_line(error)})"]
-    entries = [line.split("  ", 1) for line in lines if line.strip()]
-    if not entries or any(len(entry) != 2 for entry in entries):
-        return [f'{SUMS} is empty, or has a line that is not "HEX  NAME"']
-    checked = [_problem(folder, name, digest) for digest, name in entries]
-    return [wrong for wrong in checked if wrong]
+        sums = parse_sums(read_limited(path, MAX_SUMS_BYTES, cure), str(path), cure)
+    except UserError as error:
+        return [str(error)]
+    unlisted = [f"{SUMS_FILE} does not list {name}" for name in sorted(_NETWORK - sums.keys())]
+    checked = [_problem(folder, name, digest) for name, digest in sums.items()]
+    return [*unlisted, *(wrong for wrong in checked if wrong)]
 
 
 def sync_folder(folder: pathlib.Path) -> None:

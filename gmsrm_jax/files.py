@@ -9,8 +9,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` to `path` by way of a temporary file beside it; makes missing folders."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Random, since process numbers repeat between machines that share a disk.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # Random, since process numbers repeat between machines that share a disk; without the target's
+    # name, which can be as long as a name may be.
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, target)

@@ -60,7 +60,8 @@ def test_metadata_that_are_wrong_do_not_spoil_a_picture(suffix):
     # A text (0x010F) that says it is a rational number: ImageOps.exif_transpose fails on it.
     wrong_type = struct.pack("<HHHLLHHLL", 2, 0x010F, 5, 1, 38, 0x0112, 3, 1, 6)
     wrong_type = b"Exif\0\0II*\0\x08\0\0\0" + wrong_type + struct.pack("<LLL", 0, 72, 1)
-    for exif, turns in ((wrong_type, 3), (b"Exif\0\0this is no EXIF", 0)):
+    cut_short = b"Exif\0\0II*\0\x08"
+    for exif, turns in ((wrong_type, 3), (b"Exif\0\0this is no EXIF", 0), (cut_short, 0)):
         encoded = saved(Image.fromarray(NOISE), suffix, exif=exif, **options)
         with Image.open(io.BytesIO(encoded)) as picture:
             expected = np.rot90(np.asarray(picture), turns)
@@ -117,6 +118,8 @@ def test_sixteen_bits_are_scaled_not_clipped():
     for image in (grey, colour, tiff):
         assert image.shape == (40, 40, 3)
         np.testing.assert_allclose(image[..., 1], ramp / 257.0, atol=1.0)
+    for image in (grey, tiff):  # the same numbers that filling works on
+        np.testing.assert_array_equal(image[..., 0], np.floor(ramp / 257.0 + 0.5))
 
 
 def test_transparent_parts_come_out_white():
@@ -147,7 +150,7 @@ def test_what_cannot_be_used_says_why():
         b"<html><body>404</body></html>": "not one of JPEG",
         jpg[:12]: "not one of JPEG|damaged",
         whole_png[: len(whole_png) // 2]: "damaged|cut short",
-        bomb: "max_pixels|bomb",
+        bomb: "max_pixels|far too many pixels",
         saved(Image.new("RGB", (31, 50)), "png"): "31 x 50",
         saved(Image.new("RGB", (64, 64)), "gif"): "not one of JPEG",
     }

@@ -90,7 +90,9 @@ def test_steps_that_were_set_aside_are_named_and_not_counted(workdir, capsys):
     assert status == 0  # by itself it is looked at
 
 
-@pytest.mark.parametrize("damage", ["none", "flip", "missing", "line", "outside"])
+@pytest.mark.parametrize(
+    "damage", ["none", "binary", "flip", "missing", "line", "outside", "unlisted", "empty"]
+)
 def test_exported_folder_is_verified_by_its_sums(tmp_path, capsys, damage):
     folder = tmp_path / "exported"
     folder.mkdir()
@@ -102,21 +104,30 @@ def test_exported_folder_is_verified_by_its_sums(tmp_path, capsys, damage):
     assert subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder).returncode == 0
     expected = {
         "none": "OK, 3 files",
+        "binary": "OK, 3 files",
         "flip": "model.safetensors is not what was written",
         "missing": "model.safetensors is missing",
-        "line": 'a line that is not "HEX  NAME"',
-        "outside": "../other is not in this folder",
+        "line": "line 3 is 'abc' instead of a SHA-256",
+        "outside": "../other' instead of a SHA-256, two spaces and a plain file name",
+        "unlisted": "SHA256SUMS does not list model.safetensors",
+        "empty": "SHA256SUMS does not list config.json",
     }[damage]
     if damage == "flip":
         (folder / "model.safetensors").write_bytes(bytes(range(199)) + b"\0")
     elif damage == "missing":
         (folder / "model.safetensors").unlink()
     elif damage == "line":
-        (folder / "SHA256SUMS").write_text(sums + "\nabc\n")
+        (folder / "SHA256SUMS").write_text(sums + "abc\n")
     elif damage == "outside":
         (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(b'').hexdigest()}  ../other\n")
+    elif damage == "binary":  # as `sha256sum --binary` writes it
+        (folder / "SHA256SUMS").write_text(sums.replace("  ", " *"))
+    elif damage == "unlisted":
+        (folder / "SHA256SUMS").write_text(sums.splitlines()[0] + "\n")
+    elif damage == "empty":
+        (folder / "SHA256SUMS").write_text("")
     status, printed = verify(folder, capsys)
-    assert status == (0 if damage == "none" else 2)
+    assert status == (0 if damage in ("none", "binary") else 2)
     assert expected in printed.out
 
 

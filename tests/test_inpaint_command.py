@@ -15,8 +15,11 @@ from PIL.JpegImagePlugin import get_sampling
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference import bulk
+from gmsrm_jax.inference.bulk import BulkFiller, Filling
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.manifest import Manifest
+from gmsrm_jax.inference.pairing import Job, Pair
 
 HEIGHT, WIDTH = 60, 72
 HOLE = np.s_[20:36, 28:50]
@@ -346,6 +349,78 @@ def test_an_output_that_cannot_be_written_fails_alone(inpaint, capsys):
     assert inpaint("-i", "pics", "-m", "m.png", "-o", "out") == 1
     assert "failed: out/sub" in capsys.readouterr().out
     assert Path("out/a.png").exists()
+
+
+def test_a_run_of_bad_files_is_told_as_it_goes(weights):
+    for number in range(60):
+        Path(f"a{number:02d}.png").write_bytes(b"no picture")
+    write_picture("z.png")
+    mask = Path("m.png")
+    write_mask("m.png")
+    names = [*(f"a{number:02d}" for number in range(60)), "z"]
+    jobs = [Job(Pair(n, Path(f"{n}.png"), mask), (Path(f"out/{n}.png"),)) for n in names]
+    filling = Filling(1, 0, "auto", 0, False, 128, 0, None, 10**6, False, False)
+    manifest = Manifest(Path("manifest.jsonl"))
+    stream = BulkFiller(Inpainter.from_pretrained(weights), manifest, filling).fill(jobs)
+    first = next(stream)
+    assert "a00.png" in first.error
+    assert len(lines()) < 30
+    assert [done.job.pair.stem for done in (first, *stream)] == names
+    assert [line["status"] for line in lines()].count("failed") == 60
+
+
+def test_a_failed_picture_keeps_its_warnings(inpaint, capsys):
+    frames = [Image.fromarray(noise(k, HEIGHT, WIDTH, 3)) for k in range(2)]
+    frames[0].save("a.tif", save_all=True, append_images=frames[1:])
+    write_mask("m.png", size=(HEIGHT + 1, WIDTH))
+    assert inpaint("-i", "a.tif", "-m", "m.png", "-o", "out") == 1
+    (line,) = lines("out/manifest.jsonl")
+    assert line["status"] == "failed" and "only the first" in line["warnings"][0]
+    assert "warning: a.tif: only the first" in capsys.readouterr().out
+
+
+def test_a_bug_ends_the_run_and_leaves_whole_lines(inpaint, monkeypatch):
+    for number in range(12):
+        write_picture(f"in/{number:02d}.png", number)
+    write_mask("m.png")
+    encode = bulk.encode_picture
+    calls = []
+
+    def broken(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise ZeroDivisionError("a bug")
+        return encode(*arguments)
+
+    monkeypatch.setattr(bulk, "encode_picture", broken)
+    with pytest.raises(ZeroDivisionError):
+        inpaint("-i", "in", "-m", "m.png", "-o", "out")
+    done = lines("out/manifest.jsonl")
+    assert 4 <= len(done) < 12
+    for line in done:
+        (output,) = line["outputs"]
+        assert sha256(output["path"]) == output["sha256"]
+    assert len(list(Path("out").glob("*.png"))) == len(done)
+    monkeypatch.setattr(bulk, "encode_picture", encode)
+    assert inpaint("-i", "in", "-m", "m.png", "-o", "out", "--skip-existing") == 0
+
+
+def test_names_as_long_as_they_may_be(inpaint):
+    write_picture("a.png")
+    write_mask("m.png")
+    name = "n" * 251 + ".png"
+    manifest = ("--manifest", "manifest.jsonl")
+    assert inpaint("-i", "a.png", "-m", "m.png", "-o", f"out/{name}", *manifest) == 0
+    assert [path.name for path in Path("out").iterdir()] == [name]
+
+
+def test_pillow_is_not_heard(inpaint, recwarn):
+    write_picture("a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05")
+    write_mask("m.png")
+    Image.open("a.jpg").getexif()
+    assert "Corrupt EXIF" in str(recwarn.pop(UserWarning).message)
+    assert inpaint("-i", "a.jpg", "-m", "m.png", "-o", "out") == 0
+    assert not [found for found in recwarn if "EXIF" in str(found.message)]
 
 
 def test_existing_outputs(inpaint, capsys):

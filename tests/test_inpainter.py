@@ -1,7 +1,9 @@
 """The class that people import: kinds, seeds, streams, devices, memory and programs."""
 
 import dataclasses
+import functools
 import io
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -198,6 +200,17 @@ def test_one_bad_item_is_named_or_given_in_its_place(tmp_path: pathlib.Path) -> 
         inpainter.batch(items, on_error="skip")
 
 
+def test_errors_in_the_place_of_items_come_out_as_they_go_in() -> None:
+    good = (photo(40, 40), square_hole(40, 40, 9))
+    inpainter = small_inpainter()
+    first, second = inpainter.batch([UserError("torn"), good], on_error="return")
+    assert str(first) == "torn" and isinstance(second, Result)
+    endless = inpainter.batch((UserError(f"{k}") for k in itertools.count()), on_error="return")
+    assert [str(next(endless)) for _ in range(50)] == [f"{k}" for k in range(50)]
+    with pytest.raises(UserError, match="item 1: torn"):
+        list(inpainter.batch([good, UserError("torn")]))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -226,6 +239,51 @@ def test_mask_options_reach_the_mask() -> None:
     assert inpainter(image, grey, mask_threshold=90).hole_ratio == hole.mean()
 
 
+def test_what_on_step_raises_ends_the_call_and_nothing_else() -> None:
+    inpainter = small_inpainter()
+    image = photo(64, 200)
+    hole = np.zeros((64, 200), bool)
+    hole[20:40, 10:190] = True
+    wanted = image_of(inpainter(image, hole, strategy="tile"))
+    steps = 0
+
+    def count(last: int) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == last:
+            raise TimeoutError(f"step {steps}")
+
+    assert inpainter(image, hole, strategy="tile", on_step=lambda: count(-1)).warnings == []
+    every, steps = steps, 0
+    assert every > 3
+    for last in (1, every):
+        steps = 0
+        with pytest.raises(TimeoutError, match=f"step {last}"):
+            inpainter(image, hole, strategy="tile", on_step=functools.partial(count, last))
+        assert steps == last
+        np.testing.assert_array_equal(image_of(inpainter(image, hole, strategy="tile")), wanted)
+
+
+def test_samples_of_a_small_picture_share_a_batch() -> None:
+    inpainter = small_inpainter()
+    steps: list[int] = []
+    image, hole = photo(90, 90), square_hole(90, 90, 20)
+    count = inpainter.max_batch
+    inpainter(image, hole, count, strategy="crop", on_step=lambda: steps.append(1))
+    assert len(steps) == 1
+
+
+def test_samples_of_a_large_picture_are_not_all_worked_on_at_once() -> None:
+    inpainter = small_inpainter()
+    image, hole = photo(60, 80)[..., 0].repeat(50, 0).repeat(50, 1), square_hole(3000, 4000, 10)
+    steps: list[int] = []
+    result = inpainter(image, hole, 6, strategy="crop", on_step=lambda: steps.append(1))
+    assert len({np.asarray(one)[hole].tobytes() for one in result.images}) == 6
+    # Of 12 megapixels two at a time, since tiling takes some 40 bytes for each pixel of each
+    # sample; one batch holds four squares, and each sample asks for one.
+    assert len(steps) == 3 and inpainter.max_batch == 4
+
+
 def test_any_number_of_sizes_needs_no_further_program() -> None:
     inpainter = small_inpainter()
     compiled: list[str] = []
@@ -248,13 +306,23 @@ def test_any_number_of_sizes_needs_no_further_program() -> None:
             height, width = 20 + number % 97, 150 - number % 101
             yield photo(height, width), square_hole(height, width, int(rng.integers(2, 19)))
 
+    assert len(list(inpainter.batch(items(), feather=2))) == 200
+    assert len(compiled) == 1
+
+    large = photo(700, 700)
+
+    def larger_items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number in range(120):
+            height, width = 600 + number % 97, 700 - number % 101
+            yield large[:height, :width].copy(), square_hole(height, width, 9)
+
     before = 0
-    for number, _ in enumerate(inpainter.batch(items(), feather=2)):
-        if number == 100:
+    for number, _ in enumerate(inpainter.batch(larger_items(), strategy="resize")):
+        if number == 20:
             before = resident_bytes()
     assert len(compiled) == 1
-    # The pictures of the second half alone are 100 times 30 kB.
-    assert resident_bytes() - before < 20e6
+    # The pictures since then are 100 times 1.2 MB, their fillings as much again.
+    assert resident_bytes() - before < 40e6
 
 
 def resident_bytes() -> int:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.inference.mask_io import mask_from_alpha, open_mask
+from gmsrm_jax.inference.mask_io import mask_from_alpha, open_hole, open_mask
 from gmsrm_jax.inference.picture_io import Picture, open_picture
 
 HEIGHT, WIDTH = 14, 22
@@ -144,6 +144,15 @@ def test_transparent_parts_of_a_mask_are_no_hole() -> None:
     layers = np.dstack([colours, colours, colours, white(area)])
     mask = open_mask(Image.fromarray(layers), picture())
     np.testing.assert_array_equal(mask.hole, area & hole(1))
+    levels = np.where(hole(1), np.where(area, np.uint8(255), np.uint8(200)), np.uint8(0))
+    for shown, key in [
+        (Image.fromarray(levels), 200),
+        (Image.fromarray(np.dstack([levels] * 3)), (200, 200, 200)),
+    ]:
+        buffer = io.BytesIO()
+        shown.save(buffer, "PNG", transparency=key)
+        mask = open_mask(buffer.getvalue(), picture())
+        np.testing.assert_array_equal(mask.hole, area & hole(1))
 
 
 def test_the_hole_can_be_the_transparent_part_of_the_picture() -> None:
@@ -178,3 +187,25 @@ def test_a_file_that_is_no_mask_is_refused(tmp_path: pathlib.Path) -> None:
     path.write_bytes(b"words")
     with pytest.raises(UserError, match=r"m\.png: not one of"):
         open_mask(path, picture())
+
+
+def test_one_function_opens_the_hole_of_a_mask_or_of_the_alpha() -> None:
+    area = hole()
+    image = np.dstack([np.zeros((*area.shape, 3), np.uint8), np.where(area, 90, 255)])
+    transparent = open_picture(image.astype(np.uint8), name="photo")
+    for source in (None, area):
+        grown = open_hole(source, transparent, dilate=1)
+        assert np.count_nonzero(grown.hole) > np.count_nonzero(area)
+        np.testing.assert_array_equal(open_hole(source, transparent).hole, area)
+        np.testing.assert_array_equal(open_hole(source, transparent, invert=True).hole, ~area)
+        with pytest.raises(UserError, match="mask resize 'cubic'"):
+            open_hole(source, transparent, resize="cubic")
+    assert not open_hole(None, transparent, threshold=80).hole.any()
+    halved = open_hole(area[::2, ::2], transparent, resize="nearest", name="drawn")
+    assert halved.hole.shape == area.shape
+    with pytest.raises(UserError, match=r"^drawn: "):
+        open_hole(area[::2], transparent, name="drawn")
+    with pytest.raises(UserError, match="limit of 9 px"):
+        open_hole(Image.fromarray(area), transparent, max_pixels=9)
+    with pytest.raises(UserError, match="no mask is given"):
+        open_hole(None, picture())

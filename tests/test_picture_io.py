@@ -8,9 +8,10 @@ import zlib
 import numpy as np
 import pytest
 from good_pictures import chunk
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.inference.array_png import encode_png
 from gmsrm_jax.inference.picture_io import (
     encode_picture,
     format_of,
@@ -54,14 +55,17 @@ def example(mode: str) -> Image.Image:
     return Image.frombytes(mode, (width, height), data.tobytes())
 
 
-def matrix_profile(gamma: float, colorants: list[tuple[float, float, float]]) -> bytes:
+def matrix_profile(
+    gamma: float, colorants: list[tuple[float, float, float]], name: str = "test"
+) -> bytes:
     """An ICC v2 display profile: one gamma and the XYZ (D50) of red, green and blue."""
 
     def fixed(*values: float) -> bytes:
         return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
     curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0)
-    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    description = name.encode() + b"\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", len(description)) + description + bytes(78)
     tags = [(b"desc", text), (b"cprt", b"text\0\0\0\0none\0"), (b"wtpt", None)]
     tags += [(name, None) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
     tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
@@ -70,8 +74,8 @@ def matrix_profile(gamma: float, colorants: list[tuple[float, float, float]]) ->
         body if body is not None else b"XYZ \0\0\0\0" + fixed(*next(points)) for _, body in tags
     ]
     offset, table, data = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
-    for (name, _), body in zip(tags, bodies, strict=True):
-        table += name + struct.pack(">II", offset + len(data), len(body))
+    for (tag, _), body in zip(tags, bodies, strict=True):
+        table += tag + struct.pack(">II", offset + len(data), len(body))
         data += body + bytes(-len(body) % 4)
     head = struct.pack(">I4sI4s4s4s", 0, b"test", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
     head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249)
@@ -284,11 +288,43 @@ def test_exif_keeps_every_other_byte() -> None:
     assert sum(a != b for a, b in zip(kept, raw, strict=True)) == 1
 
 
-def test_damaged_exif_is_left_out_and_said() -> None:
-    image = example("RGB")
-    data = encoded(image, "PNG", exif=b"Exif\0\0MM\0*" + bytes(3))
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("places", "lengths"), [(0x0201, 0x0202), (0x0111, 0x0117)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_thumbnail_of_what_was_removed_is_not_kept(
+    order: str, places: int, lengths: int, orientation: int
+) -> None:
+    def directory(link: int, *entries: tuple[int, int]) -> bytes:
+        rows = [struct.pack(order + "HHLL", tag, 4, 1, value) for tag, value in entries]
+        return struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "L", link)
+
+    turn = struct.pack(order + "HHLHH", EXIF_ORIENTATION, 3, 1, orientation, 0)
+    header = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "L", 8)
+    first = struct.pack(order + "H", 1) + turn + struct.pack(order + "L", 26)
+    raw = header + first + directory(0, (places, 56), (lengths, 6)) + b"secret" + b"behind"
+    assert len(raw) == 68
+    data = encoded(example("RGB"), "JPEG", exif=b"Exif\0\0" + raw)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.getexif().get_ifd(ExifTags.IFD.IFD1) and b"secret" in data
     picture = open_picture(data)
+    result = picture.restore(picture.rgb, np.zeros(picture.rgb.shape[:2], bool))
+    assert isinstance(result, Image.Image) and picture.warnings == ()
+    for format in ("PNG", "JPEG"):
+        written = encode_picture(result, format).data
+        assert b"secret" not in written and b"behind" in written
+        with Image.open(io.BytesIO(written)) as again:
+            assert again.getexif()[EXIF_ORIENTATION] == 1
+            assert not again.getexif().get_ifd(ExifTags.IFD.IFD1)
+
+
+@pytest.mark.parametrize("block", [b"MM\0*" + bytes(3), b"MM\0*\0\0\0\x08\0\x05", b"no EXIF"])
+def test_damaged_exif_is_left_out_and_said(block: bytes) -> None:
+    image = example("RGB")
+    picture = open_picture(encoded(image, "PNG", exif=b"Exif\0\0" + block))
     np.testing.assert_array_equal(picture.rgb, np.asarray(image))
+    assert "its EXIF data are damaged and left out" in picture.warnings[0]
+    result = picture.restore(picture.rgb, np.zeros(picture.rgb.shape[:2], bool))
+    assert isinstance(result, Image.Image) and "exif" not in result.info
 
 
 def test_a_colour_profile_is_kept_and_used() -> None:
@@ -319,6 +355,35 @@ def test_srgb_numbers_are_used_as_they_are() -> None:
     with Image.open(io.BytesIO(encoded(image, "JPEG", quality=95))) as plain:
         np.testing.assert_array_equal(picture.rgb, np.asarray(plain))
     assert picture.restore(picture.rgb, random_hole()).info["icc_profile"] == profile
+
+
+def test_a_linear_profile_that_is_named_after_srgb_is_used() -> None:
+    rows = [tuple(row) for row in np.linalg.inv(SRGB_FROM_D50).T.tolist()]
+    profile = matrix_profile(1.0, rows, "sRGB-elle-V2-g10.icc")
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, 2)
+    picture = open_picture(encoded(Image.fromarray(ramp), "PNG", icc_profile=profile))
+    linear = ramp / 255.0
+    curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(picture.rgb, 255 * curved, atol=2)
+
+
+def test_a_colour_profile_on_sixteen_bits_of_grey_and_alpha_is_said() -> None:
+    profile = matrix_profile(2.2, ADOBE)
+    pixels = np.full((8, 9, 2), 65535, np.uint16)
+    extra = chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))
+    file = encode_png(pixels)
+    picture = open_picture(file[:33] + extra + file[33:])
+    assert (picture.rgb == 255).all() and "not applied" in picture.warnings[0]
+
+
+def test_xmp_is_left_out_and_its_orientation_is_followed() -> None:
+    packet = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description
+        tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+    picture = open_picture(encoded(example("RGB"), "JPEG", xmp=packet))
+    stored = Image.open(io.BytesIO(encoded(example("RGB"), "JPEG")))
+    np.testing.assert_array_equal(picture.rgb, np.rot90(np.asarray(stored), -1))
+    result = picture.restore(picture.rgb, np.zeros(picture.rgb.shape[:2], bool))
+    assert isinstance(result, Image.Image) and not result.info.keys() & {"xmp", "exif"}
 
 
 @pytest.mark.parametrize("profile", [b"no profile", matrix_profile(2.2, ADOBE)])

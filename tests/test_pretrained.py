@@ -132,7 +132,7 @@ def test_too_large_for_float16(tmp_path: pathlib.Path) -> None:
         save_pretrained(tmp_path / "other", network, "bfloat16")
 
 
-@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_one_changed_bit(folder: pathlib.Path, name: str) -> None:
     path = folder / name
     data = bytearray(path.read_bytes())
@@ -143,14 +143,23 @@ def test_one_changed_bit(folder: pathlib.Path, name: str) -> None:
     assert "again" in message
 
 
-@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_an_edited_card_is_no_damage(folder: pathlib.Path) -> None:
+    wanted = load_pretrained(folder).sha256
+    with (folder / "README.md").open("a") as file:
+        file.write("edited on the Hub\n")
+    assert load_pretrained(folder).sha256 == wanted
+    (folder / "README.md").unlink()
+    assert load_pretrained(folder).sha256 == wanted
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("left", [0, 100])
 def test_truncated(folder: pathlib.Path, name: str, left: int) -> None:
     os.truncate(folder / name, left)
     assert str(folder / name) in refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_missing(folder: pathlib.Path, name: str) -> None:
     (folder / name).unlink()
     assert f"{folder / name}: cannot be read (No such file" in refusal(folder)
@@ -317,7 +326,12 @@ def test_overwriting(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
         save_pretrained(file, network, overwrite=True)
     (tmp_path / "empty").mkdir()
     save_pretrained(tmp_path / "empty", network)
-    assert names(tmp_path) == ["empty", "exported", "file"]
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "README.md").write_text("mine")
+    with pytest.raises(UserError, match=r"holds README.md"):
+        save_pretrained(tmp_path / "others", network, overwrite=True)
+    assert (tmp_path / "others" / "README.md").read_text() == "mine"
+    assert names(tmp_path) == ["empty", "exported", "file", "others"]
 
 
 def test_a_full_disk_leaves_what_was_there(
@@ -443,11 +457,22 @@ class FakeHub(types.ModuleType):
         return str(self.folder)
 
 
-def test_hub(folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub(
+    folder: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
+    root = tmp_path / "models--org--facades"
+    (root / "snapshots").mkdir(parents=True)
+    folder = folder.rename(root / "snapshots" / "1a2b")
     hub = FakeHub(folder)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     network = load_pretrained("org/facades")
+    assert (
+        "no folder org/facades here; taking it for an id of the Hugging" in capsys.readouterr().err
+    )
     assert network.source == "org/facades"
     assert network.sha256 == tiny_network().sha256
     load_pretrained("org/facades@v1.0", offline=True)
@@ -460,7 +485,7 @@ def test_hub(folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.M
     flags = [options["local_files_only"] for options in (one, two, three)]
     assert flags == [False, True, True]
     os.truncate(folder / "model.safetensors", 100)
-    with pytest.raises(UserError, match=r"model.safetensors: damaged"):
+    with pytest.raises(UserError, match=rf"model.safetensors: damaged.*; remove {root} to fetch"):
         load_pretrained("org/facades")
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import gmsrm_jax
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.checkpoint_manifest import SUMS, has_manifest, problems, problems_of_sums
+from gmsrm_jax.checkpoint_manifest import has_manifest, problems, problems_of_sums
 from gmsrm_jax.checkpoint_steps import step_folders
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.sums import SUMS_FILE
 
 _DISTRIBUTION = "gmsrm-jax"
 _PACKAGES = (
@@ -50,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--checkpoint",
         metavar="PATH",
         help="a workdir, a stage's folder, a folder of checkpoints, one checkpoint, or an exported"
-        f" folder with {SUMS}",
+        f" folder with {SUMS_FILE}",
     )
     parser.set_defaults(run=run)
 
@@ -72,7 +73,7 @@ def _verify(path: pathlib.Path) -> int:
     """Verifies all that is saved at a path; returns the exit status."""
     if not path.exists():
         raise UserError(f"{path} does not exist; name a workdir such as runs/demo")
-    if (path / SUMS).is_file():
+    if (path / SUMS_FILE).is_file():
         found = {path: problems_of_sums(path)}
     elif has_manifest(path) or path.name.isdigit():
         found = {path: problems(path)}
@@ -88,7 +89,7 @@ def _verify(path: pathlib.Path) -> int:
     if not found:
         raise UserError(
             f"no checkpoint in {path}; name a workdir such as runs/demo, a folder of checkpoints, "
-            f"one checkpoint, or an exported folder with {SUMS}"
+            f"one checkpoint, or an exported folder with {SUMS_FILE}"
         )
     for step, wrong in found.items():
         files = [file for file in step.rglob("*") if file.is_file()]

@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,6 +139,9 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     open_text_log(None)
+    # Pillow's own words about odd files; what matters of them is said in ours.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     images, output = Path(args.image).expanduser(), Path(args.output).expanduser()
     pairs = find_pairs(images, Path(args.mask).expanduser() if args.mask else None)
     plan = plan_outputs(pairs, images, output, args.num_samples, args.format == "same")

@@ -1,11 +1,13 @@
 """From a picture file's bytes to upright RGB, and to the square of the test rule. Pillow and NumPy.
 
-Every way a picture enters the program goes through here, or through TensorFlow's decoders for the
-plain files of which they make the same pixels.
+Training and evaluation read their pictures here, or with TensorFlow's decoders the plain files of
+which they make the same pixels. Filling for people, which keeps a picture's own kind and reads any
+size, has `inference.image_files`; it shares the formats, the turns and the words for failures.
 """
 
 import io
 import os
+import zlib
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -19,13 +21,28 @@ MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail
 # Above twice this number, Pillow refuses a file itself.
 MAX_PIXELS = 89_478_485
 
+# What Pillow's decoders raise for files with absurd content.
+DAMAGED = (
+    *UNREADABLE,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    zlib.error,
+)
+
 # Codecs of a Header.
 JPEG = 0  # 8-bit grey or RGB JPEG
 PNG = 1  # 8-bit grey or RGB PNG without transparency and metadata
 PILLOW = 2  # anything else, which TensorFlow does not read, or reads otherwise
 
+_SHORT = 257  # 255 * 257 = 65535
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TURNS = {
+ORIENTATION = int(ExifTags.Base.Orientation)
+# How a stored picture of each EXIF orientation is turned to be displayed.
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -85,14 +102,15 @@ def read_header(file: str | os.PathLike | BinaryIO, max_pixels: int = MAX_PIXELS
             with open(file, "rb") as stream:
                 return _header(stream, max_pixels)
         return _header(file, max_pixels)
-    except UNREADABLE as error:
-        raise UnreadablePicture(_reason(error)) from error
+    except DAMAGED as error:
+        raise UnreadablePicture(reason_of(error)) from error
 
 
 def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes a picture file: upright (EXIF), RGB, transparent parts over white.
 
-    16 bits become 8 by their upper half; CMYK and palettes are converted.
+    Grey of 16 bits becomes 8 rounded, 65535 being 255; of colour of 16 bits Pillow gives the upper
+    half only. CMYK and palettes are converted.
 
     Returns:
         uint8 [H, W, 3].
@@ -107,8 +125,8 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
             _check_size(picture, max_pixels)
             return _to_rgb(_upright(picture))
-    except UNREADABLE as error:
-        raise UnreadablePicture(_reason(error)) from error
+    except DAMAGED as error:
+        raise UnreadablePicture(reason_of(error)) from error
 
 
 def resize_for_test(
@@ -146,6 +164,30 @@ def resize_for_test(
     return np.array(resized.crop((left, top, left + size, top + size)))
 
 
+def orientation_of(picture: Image.Image) -> int:
+    """Returns the EXIF orientation that the decoded pixels come in, a key of TURNS or 1."""
+    if picture.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        turn = picture.getexif().get(ORIENTATION, 1)
+    except DAMAGED:  # metadata that are no EXIF; the pixels can be good all the same
+        return 1
+    return int(turn) if turn in range(1, 9) else 1
+
+
+def reason_of(error: BaseException) -> str:
+    """Says in a few words, without the file's name, why Pillow could not read a picture."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not one of {', '.join(FORMATS)}, whatever its name says"
+    if isinstance(error, Image.DecompressionBombError):
+        return "far too many pixels"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return f"damaged ({' '.join(str(error).split())})"
+
+
 def _header(stream: BinaryIO, max_pixels: int) -> Header:
     start = stream.read(26)
     if not start:
@@ -171,26 +213,15 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
         elif plain and picture.format in ("JPEG", "MPO"):
             codec = JPEG
         height, width = picture.height, picture.width
-        orientation = _orientation(picture) if may_be_turned else 1
+        orientation = orientation_of(picture) if may_be_turned else 1
         return Header(codec, orientation, height, width, kind)
-
-
-def _orientation(picture: Image.Image) -> int:
-    """Returns the EXIF orientation that the pixels come in, 1 to 8."""
-    if picture.format == "TIFF":  # Pillow turns these itself
-        return 1
-    try:
-        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except SyntaxError:  # metadata that are no EXIF; the pixels can be good all the same
-        return 1
-    return int(turn) if turn in range(1, 9) else 1
 
 
 def _upright(picture: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose also writes the metadata anew, which fails where they are not valid.
     picture.load()
-    orientation = _orientation(picture)
-    return picture.transpose(_TURNS[orientation]) if orientation > 1 else picture
+    orientation = orientation_of(picture)
+    return picture.transpose(TURNS[orientation]) if orientation > 1 else picture
 
 
 def _png_chunks(stream: BinaryIO) -> set[bytes]:
@@ -218,7 +249,8 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith("I;16"):  # convert() would cut 16 bits off at 255
-        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        short = np.asarray(picture).astype(np.uint32)
+        grey = ((short + _SHORT // 2) // _SHORT).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode in ("I", "F"):
         raise UnreadablePicture("32 bits per channel")
@@ -228,11 +260,3 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return np.array(picture.convert("RGB"))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return f"not one of {', '.join(FORMATS)}, whatever its name says"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read ({error.strerror})"
-    return f"damaged ({error})"

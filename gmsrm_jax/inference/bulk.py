@@ -15,7 +15,7 @@ from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
 from gmsrm_jax.inference.inpainter import Inpainter, Result
 from gmsrm_jax.inference.manifest import Manifest, file_sha256
-from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
+from gmsrm_jax.inference.mask_io import Mask, open_hole
 from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.inference.picture_io import Picture, encode_picture, format_of, open_picture
 
@@ -75,7 +75,7 @@ class _Opened(NamedTuple):
     job: Job
     pixels: tuple[Picture, Mask] | None
     error: str | None
-    warnings: list[str]
+    warnings: Sequence[str]
     facts: dict[str, Any]
     start: float
 
@@ -104,18 +104,16 @@ class BulkFiller:
         Raises:
             UserError: an option is out of range, the weights are damaged, or the manifest cannot
                 be written.
+            Exception: any other is a bug and ends the run, so that it is seen. Files and lines of
+                the manifest that are written stay, all of them whole; `keep_outputs` goes on there.
         """
         filling = self._filling
         waiting: deque[_Opened] = deque()
-        failed: deque[Done] = deque()
 
-        def items() -> Iterator[tuple[Picture, Mask]]:
+        def items() -> Iterator[tuple[Picture, Mask] | UserError]:
             for opened in _in_order(readers, self._open, jobs):
-                if opened.pixels is None:
-                    failed.append(self._failure(opened))
-                    continue
                 waiting.append(opened._replace(pixels=None))
-                yield opened.pixels
+                yield opened.pixels or UserError(opened.error)
 
         with _threads() as readers, _threads() as writers:
             results = self._inpainter.batch(
@@ -127,36 +125,34 @@ class BulkFiller:
                 on_error="return",
             )
             filled = ((waiting.popleft(), result) for result in results)
-            for done in _in_order(writers, self._write, filled):
-                yield from _drained(failed)
-                yield done
-            yield from _drained(failed)
+            yield from _in_order(writers, self._write, filled)
 
     def _open(self, job: Job) -> _Opened:
         start, filling, pair = time.perf_counter(), self._filling, job.pair
         facts: dict[str, Any] = {}
+        warnings: Sequence[str] = ()
         try:
             facts["image_sha256"] = file_sha256(pair.image)
             facts["mask_sha256"] = self._mask_sha256(pair.mask)
             picture = open_picture(pair.image, max_pixels=filling.max_pixels)
+            warnings = picture.warnings
             facts |= {
                 "format": picture.format,
                 "mode": picture.layout,
                 "width": picture.width,
                 "height": picture.height,
             }
-            how: dict[str, Any] = {
-                "invert": filling.mask_invert,
-                "threshold": filling.mask_threshold,
-                "dilate": filling.mask_dilate,
-            }
-            if pair.mask is None:
-                mask = mask_from_alpha(picture, **how)
-            else:
-                how |= {"resize": filling.mask_resize, "max_pixels": filling.max_pixels}
-                mask = open_mask(pair.mask, picture, **how)
+            mask = open_hole(
+                pair.mask,
+                picture,
+                invert=filling.mask_invert,
+                threshold=filling.mask_threshold,
+                dilate=filling.mask_dilate,
+                resize=filling.mask_resize,
+                max_pixels=filling.max_pixels,
+            )
         except _FAILURES as error:
-            return _Opened(job, None, _reason(error, pair.image), [], facts, start)
+            return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
         facts["hole_ratio"] = round(mask.ratio, 6)
         warnings = self._suffix_warnings(pair.image, picture.format)
         return _Opened(job, (picture, mask), None, warnings, facts, start)
@@ -178,7 +174,8 @@ class BulkFiller:
     def _write(self, item: tuple[_Opened, Result | UserError]) -> Done:
         opened, result = item
         if isinstance(result, UserError):
-            return self._failure(opened._replace(error=str(result)))
+            return self._failure(opened, str(result), opened.warnings)
+        warnings = [*opened.warnings, *result.warnings]
         job, outputs, notes, kept = opened.job, [], [], True
         path = job.outputs[0]
         try:
@@ -193,8 +190,7 @@ class BulkFiller:
                 kept &= encoded.lossless
                 notes += [note for note in encoded.notes if note not in notes]
         except _FAILURES as error:
-            return self._failure(opened._replace(error=_reason(error, path)), outputs)
-        warnings = [*opened.warnings, *result.warnings]
+            return self._failure(opened, _reason(error, path), warnings, outputs)
         self._append(
             opened,
             status="ok",
@@ -206,9 +202,17 @@ class BulkFiller:
         )
         return Done(job, None, warnings, kept)
 
-    def _failure(self, opened: _Opened, outputs: Sequence[Mapping[str, Any]] = ()) -> Done:
-        self._append(opened, status="failed", error=opened.error, outputs=list(outputs))
-        return Done(opened.job, opened.error, (), True)
+    def _failure(
+        self,
+        opened: _Opened,
+        error: str,
+        warnings: Sequence[str],
+        outputs: Sequence[Mapping[str, Any]] = (),
+    ) -> Done:
+        self._append(
+            opened, status="failed", error=error, outputs=list(outputs), warnings=list(warnings)
+        )
+        return Done(opened.job, error, warnings, True)
 
     def _append(self, opened: _Opened, **fields: Any) -> None:
         seconds = round(time.perf_counter() - opened.start, 3)
@@ -231,11 +235,6 @@ def _reason(error: BaseException, path: Path) -> str:
     return (
         f"{getattr(error, 'filename', None) or path}: {getattr(error, 'strerror', None) or error}"
     )
-
-
-def _drained(queue: deque[Done]) -> Iterator[Done]:
-    while queue:
-        yield queue.popleft()
 
 
 @contextmanager

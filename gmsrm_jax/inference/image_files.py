@@ -6,9 +6,7 @@ is checked before anything is decoded, and a picture is decoded to its end befor
 
 import io
 import os
-import re
 import struct
-import zlib
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -16,35 +14,21 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from gmsrm_jax.data.decoding import FORMATS
+from gmsrm_jax.data.decoding import (
+    DAMAGED,
+    FORMATS,
+    ORIENTATION,
+    TURNS,
+    orientation_of,
+    reason_of,
+)
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.holes import UNREADABLE
 from gmsrm_jax.inference.array_png import decode_png
 
 ImageSource = str | os.PathLike | bytes | bytearray | Image.Image
 
-# What else Pillow's decoders raise for files with absurd content.
-DAMAGED = (
-    *UNREADABLE,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    zlib.error,
-)
-_ORIENTATION = int(ExifTags.Base.Orientation)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
+# Where the picture of EXIF's second directory is, and how long: as a JPEG, or in strips.
+_THUMBNAIL_TAGS = ((513, 514), (273, 279))
 # Tags of a TIFF file that tell of the picture and not of how its pixels are stored.
 _DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853)
 _SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -62,8 +46,9 @@ class Upright(NamedTuple):
     """A decoded picture as it is displayed.
 
     Attributes:
-        image: the pixels; `info` holds icc_profile, exif, xmp, dpi and transparency if there were
-            such, with the orientation cleared, and of a JPEG its qtables and subsampling.
+        image: the pixels; `info` holds icc_profile, exif, dpi and transparency if there were
+            such, with the orientation cleared and without EXIF's thumbnail, and of a JPEG its
+            qtables and subsampling.
         stored_size: width and height before any turn, in pixels.
         format: Pillow's name of the file format, None for a picture that comes from no file.
         orientation: EXIF's number of the turn that was made, 1 to 8.
@@ -112,21 +97,80 @@ def clear_orientation(exif: bytes) -> bytes:
     Raises:
         ValueError: the block is not EXIF.
     """
+    start, order = _byte_order(exif)
+    try:
+        (first,) = struct.unpack_from(order + "L", exif, start + 4)
+        entries, _ = _directory(exif, order, start + first)
+    except struct.error as error:
+        raise ValueError("cut short") from error
+    if ORIENTATION not in entries:
+        return exif
+    entry = entries[ORIENTATION]
+    normal = struct.pack(order + "HLHH", 3, 1, 1, 0)  # SHORT, one value: 1
+    return exif[: entry + 2] + normal + exif[entry + 12 :]
+
+
+def without_thumbnail(exif: bytes) -> bytes:
+    """Takes the small copy of the picture out of an EXIF block: it shows what lay in the hole.
+
+    Its bytes are zeroed and the link to it is cut; every other byte stays as it is.
+
+    Raises:
+        ValueError: the block is not EXIF, or cut short.
+    """
+    start, order = _byte_order(exif)
+    kept = bytearray(exif)
+    try:
+        (first,) = struct.unpack_from(order + "L", exif, start + 4)
+        _, link = _directory(exif, order, start + first)
+        if link + 4 > len(exif):  # some leave the last link out
+            return exif
+        (second,) = struct.unpack_from(order + "L", exif, link)
+        if not second:
+            return exif
+        entries, _ = _directory(exif, order, start + second)
+        for places, lengths in _THUMBNAIL_TAGS:
+            if places in entries and lengths in entries:
+                for place, length in zip(
+                    _numbers(exif, order, start, entries[places]),
+                    _numbers(exif, order, start, entries[lengths]),
+                    strict=True,
+                ):
+                    area = slice(start + place, min(start + place + length, len(exif)))
+                    kept[area] = bytes(max(0, area.stop - area.start))
+    except struct.error as error:
+        raise ValueError("cut short") from error
+    kept[link : link + 4] = bytes(4)
+    return bytes(kept)
+
+
+def _byte_order(exif: bytes) -> tuple[int, str]:
+    """Returns where the TIFF header of an EXIF block begins, and its byte order for `struct`."""
     start = 6 if exif.startswith(b"Exif\0\0") else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     if order is None:
         raise ValueError("neither II nor MM at its beginning")
-    try:
-        (first,) = struct.unpack_from(order + "L", exif, start + 4)
-        (count,) = struct.unpack_from(order + "H", exif, start + first)
-        for entry in range(start + first + 2, start + first + 2 + 12 * count, 12):
-            (tag,) = struct.unpack_from(order + "H", exif, entry)
-            if tag == _ORIENTATION:
-                normal = struct.pack(order + "HLHH", 3, 1, 1, 0)  # SHORT, one value: 1
-                return exif[: entry + 2] + normal + exif[entry + 12 :]
-    except struct.error as error:
-        raise ValueError("cut short") from error
-    return exif
+    return start, order
+
+
+def _directory(exif: bytes, order: str, place: int) -> tuple[dict[int, int], int]:
+    """Returns where each tag's entry is, and where the link to the next directory is."""
+    (count,) = struct.unpack_from(order + "H", exif, place)
+    end = place + 2 + 12 * count
+    tags = (struct.unpack_from(order + "H", exif, k)[0] for k in range(place + 2, end, 12))
+    return dict(zip(tags, range(place + 2, end, 12), strict=True)), end
+
+
+def _numbers(exif: bytes, order: str, start: int, entry: int) -> tuple[int, ...]:
+    """Returns the whole numbers of an entry."""
+    kind, count = struct.unpack_from(order + "HL", exif, entry + 2)
+    code = {3: "H", 4: "L"}.get(kind)
+    if code is None:
+        raise ValueError(f"numbers of type {kind}")
+    place = entry + 8
+    if count * struct.calcsize(order + code) > 4:
+        place = start + struct.unpack_from(order + "L", exif, place)[0]
+    return struct.unpack_from(f"{order}{count}{code}", exif, place)
 
 
 def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
@@ -143,7 +187,7 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
             return upright._replace(warnings=(*upright.warnings, _lost_bits(name)))
         return upright._replace(deep=_turned(pixels, upright.orientation))
     except DAMAGED as error:
-        raise UserError(f"{name}: {_reason(error)}; save it again as PNG or JPEG") from error
+        raise UserError(f"{name}: {reason_of(error)}; save it again as PNG or JPEG") from error
 
 
 def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) -> Upright:
@@ -167,10 +211,10 @@ def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) 
         warnings.append(f"{name}: a part of its EXIF data is damaged and left out")
     try:
         image.load()
-        orientation = _orientation(image)
-        turned = image.transpose(_TURNS[orientation]) if orientation > 1 else image.copy()
+        orientation = orientation_of(image)
+        turned = image.transpose(TURNS[orientation]) if orientation > 1 else image.copy()
     except DAMAGED as error:
-        raise UserError(f"{name}: {_reason(error)}; save it again as PNG or JPEG") from error
+        raise UserError(f"{name}: {reason_of(error)}; save it again as PNG or JPEG") from error
     info: dict[Any, Any] = {}
     for key, meaning in _KEPT_INFO.items():
         value = image.info.get(key)
@@ -233,42 +277,19 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[::rows, ::columns]
 
 
-def _orientation(image: Image.Image) -> int:
-    """Returns the orientation that the decoded pixels come in, 1 to 8; Pillow turns TIFF itself."""
-    if image.format == "TIFF":
-        return 1
-    try:
-        turn = image.getexif().get(_ORIENTATION, 1)
-    except DAMAGED:  # metadata that are no EXIF; the pixels can be good all the same
-        return 1
-    return int(turn) if turn in range(1, 9) else 1
-
-
 def _metadata(image: Image.Image, orientation: int) -> dict[str, bytes]:
     kept = {}
-    xmp = image.info.get("xmp")
-    if isinstance(xmp, bytes):
-        kept["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
     raw = image.info.get("exif")
     if isinstance(raw, bytes) and raw:
-        kept["exif"] = clear_orientation(raw) if orientation > 1 else raw
+        bare = without_thumbnail(raw)
+        kept["exif"] = clear_orientation(bare) if orientation > 1 else bare
         return kept
     exif = image.getexif()
     if image.format == "TIFF":
         for tag in set(exif) - set(_DESCRIPTIVE_TAGS):
             del exif[tag]
-    elif _ORIENTATION in exif:
-        del exif[_ORIENTATION]
+    elif ORIENTATION in exif:
+        del exif[ORIENTATION]
     if len(exif):
         kept["exif"] = exif.tobytes()
     return kept
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return f"not one of {', '.join(FORMATS)}, whatever its name says"
-    if isinstance(error, Image.DecompressionBombError):
-        return "far too many pixels"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read ({error.strerror})"
-    return f"damaged ({' '.join(str(error).split())})"

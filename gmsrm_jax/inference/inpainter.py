@@ -1,9 +1,10 @@
 """Fills the holes of pictures of any size and kind; the class that people import."""
 
+import functools
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 from gmsrm_jax.data.decoding import MAX_PIXELS
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.feather import feathered
-from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
+from gmsrm_jax.inference.mask_io import Mask, open_hole
 from gmsrm_jax.inference.network import Network, find_device
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
 from gmsrm_jax.inference.strategies import check_strategy, choose, fill
@@ -22,7 +23,7 @@ ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
 
 _SEEDS = 2**32
-# Pictures under way together in `batch`, so that memory stays bounded.
+# Under way together, pictures of a stream and samples of a picture, so that memory stays bounded.
 _PIXELS_UNDER_WAY = 32_000_000
 
 
@@ -52,8 +53,9 @@ class Inpainter:
     """A trained network that fills holes.
 
     One program is compiled for each batch bucket (1, 2, 4, …), whatever the sizes of pictures. The
-    same picture, mask and seed give the same filling on the same device. May be called from
-    several threads.
+    same call with the same seed gives the same filling on the same device; another number of
+    samples, or neighbours in a stream, can mean another bucket, whose program may round otherwise.
+    May be called from several threads.
 
         inpainter = Inpainter.from_pretrained()
         result = inpainter("photo.jpg", "mask.png")
@@ -137,6 +139,8 @@ class Inpainter:
         seed: int = 0,
         strategy: str = "auto",
         feather: int = 0,
+        *,
+        on_step: Callable[[], None] | None = None,
         **mask_options: Any,
     ) -> Result:
         """Fills the hole of a picture; every known pixel of the result is that of the picture.
@@ -145,10 +149,13 @@ class Inpainter:
             image: see `open_picture`. It is displayed, and returned, as its EXIF orientation says.
             mask: see `open_mask`; white is the hole. None: the transparent part of the picture.
             num_samples: fillings; they differ inside the hole.
-            seed: sample s has the seed `seed + s` and is the same whenever it is asked for.
+            seed: sample s has the seed `seed + s` and, but for rounding, is the same whenever it is
+                asked for.
             strategy: "auto", "resize", "crop" or "tile", see `strategies`.
             feather: pixels inside the hole over which the filling is blended into its
                 surroundings.
+            on_step: called before each batch of the network, in the calling thread. What it raises
+                ends the call, for a time limit, say; the inpainter can be used as before.
             **mask_options: `mask_invert`, `mask_threshold`, `mask_dilate`, `mask_resize`, see
                 `open_mask`, and `max_pixels`, see `open_picture`.
 
@@ -156,7 +163,7 @@ class Inpainter:
             UserError: an input that cannot be used; names it, what was found and the cure.
         """
         options = _Options(num_samples, seed, strategy, feather, **mask_options)
-        for result in self._stream([(image, mask)], options):
+        for result in self._stream([(image, mask)], options, on_step):
             if isinstance(result, UserError):
                 raise result
             return result
@@ -164,7 +171,7 @@ class Inpainter:
 
     def batch(
         self,
-        items: Iterable[tuple[ImageLike, MaskLike]],
+        items: Iterable[tuple[ImageLike, MaskLike] | UserError],
         num_samples: int = 1,
         seed: int = 0,
         strategy: str = "auto",
@@ -176,7 +183,8 @@ class Inpainter:
         """Fills a stream of pictures; squares of neighbouring pictures share batches.
 
         Args:
-            items: pairs of picture and mask, taken as they are needed.
+            items: pairs of picture and mask, taken as they are needed; an error in the place of a
+                pair counts as one that cannot be used.
             num_samples: see `__call__`, as all that is not named here.
             seed: of every picture.
             strategy: of every picture.
@@ -205,19 +213,24 @@ class Inpainter:
             yield result
 
     def _stream(
-        self, items: Iterable[tuple[ImageLike, MaskLike]], options: "_Options"
+        self,
+        items: Iterable[tuple[ImageLike, MaskLike] | UserError],
+        options: "_Options",
+        on_step: Callable[[], None] | None = None,
     ) -> Iterator[Result | UserError]:
         source, more = iter(items), True
         under_way: deque[_Task | UserError] = deque()
         while more or under_way:
             while more and self._room(under_way):
                 try:
-                    image, mask = next(source)
+                    item = next(source)
                 except StopIteration:
                     more = False
                     break
                 try:
-                    under_way.append(_Task(image, mask, options, self.size))
+                    if isinstance(item, UserError):
+                        raise item
+                    under_way.append(_Task(*item, options, self.size))
                 except UserError as error:
                     under_way.append(error)
             while under_way:
@@ -231,7 +244,7 @@ class Inpainter:
             squares = [square for run in runs for square in run.asked]
             seeds = [run.seed for run in runs for _ in run.asked]
             indices = [run.answered + k for run in runs for k in range(len(run.asked))]
-            outputs = iter(self._network.fill(squares, seeds, indices))
+            outputs = iter(self._network.fill(squares, seeds, indices, on_step))
             for run in runs:
                 run.answer([next(outputs) for _ in run.asked])
 
@@ -267,24 +280,29 @@ class _Options:
 
 
 class _Run:
-    """One sample of a picture: what it asks of the network, and in the end its filling."""
+    """One sample of a picture: what it asks of the network, and in the end its image.
 
-    def __init__(self, filling: Filling, seed: int):
+    Nothing is worked out, and no memory taken, before `asked` is looked at.
+    """
+
+    def __init__(self, filling: Filling, seed: int, finish: Callable[[np.ndarray], FilledPicture]):
         self.seed, self.answered = seed, 0
-        self.asked: list[Square] = []
-        self.filled: np.ndarray | None = None
-        self._filling = filling
-        self._advance(None)
+        self.image: FilledPicture | None = None
+        self._asked: list[Square] | None = None
+        self._filling, self._finish = filling, finish
+
+    @property
+    def asked(self) -> list[Square]:
+        if self._asked is None:
+            self._asked = next(self._filling)
+        return self._asked
 
     def answer(self, outputs: list[np.ndarray]) -> None:
         self.answered += len(outputs)
-        self._advance(outputs)
-
-    def _advance(self, outputs: list[np.ndarray] | None) -> None:
         try:
-            self.asked = next(self._filling) if outputs is None else self._filling.send(outputs)
+            self._asked = self._filling.send(outputs)
         except StopIteration as end:
-            self.asked, self.filled = [], end.value
+            self._asked, self.image = [], self._finish(end.value)
 
 
 class _Task:
@@ -293,43 +311,36 @@ class _Task:
     def __init__(self, image: ImageLike, mask: MaskLike, options: _Options, size: int):
         self._start = time.perf_counter()
         self._picture = open_picture(image, max_pixels=options.max_pixels)
-        if mask is None:
-            self._mask = mask_from_alpha(
-                self._picture,
-                invert=options.mask_invert,
-                threshold=options.mask_threshold,
-                dilate=options.mask_dilate,
-            )
-        else:
-            self._mask = open_mask(
-                mask,
-                self._picture,
-                invert=options.mask_invert,
-                threshold=options.mask_threshold,
-                dilate=options.mask_dilate,
-                resize=options.mask_resize,
-                max_pixels=options.max_pixels,
-            )
-        self._feather = options.feather
+        self._mask = open_hole(
+            mask,
+            self._picture,
+            invert=options.mask_invert,
+            threshold=options.mask_threshold,
+            dilate=options.mask_dilate,
+            resize=options.mask_resize,
+            max_pixels=options.max_pixels,
+        )
         self._seeds = [options.seed + sample for sample in range(options.num_samples)]
         rgb, hole = self._picture.rgb, self._mask.hole
         self.pixels = hole.size * options.num_samples
+        self._together = max(1, _PIXELS_UNDER_WAY // hole.size)
         self._strategy, self._runs = "none", []
         if self._mask.ratio > 0:
             self._strategy = choose(options.strategy, hole, size)
-            self._runs = [_Run(fill(self._strategy, rgb, hole, size), s) for s in self._seeds]
+            # Not a method: a circle of references would keep the picture in memory.
+            finish = functools.partial(_restored, self._picture, hole, options.feather)
+            self._runs = [
+                _Run(fill(self._strategy, rgb, hole, size), seed, finish) for seed in self._seeds
+            ]
 
     @property
     def waiting(self) -> list[_Run]:
-        return [run for run in self._runs if run.filled is None]
+        """The samples to be worked on now, as many as fit in memory; none when all are done."""
+        return [run for run in self._runs if run.image is None][: self._together]
 
     def result(self) -> Result:
         picture, hole = self._picture, self._mask.hole
-        images = []
-        for run in self._runs:
-            assert run.filled is not None  # nothing is waiting any more
-            filled = feathered(run.filled, picture.rgb, run.filled, hole, self._feather)
-            images.append(picture.restore(filled, hole))
+        images = [run.image for run in self._runs if run.image is not None]
         if not self._runs:
             images = [picture.restore(picture.rgb, hole) for _ in self._seeds]
         return Result(
@@ -340,3 +351,9 @@ class _Task:
             strategy=self._strategy,
             warnings=[*picture.warnings, *self._mask.warnings],
         )
+
+
+def _restored(
+    picture: Picture, hole: np.ndarray, feather: int, filled: np.ndarray
+) -> FilledPicture:
+    return picture.restore(feathered(filled, picture.rgb, filled, hole, feather), hole)

@@ -81,6 +81,9 @@ def open_mask(
         native = np.asarray(image)
         white = layouts.number_range(native, image.mode, name)
         plain, alpha = layouts.to_plain(native, image.mode, white)
+        key = image.info.get("transparency")
+        if key is not None and upright.deep is None:  # of 16 bits, of which 8 are read
+            alpha = layouts.key_alpha(native, key)
         grey, warnings = np.asarray(plain.convert("L")), list(upright.warnings)
     if alpha is not None:
         grey, warning = _over_black(grey, alpha, name)
@@ -98,6 +101,39 @@ def open_mask(
         size = (picture.width, picture.height)
         hole = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST))
     return _finished(hole, dilate, name, warnings)
+
+
+def open_hole(
+    source: "PictureSource | Mask | None",
+    picture: Picture,
+    *,
+    invert: bool = False,
+    threshold: int = 128,
+    dilate: int = 0,
+    resize: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> Mask:
+    """Opens a picture's mask, or takes its transparent part where `source` is None.
+
+    The arguments are those of `open_mask`.
+
+    Raises:
+        UserError: see `open_mask` and `mask_from_alpha`.
+    """
+    if source is None:
+        _check_options(threshold, dilate, resize)
+        return mask_from_alpha(picture, invert=invert, threshold=threshold, dilate=dilate)
+    return open_mask(
+        source,
+        picture,
+        invert=invert,
+        threshold=threshold,
+        dilate=dilate,
+        resize=resize,
+        max_pixels=max_pixels,
+        name=name,
+    )
 
 
 def mask_from_alpha(

@@ -1,6 +1,7 @@
 """The network on one device: squares in, squares out, one program for each batch bucket."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -72,7 +73,13 @@ class Network:
         self._program = jax.jit(_program(config), compiler_options=options)
         self._lock = threading.Lock()
 
-    def fill(self, squares: list[Square], seeds: list[int], indices: list[int]) -> list[np.ndarray]:
+    def fill(
+        self,
+        squares: list[Square],
+        seeds: list[int],
+        indices: list[int],
+        on_step: Callable[[], None] | None = None,
+    ) -> list[np.ndarray]:
         """Fills squares of any number, in batches of 1, 2, 4, … max_batch.
 
         Args:
@@ -80,6 +87,7 @@ class Network:
             seeds: of the noise, one for each square, 0 … 2³² - 1.
             indices: the square's number; with the seed it decides the noise, as in
                 `models.memory.indexed_noise`.
+            on_step: called before each batch; what it raises ends the work.
 
         Returns:
             The network's output for each, known pixels included, uint8 [S, S, 3].
@@ -89,6 +97,8 @@ class Network:
         """
         filled: list[np.ndarray] = []
         for start in range(0, len(squares), self.max_batch):
+            if on_step is not None:
+                on_step()
             part = slice(start, start + self.max_batch)
             filled += self._batch(squares[part], seeds[part], indices[part])
         return filled

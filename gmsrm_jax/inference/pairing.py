@@ -108,8 +108,8 @@ def plan_outputs(
         keep_format: the suffix is that of the picture and not .png.
 
     Raises:
-        UserError: an output would be a picture or a mask, or lie among them; two names would be
-            the same file; or the name asks for another format than is written.
+        UserError: an output would be a picture or a mask, or lie among them, or the name asks for
+            another format than is written.
     """
     is_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
     if is_file and images.is_dir():

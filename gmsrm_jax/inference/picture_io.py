@@ -3,11 +3,13 @@
 Known pixels never pass through a conversion: the result is a copy of the given numbers in which
 only the hole is written. Documented rules:
 
-- Worked on and returned in the displayed orientation; EXIF is kept with the orientation cleared.
+- Worked on and returned in the displayed orientation; EXIF is kept with the orientation cleared,
+  and without its thumbnail, which would show what lay in the hole. XMP, which can hold another
+  orientation and another thumbnail, is left out.
 - The network sees the numbers converted to sRGB where the picture has another ICC profile; the
   filling is converted back, the profile is kept. A profile without a way back is kept unapplied,
   with a warning.
-- Of 16 bits per channel the network sees the upper 8; the filling is times 257.
+- Of 16 bits per channel the network sees 8, rounded so that 65535 is 255; the filling is times 257.
 - Alpha: the network sees the picture over white, as in training. Alpha stays as it is outside the
   hole; what is filled is opaque.
 - A palette picture becomes RGB, or RGBA if it is transparent. Every other mode stays.
@@ -22,12 +24,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.data.decoding import DAMAGED, MAX_PIXELS
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.array_png import encode_png
-from gmsrm_jax.inference.image_files import DAMAGED, ImageSource, open_upright
+from gmsrm_jax.inference.image_files import ImageSource, open_upright
 from gmsrm_jax.inference.profiles import Profile, open_profile
 
 PictureSource = ImageSource | np.ndarray
@@ -167,7 +169,11 @@ def open_picture(
     if image.mode not in (*layouts.GREY, *layouts.COLOUR, "CMYK"):
         raise UserError(f"{name}: Pillow mode {image.mode}; convert it to RGB")
     info = image.info
-    profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(image.mode), name)
+    # Pillow gives 16 bits of grey and alpha as RGBA; the file's profile is one of grey.
+    mode = image.mode
+    if upright.deep is not None:
+        mode = f"{_ARRAY_LAYOUTS[upright.deep.shape[2]]};16"
+    profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(mode), name)
     if warning:
         warnings.append(warning)
     if upright.deep is not None:
@@ -330,8 +336,7 @@ def _picture(
     plain, alpha = layouts.to_plain(native, layout, white)
     rgb = layouts.to_srgb(plain, profile)
     if key is not None and alpha is None:
-        same = native == np.asarray(key)
-        alpha = np.where(same.all(2) if native.ndim == 3 else same, 0, 255).astype(np.uint8)
+        alpha = layouts.key_alpha(native, key)
     if alpha is not None and alpha.min() < 255:
         rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
     return Picture(

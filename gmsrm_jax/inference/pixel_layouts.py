@@ -153,6 +153,12 @@ def over_white(image: Image.Image, alpha: np.ndarray) -> Image.Image:
     return Image.composite(image, white, Image.fromarray(alpha))
 
 
+def key_alpha(native: np.ndarray, key: Any) -> np.ndarray:
+    """Returns alpha, uint8 [H, W], of a picture in which one colour stands for transparent."""
+    same = native == np.asarray(key)
+    return np.where(same.all(2) if native.ndim == 3 else same, np.uint8(0), np.uint8(255))
+
+
 def with_alpha(pixels: np.ndarray, key: Any) -> np.ndarray:
     """Returns uint16 pixels [H, W, C] with a channel for what one transparent colour says."""
     if key is None:

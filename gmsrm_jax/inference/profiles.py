@@ -2,9 +2,12 @@
 
 import io
 
+import numpy as np
 from PIL import Image, ImageCms
 
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+# Levels of 255 by which two ways to write down sRGB differ.
+_ROUNDING = 2
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
 
@@ -23,9 +26,11 @@ class Profile:
         """
         own = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         srgb = ImageCms.createProfile("sRGB")
-        self.is_srgb = mode == "RGB" and "srgb" in ImageCms.getProfileDescription(own).lower()
         self._forth = ImageCms.buildTransform(own, srgb, mode, "RGB", _INTENT, _FLAGS)
         self._back = ImageCms.buildTransform(srgb, own, "RGB", mode, _INTENT, _FLAGS)
+        named = mode == "RGB" and "srgb" in ImageCms.getProfileDescription(own).lower()
+        # Linear profiles and wider ones are named after sRGB too.
+        self.is_srgb = named and self._changes_little()
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
         """Returns the picture as sRGB, mode "RGB"."""
@@ -38,6 +43,12 @@ class Profile:
         converted = ImageCms.applyTransform(image, self._back)
         assert converted is not None  # not in place
         return converted
+
+    def _changes_little(self) -> bool:
+        steps = np.linspace(0, 255, 6).astype(np.uint8)
+        grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(6, 36, 3)
+        seen = np.asarray(self.to_srgb(Image.fromarray(grid)))
+        return int(np.abs(seen.astype(int) - grid).max()) <= _ROUNDING
 
 
 def open_profile(icc_profile: bytes | None, mode: str, name: str) -> tuple[Profile | None, str]:

@@ -14,6 +14,7 @@ from gmsrm_jax.errors import UserError
 from gmsrm_jax.variants import VARIANTS
 
 CARD_FILE = "README.md"
+MAX_CARD_BYTES = 1 << 20
 STABLEHLO_FILE, ONNX_FILE = "model.stablehlo", "model.onnx"
 # What the maker of a network can tell, and how the card calls it.
 FACTS = {
@@ -105,8 +106,9 @@ inpainter("photo.jpg", "mask.png").images[0].save("filled.png")
 ```
 
 `config.json` holds the network's fields, `model.safetensors` its weights (numbers only, nothing in
-it is executed), `SHA256SUMS` the sums of all other files: `sha256sum --check SHA256SUMS`. Whoever
-changes this card has to write its new sum there.
+it is executed), `SHA256SUMS` the sums of all other files: `sha256sum --check SHA256SUMS`. Reading
+the network checks those two; a download from a web address checks this card as well, so whoever
+changes it there has to write its new sum.
 {noted}{_snippets(others, size, sampled)}
 ## Scores
 

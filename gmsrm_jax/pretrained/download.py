@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.files import write_atomically
-from gmsrm_jax.pretrained.card import CARD_FILE
+from gmsrm_jax.pretrained.card import CARD_FILE, MAX_CARD_BYTES
 from gmsrm_jax.pretrained.fields import CONFIG_FILE, MAX_CONFIG_BYTES
-from gmsrm_jax.pretrained.folder import MAX_CARD_BYTES, MODEL_FILE
-from gmsrm_jax.pretrained.sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums
+from gmsrm_jax.pretrained.folder import MODEL_FILE
+from gmsrm_jax.sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums
 
 MAX_BYTES = {
     SUMS_FILE: MAX_SUMS_BYTES,

@@ -36,7 +36,7 @@ from gmsrm_jax.pretrained.fields import (
     network_config,
     parse_config,
 )
-from gmsrm_jax.pretrained.sums import (
+from gmsrm_jax.sums import (
     MAX_SUMS_BYTES,
     SUMS_FILE,
     check_sum,
@@ -46,7 +46,6 @@ from gmsrm_jax.pretrained.sums import (
 )
 
 MODEL_FILE = "model.safetensors"
-MAX_CARD_BYTES = 1 << 20
 # What safetensors may add to the numbers: names, shapes, offsets.
 _MAX_HEADER_BYTES = 1 << 24
 EXPORTED_FILES = (CONFIG_FILE, MODEL_FILE, CARD_FILE, SUMS_FILE)
@@ -164,7 +163,8 @@ def check_target(target: pathlib.Path, overwrite: bool) -> None:
         raise UserError(
             f"{target}: exists already; name another folder, or pass --overwrite (overwrite=True)"
         )
-    foreign = ", ".join(sorted(there - _OURS))[:200]
+    # A README.md alone, say, is anybody's; every exported folder has its sums.
+    foreign = ", ".join(sorted(there - _OURS if SUMS_FILE in there else there))[:200]
     if foreign:
         raise UserError(
             f"{target}: holds {foreign}, which is no part of an exported network and would be "
@@ -192,7 +192,9 @@ def _write_folder(target: pathlib.Path, files: Mapping[str, bytes]) -> None:
 
 
 def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:
-    """Reads an exported folder after checking its sums; the graph files are not looked at.
+    """Reads an exported folder after checking the sums of what it reads, configuration and weights.
+
+    The card, which people edit where they publish it, and the graph files are not looked at.
 
     Args:
         folder: to read.
@@ -213,7 +215,6 @@ def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:
 
     text = checked(CONFIG_FILE, MAX_CONFIG_BYTES)
     config, dtype, facts = parse_config(text, str(folder / CONFIG_FILE), cure)
-    checked(CARD_FILE, MAX_CARD_BYTES)
     shapes = traverse_util.flatten_dict(weight_shapes(config), sep="/")
     numbers = sum(leaf.size for leaf in shapes.values())
     limit = numbers * np.dtype(dtype).itemsize + _MAX_HEADER_BYTES

@@ -9,7 +9,7 @@ from gmsrm_jax.errors import UserError
 from gmsrm_jax.pretrained.download import download_weights, is_offline, is_url
 from gmsrm_jax.pretrained.folder import Pretrained, read_folder
 from gmsrm_jax.pretrained.hub import fetch_from_hub, is_hub_id
-from gmsrm_jax.pretrained.sums import SUMS_FILE
+from gmsrm_jax.sums import SUMS_FILE
 
 BUNDLED_NAME = "facades-128"
 _DEMO = pathlib.Path("runs/demo")
@@ -45,8 +45,15 @@ def load_pretrained(
     folder = pathlib.Path(name).expanduser()
     if folder.exists() or not is_hub_id(name):
         return _load_folder(folder)
+    # Said aloud: a mistyped path that has one slash looks like somebody's weights on the Hub.
+    print(
+        f"gmsrm: no folder {name} here; taking it for an id of the Hugging Face Hub",
+        file=sys.stderr,
+    )
     folder = fetch_from_hub(name, offline)
-    return read_folder(folder, name, f"remove {folder} to fetch it again, or tell who uploaded it")
+    # ROOT/snapshots/REVISION holds links to ROOT/blobs; without these, nothing is fetched anew.
+    root = folder.parent.parent
+    return read_folder(folder, name, f"remove {root} to fetch it again, or tell who uploaded it")
 
 
 def _load_bundled() -> Pretrained:
