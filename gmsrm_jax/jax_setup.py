@@ -7,10 +7,15 @@ import sys
 import jax
 
 
-def set_up_jax(matmul_precision: str) -> None:
-    """Sets JAX's matmul precision ("default", "high" or "highest"), and keeps compiled programs."""
+def set_up_jax(matmul_precision: str, device: str = "auto") -> None:
+    """Sets JAX's matmul precision ("default", "high" or "highest"), and keeps compiled programs.
+
+    With the device "cpu", JAX takes hold of no accelerator.
+    """
     _use_compile_cache()
     jax.config.update("jax_default_matmul_precision", matmul_precision)
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
 
 
 def _use_compile_cache() -> None:

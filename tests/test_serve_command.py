@@ -23,7 +23,7 @@ def checkpoint(tmp_path_factory):
 
 
 def test_old_files_are_swept_and_the_folder_is_private():
-    with temporary_storage() as storage:
+    with temporary_storage(max_bytes=150) as storage:
         assert storage.folder.stat().st_mode & 0o777 == 0o700
         kept = storage.new_folder() / "kept.png"
         kept.write_bytes(b"x")
@@ -34,8 +34,14 @@ def test_old_files_are_swept_and_the_folder_is_private():
             os.utime(path, (number, number + time.time() - 50 * (1 - number)))
         storage.sweep(max_age=20)
         assert (kept.exists(), old.exists(), new.exists()) == (True, False, True)
-        storage.sweep(max_age=20, max_bytes=99)
-        assert (kept.exists(), new.exists()) == (True, False)
+        newer = storage.new_folder() / "newer.png"
+        newer.write_bytes(bytes(100))
+        os.utime(newer, (0, time.time() + 1))
+        storage.sweep()
+        assert (kept.exists(), new.exists(), newer.exists()) == (True, False, True)
+        with storage.expecting(60):
+            storage.sweep()
+        assert (kept.exists(), newer.exists()) == (True, False)
         assert storage.holds(str(kept))
         for path in ("/etc/passwd", f"{storage.folder}/../x", f"{storage.folder}x/y", "http://x/"):
             assert not storage.holds(path)
@@ -80,6 +86,8 @@ def test_the_page_behind_a_token(checkpoint, tmp_path):
         cookie = right.headers["set-cookie"]
         assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
         session = {"Cookie": cookie.partition(";")[0]}
+        out = ask(run.port, "GET", "/static/%2e%2e/config", None, session)
+        assert (out.status, out.error) == (404, "there is no such page")
         page = ask(run.port, "GET", "/", None, session)
         assert page.status == 200 and b"gradio" in page.body
         assert ask(run.port, "GET", "/config").status == 401
@@ -121,6 +129,29 @@ def test_without_gradio_the_command_says_how_to_install_it():
         "gmsrm: error: gmsrm serve needs gradio, which is not installed; pip install"
         " 'gmsrm-jax[serve]'\n"
     )
+
+
+def test_what_is_loaded_where_and_that_pillow_keeps_quiet(tmp_path):
+    code = (
+        "import logging, sys, warnings, jax; from gmsrm_jax import Inpainter, cli, errors\n"
+        "def load(*names, **options):\n"
+        "    print(names, options, jax.config.jax_platforms)\n"
+        "    warnings.warn_explicit('odd', UserWarning, 'x.py', 1, 'PIL.TiffImagePlugin')\n"
+        "    logging.getLogger('PIL.TiffImagePlugin').error('odd')\n"
+        "    raise errors.UserError('enough')\n"
+        "Inpainter.from_pretrained = load\n"
+        "cli.main(['serve', '--port', '0', '--checkpoint', 'x', *sys.argv[1:]])"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": ""}
+    expected = {
+        ("--device", "cpu"): "('x',) {'device': 'cpu', 'offline': False} cpu\n",
+        ("--offline",): "('x',) {'device': 'auto', 'offline': True} \n",
+    }
+    for more, said in expected.items():
+        done = subprocess.run(
+            [sys.executable, "-c", code, *more], capture_output=True, text=True, env=environment
+        )
+        assert (done.stdout, done.stderr) == (said, "gmsrm: error: enough\n")
 
 
 def test_serving_needs_no_tensorflow(checkpoint):

@@ -1,6 +1,8 @@
 """The REST call: right answers, every refusal, the limits and the token."""
 
+import asyncio
 import base64
+import concurrent.futures
 import contextlib
 import io
 import json
@@ -29,8 +31,10 @@ from serving import (
 )
 
 from gmsrm_jax.inference.inpainter import Inpainter
+from gmsrm_jax.inference.mask_io import open_mask
+from gmsrm_jax.serve.filling import Options, fill, open_input
 from gmsrm_jax.serve.guard import Guard
-from gmsrm_jax.serve.limits import Limits
+from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.rest import make_rest_app
 from gmsrm_jax.serve.storage import Storage
 from gmsrm_jax.serve.worker import Worker
@@ -38,8 +42,10 @@ from gmsrm_jax.serve.worker import Worker
 HEIGHT, WIDTH = 48, 40
 PICTURE, HOLE = photo(HEIGHT, WIDTH), hole(HEIGHT, WIDTH)
 IMAGE, MASK = text(encoded(PICTURE)), text(encoded(HOLE))
+MASK_130 = text(encoded(hole(130, 120)))
 LIMITS = Limits(upload_bytes=100_000, pixels=20_000, queue=3, seconds=30, samples=3)
 TOKEN = "0123456789abcdef-token"
+RATIO = "x-hole-ratio"
 
 
 @contextlib.contextmanager
@@ -141,11 +147,20 @@ def test_options_of_the_mask(port, inpainter):
 
 
 def test_the_hole_can_be_where_the_picture_is_transparent(port):
-    alpha = np.where(HOLE, np.uint8(0), np.uint8(255))
+    alpha = np.where(HOLE, np.uint8(100), np.uint8(255))
     picture = np.dstack([PICTURE, alpha])
-    answer = fill_by_rest(port, image=text(encoded(picture)))
+    image = text(encoded(picture))
+    answer = fill_by_rest(port, image=image)
     np.testing.assert_array_equal(answer.pixels[~HOLE], picture[~HOLE])
     assert (answer.pixels[..., 3] == 255).all()
+    ratios = {"mask_dilate": 2, "mask_invert": True, "mask_threshold": 100}
+    for name, value in ratios.items():
+        ratios[name] = float(fill_by_rest(port, image=image, **{name: value}).headers[RATIO])
+    assert float(answer.headers[RATIO]) == pytest.approx(HOLE.mean(), abs=1e-6)
+    wider = fill_by_rest(port, image=IMAGE, mask=MASK, mask_dilate=2)
+    assert ratios["mask_dilate"] == float(wider.headers[RATIO]) > HOLE.mean()
+    assert ratios["mask_invert"] == pytest.approx(1 - HOLE.mean(), abs=1e-6)
+    assert ratios["mask_threshold"] == 0
 
 
 def test_a_phone_picture_comes_back_upright(port):
@@ -188,6 +203,10 @@ def _huge_png() -> bytes:
         ({"num_samples": 0}, "num_samples: "),
         ({"num_samples": 4}, "num_samples: 4; this server makes at most 3"),
         ({"num_samples": True}, "num_samples: "),
+        (
+            {"image": text(encoded(photo(130, 120))), "mask": MASK_130, "num_samples": 3},
+            "num_samples: 3; this server makes at most 2 of a picture of 15600 pixels",
+        ),
         ({"seed": -1}, "seed: "),
         ({"seed": 2**32}, "seed: "),
         ({"seed": "1"}, "seed: "),
@@ -258,6 +277,10 @@ def test_a_length_that_is_no_number_or_never_comes(port):
         ("POST", "/gradio_api/call/fill", 404),
         ("POST", "/gradio_api/component_server", 404),
         ("GET", "/gradio_api/proxy=https://x.hf.space/", 404),
+        # Sent as they stand.
+        ("GET", "/assets/../config", 404),
+        ("GET", "/static/%2e%2e/%2E%2E/x", 404),
+        ("GET", "/svelte/..", 404),
     ],
 )
 def test_other_methods_and_paths(port, method, path, status):
@@ -361,6 +384,73 @@ def test_late_answers_and_late_bodies_give_504(inpainter, tmp_path):
 
         headers = {"Content-Type": "application/json"}
         assert ask(port, "POST", INPAINT, slowly(), headers, encode_chunked=True).status == 504
+
+
+def test_a_late_request_makes_way_for_the_next(inpainter, tmp_path):
+    class Endless(Held):
+        """Fills in very many steps, the first time."""
+
+        def __call__(self, *args, on_step=lambda: None, **kwargs):
+            first = not self.go.is_set()
+            self.go.set()
+            steps = int(PATIENCE / 0.02) if first else 0
+            for _ in range(steps):
+                time.sleep(0.02)
+                on_step()
+            return self.inpainter(*args, **kwargs)
+
+    inpainter(PICTURE, HOLE)
+    with rest(Endless(inpainter), tmp_path, Limits(queue=2, seconds=3)) as port:
+        assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 504
+        assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 200
+        assert ask(port, "GET", "/healthz").json["queue"] == 0
+
+
+def test_a_late_request_ends_between_two_runs_of_the_network(inpainter):
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 4:
+            raise Refused(504, "late")
+
+    picture = open_input(encoded(photo(130, 120)), LIMITS)
+    mask = open_mask(np.pad(np.ones((110, 100), bool), 10), picture)
+    with pytest.raises(Refused, match="late"):
+        fill(inpainter, picture, mask, Options(strategy="tile"), LIMITS, check)
+    assert len(calls) == 4
+    assert inpainter(PICTURE, HOLE).strategy != "none"
+
+
+def test_uploads_wait_for_room(tmp_path):
+    """What is on its way is limited by its announced length, or the largest there can be."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    async def app(scope, receive, send):
+        begun.release()
+        await asyncio.to_thread(go.wait, PATIENCE)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    old = tmp_path / "old.png"
+    old.write_bytes(bytes(4000))
+    limits = Limits(upload_bytes=1000)
+    with answering(Guard(app, limits, Storage(tmp_path, 4000), "")) as port:
+
+        def upload(body, **options):
+            return ask(port, "POST", "/gradio_api/upload", body, **options)
+
+        with concurrent.futures.ThreadPoolExecutor() as senders:
+            first = senders.submit(upload, bytes(900))
+            second = senders.submit(upload, iter([b"x"]), encode_chunked=True)
+            assert all(begun.acquire(timeout=PATIENCE) for _ in range(2))
+            assert not old.exists()  # it gave way
+            refused = upload(bytes(101))
+            go.set()
+            assert (first.result().status, second.result().status) == (200, 200)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "10")
+        assert "too many files" in refused.error
+        assert upload(bytes(1000)).status == 200
 
 
 def test_a_fault_of_ours_is_no_traceback_for_others(tmp_path):

@@ -23,9 +23,10 @@ from PIL import Image, PngImagePlugin
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.local_address import is_local
 from gmsrm_jax.study.presentation import Presentation
 from gmsrm_jax.study.samples import read_samples
-from gmsrm_jax.study.server import MAX_BODY, StudyServer, is_local
+from gmsrm_jax.study.server import MAX_BODY, StudyServer
 from gmsrm_jax.study.tally import (
     format_tally,
     tally,

@@ -227,15 +227,10 @@ def _fill(
 
 
 def _load(args: argparse.Namespace) -> "Inpainter":
-    import jax
-
     from gmsrm_jax.inference.inpainter import Inpainter
     from gmsrm_jax.jax_setup import set_up_jax
 
-    set_up_jax("default")
-    if args.device == "cpu":
-        # Otherwise JAX would take hold of an accelerator as well.
-        jax.config.update("jax_platforms", "cpu")
+    set_up_jax("default", args.device)
     return Inpainter.from_pretrained(args.checkpoint, device=args.device, offline=args.offline)
 
 

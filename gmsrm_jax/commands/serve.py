@@ -4,12 +4,15 @@ import argparse
 import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import socket
+import warnings
 import webbrowser
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.local_address import address, is_local, listen
 
 _MIN_TOKEN = 16
 _TOKEN_VARIABLE = "GMSRM_TOKEN"
@@ -29,8 +32,10 @@ def add_parser(subparsers: Subparsers) -> None:
     serve.add_argument(
         "--checkpoint",
         metavar="NAME|DIR",
-        help="trained weights: a name, a folder of `gmsrm export`, or a workdir (default: bundled)",
+        help="weights: a name, an exported folder, the workdir of a training, an https:// address"
+        " or org/name of the Hugging Face Hub (default: the bundled ones)",
     )
+    serve.add_argument("--offline", action="store_true", help="download no weights")
     serve.add_argument(
         "--host",
         default="127.0.0.1",
@@ -72,14 +77,16 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_positive,
         default=50_000_000,
         metavar="N",
-        help="largest picture in pixels (default: %(default)s)",
+        help="largest picture in pixels; all fillings of one together have at most twice as many"
+        " (default: %(default)s)",
     )
     serve.add_argument(
         "--queue",
         type=_positive,
         default=16,
         metavar="N",
-        help="requests that wait; more are answered with 503 (default: %(default)s)",
+        help="requests under way, the one worked on included; more are answered with 503"
+        " (default: %(default)s)",
     )
     serve.add_argument(
         "--timeout",
@@ -101,6 +108,9 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serves until it is interrupted."""
     token = _checked_token(args)
+    # What Pillow says of odd files is for its developers; whoever sent one is told.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(KeyboardInterrupt):
         _serve(args, token)
 
@@ -115,7 +125,7 @@ def _serve(args: argparse.Namespace, token: str) -> None:
     from gmsrm_jax.serve import server
 
     server.interrupt_on_terminate()
-    with contextlib.closing(server.listen(args.host, args.port)) as opened:
+    with contextlib.closing(listen(args.host, args.port)) as opened:
         _answer(args, token, opened)
 
 
@@ -125,7 +135,7 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
     from gmsrm_jax.serve import server
     from gmsrm_jax.serve.app import make_app
     from gmsrm_jax.serve.limits import MIB, Limits
-    from gmsrm_jax.serve.storage import temporary_storage
+    from gmsrm_jax.serve.storage import MAX_BYTES, temporary_storage
     from gmsrm_jax.serve.worker import Worker
 
     limits = Limits(
@@ -134,9 +144,11 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
         queue=args.queue,
         seconds=args.timeout,
     )
-    with temporary_storage() as storage:
-        set_up_jax("default")
-        inpainter = Inpainter.from_pretrained(args.checkpoint, device=args.device)
+    with temporary_storage(max(MAX_BYTES, 4 * limits.upload_bytes)) as storage:
+        set_up_jax("default", args.device)
+        inpainter = Inpainter.from_pretrained(
+            args.checkpoint, device=args.device, offline=args.offline
+        )
         inpainter.warm_up()
         worker = Worker(limits.queue, limits.seconds)
         batch = 2
@@ -144,7 +156,7 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
             worker.submit(functools.partial(inpainter.warm_up, batch))
             batch *= 2
         app = make_app(inpainter, worker, limits, storage, token)
-        url = server.address(opened, args.host)
+        url = address(opened, args.host)
         print(
             f"{url} - device {inpainter.device}, checkpoint {inpainter.source}, SHA-256"
             f" {inpainter.sha256[:12]} - Ctrl-C stops",
@@ -160,8 +172,6 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
 
 def _checked_token(args: argparse.Namespace) -> str:
     """Returns the token, "" for none."""
-    from gmsrm_jax.study.server import is_local
-
     token = args.token or os.environ.get(_TOKEN_VARIABLE, "")
     if token and (len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise UserError(

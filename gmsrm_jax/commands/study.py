@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, path: Path) -> None:
+    from gmsrm_jax.local_address import is_local
     from gmsrm_jax.study.presentation import Presentation
     from gmsrm_jax.study.samples import read_samples
-    from gmsrm_jax.study.server import StudyServer, is_local
+    from gmsrm_jax.study.server import StudyServer
     from gmsrm_jax.study.votes import Votes
 
     methods = _checked(args.methods or [])

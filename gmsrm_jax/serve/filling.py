@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gmsrm_jax.inference.inpainter import Inpainter, Result
-from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha
+from gmsrm_jax.inference.mask_io import Mask
 from gmsrm_jax.inference.picture_io import Picture, encode_picture, open_picture
-from gmsrm_jax.serve.limits import Limits
+from gmsrm_jax.serve.limits import Limits, Refused
 
 MAX_SEED = 2**32 - 65  # leaves room for the seeds of further samples
 MAX_FEATHER = 256
@@ -36,13 +37,13 @@ class Options(BaseModel):
 
 
 class MaskOptions(BaseModel):
-    """How to read a mask."""
+    """How to read a mask, or the picture's transparency in its place."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    mask_invert: Annotated[bool, Field(description="black is the hole, not white")] = False
+    mask_invert: Annotated[bool, Field(description="black, or what is opaque, is the hole")] = False
     mask_threshold: Annotated[
-        int, Field(ge=1, le=255, description="grey value from which on a pixel is white")
+        int, Field(ge=1, le=255, description="value from which on a pixel is white, or opaque")
     ] = 128
     mask_dilate: Annotated[
         int, Field(ge=0, le=256, description="pixels by which the hole grows on every side")
@@ -59,7 +60,7 @@ class Filled:
 
     Attributes:
         files: a PNG for each sample, at the picture's own size.
-        result: what the inpainter says of it.
+        result: what the inpainter says of it, its images taken out.
         notes: what is odd about the picture, its mask or the files, one line each.
     """
 
@@ -80,8 +81,9 @@ def open_input(data: bytes, limits: Limits) -> Picture:
 def fill(
     inpainter: Inpainter,
     picture: Picture,
-    mask: Mask | None,
+    mask: Mask,
     options: Options,
+    limits: Limits,
     check: Callable[[], None],
 ) -> Filled:
     """Fills a hole.
@@ -89,20 +91,28 @@ def fill(
     Args:
         inpainter: to be used.
         picture: see `open_input`.
-        mask: where the hole is; None for where the picture is transparent.
+        mask: where the hole is.
         options: how; the number of samples is checked already.
-        check: raises when the time is over.
+        limits: of what is filled.
+        check: raises when the time is over; called before each run of the network.
 
     Raises:
-        UserError: the picture has no transparent part to fill.
+        Refused: the picture is too large for so many samples; 422.
     """
-    mask = mask or mask_from_alpha(picture)
+    pixels = picture.width * picture.height
+    if options.num_samples * pixels > limits.filled_pixels:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"num_samples: {options.num_samples}; this server makes at most"
+            f" {limits.filled_pixels // pixels} of a picture of {pixels} pixels",
+        )
     check()
-    result = inpainter(picture, mask, **options.model_dump())
+    result = inpainter(picture, mask, **options.model_dump(), on_step=check)
     notes, files = list(result.warnings), []
-    for image in result.images:
+    while result.images:
         check()
-        encoded = encode_picture(image, "PNG")
+        # Taken out, so that pictures and their files are not all in memory at once.
+        encoded = encode_picture(result.images.pop(0), "PNG")
         files.append(encoded.data)
         notes += (note for note in encoded.notes if note not in notes)
     return Filled(files, result, notes)

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gmsrm_jax.local_address import is_local
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.messages import FILE_PATH, Answer, Body, Headers
 from gmsrm_jax.serve.storage import Storage
-from gmsrm_jax.study.server import is_local
 
 COOKIE = "gmsrm_session"
 _JOIN = "/gradio_api/queue/join"
@@ -36,7 +36,8 @@ _POST = re.compile(r"/login|/api/v1/inpaint|/gradio_api/(upload|queue/join|cance
 # Answered without a token; browsers ask for the last two without a cookie.
 _OPEN = ("/login", "/favicon.ico", "/manifest.json")
 _SMALL_BODY = 1 << 20  # bytes; forms and lists of names
-_LARGE_BODIES = ("/api/v1/inpaint", "/gradio_api/upload")
+_UPLOAD = "/gradio_api/upload"
+_LARGE_BODIES = ("/api/v1/inpaint", _UPLOAD)
 
 
 class Guard:
@@ -73,6 +74,7 @@ class Guard:
         headers = Headers(scope)
         body = Body(receive, limit, self._closing)
         answer = Answer(send, body, path)
+        room = contextlib.ExitStack()
         try:
             self._check(scope, headers)
             length = headers.one("content-length", "0")
@@ -84,6 +86,11 @@ class Guard:
                 receive = await self._checked_join(body)
             else:
                 receive = body.receive
+            if path == _UPLOAD:
+                # A body in chunks does not say how long it will be.
+                chunked = headers.one("transfer-encoding", "") != ""
+                size = limit if chunked else int(length)
+                room.enter_context(self._storage.expecting(size))
         except Refused as refusal:
             if refusal.status == HTTPStatus.SEE_OTHER:
                 await answer.redirect("/login")
@@ -92,7 +99,10 @@ class Guard:
                 await body.discard()
             await answer.refuse(refusal)
             return
-        with contextlib.suppress(ClientDisconnect):
+        with room, contextlib.suppress(ClientDisconnect):
+            if path == _UPLOAD:
+                with contextlib.suppress(OSError):  # what cannot be deleted now is tried again
+                    await asyncio.to_thread(self._storage.sweep)
             await self._app(scope, receive, answer.send)
         if body.refusal and not answer.begun:
             await answer.refuse(body.refusal)
@@ -129,6 +139,8 @@ class Guard:
         if not known and (_GET.fullmatch(path) or _POST.fullmatch(path)):
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not answered at {path}")
         file = path.removeprefix(FILE_PATH)
+        if ".." in path.split("/"):
+            known = None
         if not known or (file != path and not self._storage.holds(file)):
             raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
 

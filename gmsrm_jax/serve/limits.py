@@ -15,7 +15,7 @@ class Limits:
         pixels: of a picture or mask, checked before it is decoded.
         queue: requests under way, the one on the device included.
         seconds: for a request, from its first byte to its answer.
-        samples: fillings of one picture.
+        samples: fillings of one picture; see `filled_pixels` for large ones.
     """
 
     upload_bytes: int = 64 * MIB
@@ -23,6 +23,16 @@ class Limits:
     queue: int = 16
     seconds: float = 120.0
     samples: int = 8
+
+    @property
+    def filled_pixels(self) -> int:
+        """Of all fillings of one picture together, which are in memory until they are sent.
+
+        Such a pixel takes at most 15 bytes, of 8-bit RGB: as PNG (3), in base64 (4), and in JSON,
+        as text and encoded (8); 1.5 GB with the default, for the one request that is worked on.
+        How much of it is filled at a time is the inpainter's matter.
+        """
+        return 2 * self.pixels
 
 
 class Refused(Exception):

@@ -167,6 +167,6 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, storage: St
             show_progress_on=status,
             **private,
         )
-        results.select(events.show, [shown], [slider], show_progress="hidden", **private)
+        results.select(events.show, [shown], [slider, status], show_progress="hidden", **private)
     page.queue(max_size=limits.queue, default_concurrency_limit=4)
     return page

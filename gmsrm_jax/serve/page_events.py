@@ -2,8 +2,8 @@
 
 import functools
 import pathlib
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
 from gmsrm_jax.inference.picture_io import Picture, open_picture
 from gmsrm_jax.serve.examples import Example
 from gmsrm_jax.serve.filling import (
@@ -35,6 +35,7 @@ _SHOWN = 1024
 _PAINTED = 640  # longer side at least of what is painted on
 _MARK = (255, 45, 85)
 _Event = Callable[..., Awaitable[Any]]
+T = TypeVar("T")
 
 
 class _Failed(Exception):
@@ -108,9 +109,7 @@ class PageEvents:
     @_told(outputs=5, status=4)
     async def open_example(self, event: gr.SelectData) -> tuple:
         """Shows an example with its hole marked."""
-        if event.index not in range(len(self._examples)):
-            raise _Failed("there is no such example")
-        example = self._examples[event.index]
+        example = _chosen(self._examples, event.index, "there is no such example")
         picture, mask = await self._run(lambda _: self._open_both(example))
         text = "The hole is in the mask file, and marked. Paint to add to it."
         return str(example.picture), str(example.mask), *_canvas(picture, mask.hole), text
@@ -139,16 +138,17 @@ class PageEvents:
             check_samples(options, self._limits)
             picture = self._open(path)
             mask = self._mask(picture, layers, mask_path, mask_options)
-            filled = fill(self._inpainter, picture, mask, options, check)
+            filled = fill(self._inpainter, picture, mask, options, self._limits, check)
             check()
             return self._shown(picture, filled)
 
         return await self._run(work)
 
-    def show(self, shown: list[str], event: gr.SelectData) -> Any:
+    @_told(outputs=2, status=1)
+    async def show(self, shown: list[str], event: gr.SelectData) -> tuple:
         """Shows another filling beside the picture."""
-        before, *after = shown
-        return (before, after[event.index])
+        after = _chosen(shown[1:], event.index, "there is no such filling")
+        return (shown[0], after), gr.skip()
 
     def _path(self, file: Any, missing: str) -> pathlib.Path:
         path = file.get("path") if isinstance(file, dict) else None
@@ -175,8 +175,8 @@ class PageEvents:
         layers: list[pathlib.Path],
         mask_path: pathlib.Path | None,
         options: MaskOptions,
-    ) -> Mask | None:
-        """Where the hole is: what is painted, and the mask file; None leaves it to alpha."""
+    ) -> Mask:
+        """Where the hole is: what is painted, and the mask file; without them, alpha."""
         painted = None
         for layer in layers:
             opened = open_picture(_read(layer), max_pixels=self._limits.pixels, name="painting")
@@ -193,11 +193,14 @@ class PageEvents:
                 name="mask",
             )
             return united(found, painted)
-        if painted is None and picture.alpha is None:
+        if painted is not None:
+            return painted
+        if picture.alpha is None:
             raise UserError("there is no hole: paint over what should go, or choose a mask file")
-        return painted
+        return mask_from_alpha(picture)
 
     def _shown(self, picture: Picture, filled: Filled) -> tuple:
+        self._storage.sweep()
         folder = self._storage.new_folder()
         result = filled.result
         before = folder / "before.png"
@@ -235,6 +238,13 @@ class PageEvents:
         except ValidationError as error:
             message = first_error(error)
         raise _Failed(message)
+
+
+def _chosen(items: Sequence[T], index: Any, missing: str) -> T:
+    """Returns what somebody chose; the index is as the browser sent it."""
+    if not isinstance(index, int) or index not in range(len(items)):
+        raise _Failed(missing)
+    return items[index]
 
 
 def _read(path: pathlib.Path) -> bytes:

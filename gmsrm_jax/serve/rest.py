@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 import gmsrm_jax
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.inference.mask_io import open_mask
+from gmsrm_jax.inference.mask_io import open_hole
 from gmsrm_jax.serve.filling import Filled, MaskOptions, Options, fill, open_input
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.worker import Worker
@@ -132,21 +132,18 @@ def _answer(
     check_samples(request, limits)
     try:
         picture = open_input(_decoded(request.image, "image"), limits)
-        mask = None
-        if request.mask is not None:
-            mask_options = {
-                name.removeprefix("mask_"): getattr(request, name)
-                for name in MaskOptions.model_fields
-            }
-            mask = open_mask(
-                _decoded(request.mask, "mask"),
-                picture,
-                max_pixels=limits.pixels,
-                name="mask",
-                **mask_options,
-            )
+        mask_options = {
+            name.removeprefix("mask_"): getattr(request, name) for name in MaskOptions.model_fields
+        }
+        mask = open_hole(
+            None if request.mask is None else _decoded(request.mask, "mask"),
+            picture,
+            max_pixels=limits.pixels,
+            name="mask",
+            **mask_options,
+        )
         options = Options(**{name: getattr(request, name) for name in Options.model_fields})
-        filled = fill(inpainter, picture, mask, options, check)
+        filled = fill(inpainter, picture, mask, options, limits, check)
     except UserError as error:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     return _png(filled) if len(filled.files) == 1 else _several(filled)

@@ -1,4 +1,4 @@
-"""Listening, answering, and ending cleanly."""
+"""Answering, and ending cleanly."""
 
 import os
 import signal
@@ -8,43 +8,10 @@ from types import FrameType
 
 import uvicorn
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.serve.guard import Guard
 
 _END_SECONDS = 1  # for answers that are under way
 _CONNECTIONS = 256
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Opens the address; port 0 takes any that is free.
-
-    Raises:
-        UserError: it cannot be opened.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        opened = socket.socket(family)
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind((host, port))
-            opened.listen(128)
-        except OSError:
-            opened.close()
-            raise
-    except (OSError, UnicodeError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"--host={host} --port={port}: cannot be opened ({reason}); give another --port, 0 for"
-            " any that is free"
-        ) from error
-    return opened
-
-
-def address(opened: socket.socket, host: str) -> str:
-    """Returns the page's address."""
-    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
-    name = f"[{name}]" if ":" in name else name
-    return f"http://{name}:{opened.getsockname()[1]}/"
 
 
 def serve(app: Guard, opened: socket.socket) -> None:

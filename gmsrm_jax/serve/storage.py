@@ -8,23 +8,36 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 
+from gmsrm_jax.serve.limits import Refused
+
+MAX_BYTES = 2 << 30  # of all files together
 _MAX_AGE = 1800.0  # seconds
-_MAX_BYTES = 2 << 30
 _EVERY = 60.0  # seconds between sweeps
+_RETRY_SECONDS = 10
 
 
 class Storage:
     """A folder that only its owner can enter (0700); names in it are made here.
 
+    May be used from several threads.
+
     Attributes:
         folder: where it is.
     """
 
-    def __init__(self, folder: pathlib.Path):
-        """Takes an existing folder."""
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, max_bytes: int = MAX_BYTES):
+        """Takes an existing folder.
+
+        Args:
+            folder: where it is.
+            max_bytes: of the files in it, those on their way included.
+        """
+        self.folder, self._max_bytes = folder, max_bytes
         self._kept: frozenset[pathlib.Path] = frozenset()
+        self._sweeping, self._counting = threading.Lock(), threading.Lock()
+        self._coming = 0
 
     def new_folder(self) -> pathlib.Path:
         """Makes a folder with a name that nobody can guess."""
@@ -41,8 +54,37 @@ class Storage:
         """Spares what is there now from every sweep: the page's own pictures."""
         self._kept = frozenset(self.folder.rglob("*"))
 
-    def sweep(self, max_age: float = _MAX_AGE, max_bytes: int = _MAX_BYTES) -> None:
-        """Deletes files older than `max_age` seconds, and the oldest beyond `max_bytes`."""
+    @contextlib.contextmanager
+    def expecting(self, size: int) -> Iterator[None]:
+        """Holds room for a file on its way; what is in the folder gives way at the next sweep.
+
+        Args:
+            size: bytes.
+
+        Raises:
+            Refused: too much is on its way; 503.
+        """
+        with self._counting:
+            # The other half is for what has come, so that no sweep takes a file on its way.
+            if self._coming + size > self._max_bytes // 2:
+                raise Refused(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"too many files are being sent; try again in {_RETRY_SECONDS} s",
+                    retry_after=_RETRY_SECONDS,
+                )
+            self._coming += size
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._coming -= size
+
+    def sweep(self, max_age: float = _MAX_AGE) -> None:
+        """Deletes files older than `max_age` seconds, and the oldest that there is no room for."""
+        with self._sweeping:
+            self._sweep(max_age, self._max_bytes - self._coming)
+
+    def _sweep(self, max_age: float, max_bytes: int) -> None:
         found = []
         for path in self.folder.rglob("*"):
             if path in self._kept:
@@ -62,15 +104,17 @@ class Storage:
 
 
 @contextlib.contextmanager
-def temporary_storage() -> Iterator[Storage]:
+def temporary_storage(max_bytes: int = MAX_BYTES) -> Iterator[Storage]:
     """Makes the folder, has it swept every minute, and removes it in the end."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gmsrm-serve-")).resolve()
-    storage = Storage(folder)
+    storage = Storage(folder, max_bytes)
     over = threading.Event()
 
     def sweep() -> None:
         while not over.wait(_EVERY):
-            storage.sweep()
+            # What cannot be deleted now is tried again.
+            with contextlib.suppress(OSError):
+                storage.sweep()
 
     threading.Thread(target=sweep, name="sweeper", daemon=True).start()
     try:

@@ -9,11 +9,8 @@ import functools
 import hashlib
 import hmac
 import io
-import ipaddress
 import json
 import re
-import socket
-import socketserver
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
@@ -26,6 +23,7 @@ from PIL import Image
 
 from gmsrm_jax.data.decoding import decode_image
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.local_address import address, is_local, listen
 from gmsrm_jax.run_log import say
 from gmsrm_jax.study.presentation import LABELS, Presentation
 from gmsrm_jax.study.samples import INPUT
@@ -52,14 +50,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-def is_local(host: str) -> bool:
-    """Whether a name or address reaches only the machine it is used on."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class StudyServer(ThreadingHTTPServer):
@@ -95,24 +85,15 @@ class StudyServer(ThreadingHTTPServer):
             for path, (name, kind) in _FILES.items()
         }
         self.picture = functools.lru_cache(_CACHED_PICTURES)(self._encoded)
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            self.address_family = found[0][0]
-            super().__init__((host, port), _Handler)
-        except (OSError, UnicodeError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(
-                f"--host={host} --port={port}: cannot be opened ({reason}); give another --port, 0"
-                " for any that is free"
-            ) from error
-        name = socket.gethostname() if host in ("0.0.0.0", "::") else host
-        name = f"[{name}]" if ":" in name else name
-        self.url = f"http://{name}:{self.server_port}/{token and token + '/'}"
-
-    def server_bind(self) -> None:
-        """Binds without looking up the host's full name, which can take long."""
-        socketserver.TCPServer.server_bind(self)
+        opened = listen(host, port)
+        self.address_family = opened.family
+        # The base class would look up the host's full name as it binds, which can take long.
+        super().__init__((host, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = opened
+        self.server_address = opened.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.url = address(opened, host) + (token and token + "/")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keeps quiet about browsers that leave in the middle of an answer."""
