@@ -42,6 +42,7 @@ class Bench:
         self._end = time.monotonic() + (args.budget or preset.budget)
         self.rows: list[dict[str, Any]] = []
         self.not_measured: list[dict[str, str]] = []
+        self.failed = False
 
     def run(
         self, what: str, job: dict[str, Any], environment: dict[str, str] | None = None
@@ -49,7 +50,7 @@ class Bench:
         """Runs a job; its rows are kept, also those before a failure, and returned."""
         left = self._end - time.monotonic()
         if left < _LEAST:
-            self.skip(what, "the budget is used up")
+            self.fail(what, "the budget is used up")
             return []
         print(f"bench: {what} …", file=sys.stderr, flush=True)
         path, log = self._folder / "rows.jsonl", self._folder / "log.txt"
@@ -68,20 +69,25 @@ class Bench:
             try:
                 status = process.wait(max(left, _MACHINE) if job["job"] == "machine" else left)
             except subprocess.TimeoutExpired:
-                self.skip(what, f"did not end within the {left:.0f} s left of the budget")
+                self.fail(what, f"did not end within the {left:.0f} s left of the budget")
                 status = 0
             finally:
                 _end_group(process)
         if status:
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             reason = lines[-1][:300] if lines else "it said nothing"
-            self.skip(what, f"ended with status {status}: {reason}")
+            self.fail(what, f"ended with status {status}: {reason}")
         rows = _read_rows(path)
         self.rows += [row for row in rows if "section" in row]
         return rows
 
+    def fail(self, what: str, why: str) -> None:
+        """Lists as not measured what should have been, which makes the exit status 1."""
+        self.failed = True
+        self.skip(what, why)
+
     def skip(self, what: str, why: str) -> None:
-        """Lists something as not measured."""
+        """Lists as not measured what this machine has not the means for."""
         print(f"bench: {what}: not measured: {why}", file=sys.stderr, flush=True)
         self.not_measured.append({"what": what, "why": why})
 
@@ -164,7 +170,12 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Measures what the arguments ask for, and returns 1 if something failed or did not fit."""
+    """Measures what the arguments ask for.
+
+    Returns:
+        1 if a measurement failed or did not fit in the budget, otherwise 0; what the machine has
+        not the means for (PyTorch, a second GPU) is listed as not measured, and is no failure.
+    """
     args = _arguments(arguments)
     preset = PRESETS[args.preset]
     if args.threads:
@@ -195,7 +206,7 @@ def main(arguments: list[str]) -> int:
         _write(args.json, json.dumps(result, indent=1) + "\n")
     if args.markdown:
         _write(args.markdown, text + "\n")
-    return 1 if bench.not_measured else 0
+    return 1 if bench.failed else 0
 
 
 def _write(name: str, text: str) -> None:

@@ -14,18 +14,15 @@ by process 0 and done by all, so every process must make the same calls, but for
 """
 
 import concurrent.futures
-import json
 import os
 import pathlib
 import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from gmsrm_jax.checkpoint_manifest import MANIFEST, write_manifest
 from gmsrm_jax.checkpoint_steps import (
@@ -38,6 +35,7 @@ from gmsrm_jax.checkpoint_steps import (
     what_is_wrong,
 )
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.processes import from_process_0
 from gmsrm_jax.stages.base import TrainState
 
 # So long do processes wait for one that cannot finish its part of a save; Orbax's own is double.
@@ -74,7 +72,7 @@ class Checkpoints:
         self._step = 0  # of the last save
         self._closed = False
         if not read_only:
-            _from_process_0(lambda: tidy(folder))
+            from_process_0(lambda: tidy(folder))
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
         for item in _ITEMS:
             handler = ocp.StandardCheckpointHandler()
@@ -126,7 +124,7 @@ class Checkpoints:
                 check_space(self.folder, step, needed)
 
         try:
-            _from_process_0(prepare)
+            from_process_0(prepare)
         except UserError:
             self._saving = None  # what followed from it in this process is not said as well
             raise
@@ -191,7 +189,7 @@ class Checkpoints:
         def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-        wrong = _from_process_0(lambda: what_is_wrong(self.folder / str(step), self._known))
+        wrong = from_process_0(lambda: what_is_wrong(self.folder / str(step), self._known))
         if wrong:
             raise UserError(
                 f"{self.folder}/{step} is broken ({wrong}); put it back from a copy, or remove "
@@ -220,7 +218,7 @@ class Checkpoints:
         Raises:
             UserError: every checkpoint is broken.
         """
-        step = _from_process_0(lambda: newest_good(self.folder, self._known, self._read_only))
+        step = from_process_0(lambda: newest_good(self.folder, self._known, self._read_only))
         if not self._read_only:
             self._manager.reload()
         return step
@@ -291,31 +289,13 @@ def open_finished(folder: pathlib.Path, cure: str) -> tuple[Checkpoints, int]:
     Raises:
         UserError: there is no good checkpoint; says the cure.
     """
-    checkpoints = Checkpoints(folder, read_only=True) if folder.is_dir() else None
+    checkpoints = Checkpoints(folder, read_only=True) if from_process_0(folder.is_dir) else None
     step = checkpoints.newest_good() if checkpoints else None
     if checkpoints is None or step is None:
         unfinished = ", ".join(map(str, step_folders(folder)))
         note = f" ({unfinished}: without {MANIFEST}, not saved whole)" if unfinished else ""
         raise UserError(f"no checkpoint in {folder}{note}; {cure}")
     return checkpoints, step
-
-
-def _from_process_0(decide: Callable[[], Any]) -> Any:
-    """What `decide` returns (JSON) or raises (UserError) in process 0, in every process."""
-    if jax.process_count() == 1:
-        return decide()
-    answer = b""
-    if jax.process_index() == 0:
-        try:
-            answer = json.dumps({"value": decide()}).encode()
-        except UserError as error:
-            answer = json.dumps({"error": str(error)}).encode()
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(answer))))
-    sent = np.frombuffer(answer.ljust(length), np.uint8)
-    said = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))))
-    if "error" in said:
-        raise UserError(said["error"])
-    return said["value"]
 
 
 def _described(tree: Any) -> dict[str, str]:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from absl import logging
+
 import gmsrm_jax
 from gmsrm_jax.commands import (
     ablate,
@@ -52,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     is stands in the subcommand's help.
     """
     args = build_parser().parse_args(argv)
+    # Below errors it holds what libraries tell their developers.
+    logging.set_verbosity(logging.ERROR)
     try:
         return args.run(args) or 0
     except UserError as error:

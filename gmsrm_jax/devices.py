@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gmsrm_jax.errors import UserError
@@ -61,13 +60,3 @@ def to_every_device(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
     )
-
-
-def from_process_0(value: float) -> float:
-    """A number that processes computed each for itself, such as a score, as process 0 has it.
-
-    What is decided by it is then decided alike in every process.
-    """
-    if jax.process_count() == 1:
-        return value
-    return float(multihost_utils.broadcast_one_to_all(np.float32(value)))

@@ -20,7 +20,7 @@ from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
 from gmsrm_jax.processes import check_agreement, everywhere, gather
 from gmsrm_jax.resume import check_config_of_run, config_sha256, remember_config
-from gmsrm_jax.run_log import open_text_log, say
+from gmsrm_jax.run_log import open_text_log, say, writing
 from gmsrm_jax.scoring import check_evaluation, evaluate_run
 from gmsrm_jax.signals import noticed_by_steps, signal_received
 from gmsrm_jax.stages.base import Stage
@@ -104,8 +104,13 @@ def train(
         run.describe(wants)
         if dry_run:
             return
-        if first:
-            remember_config(config, workdir, data.fingerprint)
+
+        def begin() -> None:
+            if first:
+                with writing(workdir):
+                    remember_config(config, workdir, data.fingerprint)
+
+        everywhere(begin)
         for name in wants:
             run.train(name)
         training.close()
@@ -203,7 +208,12 @@ class Run:
 
     def _describe_stage(self, stage: Stage, pretrained: Any) -> None:
         key = "batch_size" if stage.name == "inpainting" else f"{stage.name}.batch_size"
-        check_batch(key, stage.batch_size, self.mesh, self.config.accumulation)
+        accumulation, memory = self.config.accumulation, self.config.memory
+        check_batch(key, stage.batch_size, self.mesh, accumulation)
+        if stage.name == "memory" and memory.path_interval and accumulation > 1:
+            part = stage.batch_size // memory.path_batch_shrink
+            key = f"{key} / memory.path_batch_shrink"
+            check_batch(key, part, self.mesh, accumulation)
         say(
             f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
             f"({stage.batch_size // self.mesh.size} per device), "

@@ -9,20 +9,21 @@ environment that gmsrm_jax/processes.py lists.
 Exit status, of every process:
 
     0    done
-    1    a bug, with its traceback; or another process was lost
+    1    a bug, with its traceback; seldom, another process died
     2    something that the one line on the standard error says how to cure
     3    a loss is not finite; the line names it, its step and the file with its batch
     75   stopped by a signal, to be started again: the same command goes on. SIGTERM to any process,
          or Ctrl-C, makes all stop after the same step and save; SIGTERM before and after training
          ends at once, with nothing to save
-    130  Ctrl-C before or after training, or a second signal; 143 if that was a SIGTERM. Nothing was
-         saved since the last checkpoint
-
-    One that another process's death takes along has a status of its own, 1 or by signal 6.
+    130  Ctrl-C before or after training, or as a second signal: nothing was saved since the last
+         checkpoint
+    143  SIGTERM as a second signal, or before the program began
+    134  (by signal 6, SIGABRT) another process died
 """
 
 import os
 import pathlib
+import re
 import shlex
 import sys
 
@@ -68,8 +69,9 @@ def _parse(arguments: list[str]) -> None:
         raise UserError(" ".join(str(error).split())) from error
     except (AttributeError, KeyError) as error:
         # ml_collections reports an unknown --config.FIELD only by one of its names.
-        field = str(error).split("\n")[0].strip("\"' ")
-        culprits = [a for a in arguments if field in a.split("=")[0].split(".")[1:]]
+        words = re.findall(r"\w+", str(error).replace("\\n", " "))
+        fields = {a: set(a.split("=")[0].split(".")[1:]) for a in arguments}
+        culprits = [a for a, parts in fields.items() if not parts.isdisjoint(words)]
         if not culprits:
             raise
         raise UserError(
@@ -89,6 +91,10 @@ def _run(command: str) -> None:
 
     config = _CONFIG.value
     check_config(config)
+    if "://" in (_WORKDIR.value or ""):
+        raise UserError(
+            f"--workdir={_WORKDIR.value} is a URL; mount the bucket and give the path it has then"
+        )
 
     import jax
 

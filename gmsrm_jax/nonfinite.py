@@ -104,11 +104,14 @@ class FiniteCheck:
     def _check(self, step: int, scalars: dict[str, float], note: str) -> None:
         for name, value in scalars.items():
             if not math.isfinite(value):
-                path = self._save_batch(step, scalars)
-                raise NotFinite(self._message(name, value, step, f"{note}its batch is in {path}, "))
+                saved = self._save_batch(step, scalars)
+                raise NotFinite(self._message(name, value, step, f"{note}{saved}, "))
 
-    def _save_batch(self, step: int, scalars: dict[str, float]) -> pathlib.Path:
-        """Makes the batch of a step once more, from all processes, and writes it in process 0."""
+    def _save_batch(self, step: int, scalars: dict[str, float]) -> str:
+        """Makes the batch of a step once more, from all processes, and writes it in process 0.
+
+        Returns where it is, or why it is not, in words.
+        """
         stage = self._stage
         rows = self._data.batches(
             stage.batch_size, step - 1, stage.salt, jax.process_index(), jax.process_count()
@@ -119,8 +122,11 @@ class FiniteCheck:
             arrays: dict[str, Any] = {f"scalar:{name}": value for name, value in scalars.items()}
             file = io.BytesIO()
             np.savez_compressed(file, allow_pickle=False, **batch, step=step, **arrays)
-            write_atomically(path, file.getvalue())
-        return path
+            try:
+                write_atomically(path, file.getvalue())
+            except OSError as error:
+                return f"its batch could not be written ({error.strerror})"
+        return f"its batch is in {path}"
 
     def _message(self, name: str, value: float, step: int, note: str) -> str:
         good = self._checkpoints.latest()

@@ -52,8 +52,10 @@ def initialise() -> None:
         UserError: the environment is incomplete, the others are not found, or the process does not
             see the devices that it should.
     """
+    heartbeat = _whole(_HEARTBEAT, 1, 100)
     timeouts: dict[str, Any] = {
-        "heartbeat_timeout_seconds": _whole(_HEARTBEAT, 1, 100),
+        # Nobody waits for a process that is alone: a pause (Ctrl-Z, a suspended job) is no death.
+        "heartbeat_timeout_seconds": _SHUTDOWN_SECONDS if _is_alone() else heartbeat,
         "initialization_timeout": _whole(_START, 1, 300),
         "shutdown_timeout_seconds": _SHUTDOWN_SECONDS,
     }
@@ -68,7 +70,7 @@ def initialise() -> None:
         except ValueError as error:
             if str(error) != _NOTHING_TO_DETECT:
                 raise _not_found(error) from error
-            _initialise_alone(timeouts)
+            _initialise_alone({**timeouts, "heartbeat_timeout_seconds": _SHUTDOWN_SECONDS})
         except (KeyError, OSError, RuntimeError, TypeError) as error:
             raise _not_found(error) from error
     _check_devices()
@@ -139,6 +141,25 @@ def everywhere(action: Callable[[], _T]) -> _T:
     return result
 
 
+def from_process_0(decide: Callable[[], _T]) -> _T:
+    """What `decide` returns (JSON) or raises (UserError) in process 0 alone, in every process.
+
+    What depends on a disk is decided so, for another process's view of a network disk may be older.
+    """
+    if jax.process_count() == 1:
+        return decide()
+    answer: dict[str, Any] | None = None
+    if jax.process_index() == 0:
+        try:
+            answer = {"value": decide()}
+        except UserError as error:
+            answer = {"error": str(error)}
+    said = gather(answer)[0]
+    if "error" in said:
+        raise UserError(said["error"])
+    return said["value"]
+
+
 def check_agreement(facts: Mapping[str, str | int]) -> None:
     """Checks that all processes are about to do the same.
 
@@ -153,6 +174,11 @@ def check_agreement(facts: Mapping[str, str | int]) -> None:
                     f"process {index} has another {name} than process 0: {value!r}, not "
                     f"{first[name]!r}; start all processes with the same command, package and files"
                 )
+
+
+def _is_alone() -> bool:
+    """Whether the environment speaks of one process; False where it says nothing."""
+    return (os.environ.get(_COUNT) or os.environ.get("SLURM_NTASKS")) == "1"
 
 
 def _initialise_as_told(given: list[str], timeouts: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ from gmsrm_jax.files import write_atomically
 from gmsrm_jax.panels import to_png
 
 _LOGGER = logging.getLogger("gmsrm")
-_UNLOGGED = "unlogged.json"
+# As many as checkpoints: the newest may turn out to be broken.
+_UNLOGGED_TO_KEEP = 2
 
 
 def say(message: str) -> None:
@@ -123,12 +124,16 @@ def open_stage_log(
     Raises:
         UserError: the folder cannot be written.
     """
-    return RunLog(folder, start_step, tensorboard) if writes else _SilentLog(folder, start_step)
+    return RunLog(folder, start_step, tensorboard) if writes else _SilentLog()
 
 
 @contextlib.contextmanager
-def _writing(folder: pathlib.Path) -> Iterator[None]:
-    """Turns what a disk has to say into one line."""
+def writing(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what a disk has to say into one line.
+
+    Raises:
+        UserError: names the folder, and what is wrong.
+    """
     try:
         yield
     except OSError as error:
@@ -139,13 +144,10 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
 
 
 class _SilentLog:
-    """Reads what the first process reads, and writes nothing."""
-
-    def __init__(self, folder: pathlib.Path, start_step: int):
-        self._folder, self._start = folder, start_step
+    """Of all processes but the first, which answers for them: writes and reads nothing."""
 
     def unlogged(self) -> Scalars:
-        return _read_unlogged(self._folder, self._start)
+        return []
 
     def keep_unlogged(self, step: int, scalars: Scalars) -> None:
         del step, scalars
@@ -173,9 +175,12 @@ class RunLog:
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= start_step]
         self._seconds_before = kept[-1]["seconds"] if kept else 0.0
-        with _writing(folder):
+        with writing(folder):
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
             self._file = self.path.open("a", encoding="utf-8")
+            for path in _unlogged_files(folder):
+                if _unlogged_step(path) > start_step:
+                    path.unlink()
         self._panels = folder / "panels"
         self._started = time.monotonic()
         self._writer = None
@@ -194,9 +199,11 @@ class RunLog:
 
     def keep_unlogged(self, step: int, scalars: Scalars) -> None:
         """See `StageLog`; without this, means would depend on where a run was stopped."""
-        text = json.dumps({"step": step, "scalars": scalars})
-        with _writing(self._folder):
-            write_atomically(self._folder / _UNLOGGED, text.encode())
+        text = json.dumps(scalars)
+        with writing(self._folder):
+            write_atomically(_unlogged_path(self._folder, step), text.encode())
+            for path in _unlogged_files(self._folder)[:-_UNLOGGED_TO_KEEP]:
+                path.unlink()
 
     def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step; a value that is not finite is written as null."""
@@ -206,7 +213,7 @@ class RunLog:
             "seconds": round(self.seconds(), 3),
         }
         line |= {k: float(v) if np.isfinite(v) else None for k, v in sorted(values.items())}
-        with _writing(self._folder):
+        with writing(self._folder):
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         if self._writer is not None:
@@ -215,7 +222,7 @@ class RunLog:
     def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
         for name, image in images.items():
-            with _writing(self._folder):
+            with writing(self._folder):
                 write_atomically(self._panels / f"{name}_{step:08d}.png", to_png(image))
         if self._writer is not None:
             self._writer.write_images(step, {name: image[None] for name, image in images.items()})
@@ -231,11 +238,23 @@ class RunLog:
 
 
 def _read_unlogged(folder: pathlib.Path, step: int) -> Scalars:
-    path = folder / _UNLOGGED
+    path = _unlogged_path(folder, step)
     if not path.exists():
         return []
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return [(at, values) for at, values in kept["scalars"]] if kept["step"] == step else []
+    return [(at, values) for at, values in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _unlogged_path(folder: pathlib.Path, step: int) -> pathlib.Path:
+    return folder / f"unlogged_{step:08d}.json"
+
+
+def _unlogged_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """In the order of their steps."""
+    return sorted(folder.glob("unlogged_*.json"), key=_unlogged_step)
+
+
+def _unlogged_step(path: pathlib.Path) -> int:
+    return int(path.stem.removeprefix("unlogged_"))
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, float]]:

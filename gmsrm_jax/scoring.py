@@ -35,6 +35,7 @@ from gmsrm_jax.evaluation.mask_lists import MaskList, open_mask_list
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.tables import format_table
 from gmsrm_jax.network_weights import weights_sha256
+from gmsrm_jax.processes import everywhere
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs
 from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
@@ -81,7 +82,7 @@ def evaluate_run(
     folder = checkpoint_folder(workdir, "inpainting")
     checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
     step = newest if step is None else step
-    check_config_of_run(config, workdir, None)
+    everywhere(lambda: check_config_of_run(config, workdir, None))
     # Before the masks are drawn, for a training that goes on removes its older checkpoints.
     params = trained_weights(config, checkpoints, step, data_mesh())
     checkpoints.finish()

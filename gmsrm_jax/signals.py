@@ -95,6 +95,11 @@ def _watch_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    if signal.SIGINT not in signals:
+        # A job in the background: `interrupt_main` does nothing while SIGINT is ignored. Blocked,
+        # and waited for by nobody, it is as good as ignored.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     watch = _Watch(signals)
     _watches.append(watch)
     if signals:

@@ -15,7 +15,7 @@ from gmsrm_jax.data.loading import TrainingData
 from gmsrm_jax.devices import replicated, to_devices, to_every_device
 from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.nonfinite import FiniteCheck, guarded
-from gmsrm_jax.processes import check_agreement, gather, stop_agreed, wait_for_all
+from gmsrm_jax.processes import from_process_0, gather, stop_agreed, wait_for_all
 from gmsrm_jax.run_log import Progress, StageLog, format_seconds, open_stage_log, say
 from gmsrm_jax.signals import noticed_by_steps, signal_received
 from gmsrm_jax.stages.base import Batch, Stage, TrainState
@@ -135,7 +135,6 @@ def train_stage(
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
     try:
         start = checkpoints.newest_good() or 0
-        check_agreement({f"step that stage {stage.name} starts at": start})
         if start > stage.total_steps:
             raise UserError(
                 f"{checkpoints.folder} stands at step {start}, but the stage has only "
@@ -168,22 +167,25 @@ def train_stage(
             batches = itertools.chain([batch], on_devices)
             with noticed_by_steps():
                 stopped = loop.run(state, start, programs, batches)
+                # Inside, so that a signal does not end the process before the save is whole.
+                checkpoints.finish()
         finally:
             log.close()
     finally:
         checkpoints.finish()
+    newest = from_process_0(checkpoints.latest)
     # A signal of the last moment: only the process that it came to knows of it.
     if stopped or any(gather(signal_received())):
         message = (
             f"{stage.name}: stopped by a signal, and saved; the same command goes on from step "
-            f"{checkpoints.latest()} of {stage.total_steps}"
+            f"{newest} of {stage.total_steps}"
         )
         say(message)
         raise Stopped(message)
-    if checkpoints.latest() != stage.total_steps:
+    if newest != stage.total_steps:
         raise UserError(
-            f"{checkpoints.folder}: the newest checkpoint is of step {checkpoints.latest()}, but "
-            f"the stage ended at {stage.total_steps}; start again, and let nothing else write there"
+            f"{checkpoints.folder}: the newest checkpoint is of step {newest}, but the "
+            f"stage ended at {stage.total_steps}; start again, and let nothing else write there"
         )
 
 
@@ -210,7 +212,7 @@ class _Loop:
         shown = jax.process_index() == 0
         progress = Progress(stage.name, start, total, stage.batch_size, shown)
         # Scalars since the last line of the log: on the host those that were looked at already.
-        seen = self.log.unlogged()
+        seen = from_process_0(self.log.unlogged)
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         for step in range(start, total):
             batch = next(batches)

@@ -136,9 +136,20 @@ def test_failures_are_listed_and_rows_before_them_kept(module, tmp_path, monkeyp
     assert running.not_measured == [
         {"what": "a step", "why": "ended with status 1: RESOURCE_EXHAUSTED: too large"}
     ]
+    assert running.failed
     spent = bench.Bench(argparse.Namespace(budget=1.0), presets.PRESETS["tiny"], tmp_path)
     assert spent.run("more", {"job": "training"}) == []
     assert spent.not_measured == [{"what": "more", "why": "the budget is used up"}]
+    assert spent.failed
+
+
+def test_what_the_machine_has_not_is_listed_and_is_no_failure(module, tmp_path):
+    bench, presets = module("bench"), module("presets")
+    args = argparse.Namespace(budget=60.0, cache="", preset="h200")
+    running = bench.Bench(args, presets.PRESETS["h200"], tmp_path)
+    running.section("scaling", {"platform": "gpu", "devices": 1})
+    assert running.not_measured == [{"what": "scaling", "why": "there is 1 device"}]
+    assert not running.failed
 
 
 def test_no_torch_is_said(module, tmp_path):

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 
 import pytest
 
@@ -54,6 +56,35 @@ def test_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
     assert json.loads((tmp_path / ".lock").read_text())["pid"] == holder.pid
     with lock_workdir(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_lock_of_another_host_is_waited_for(tmp_path, holder, monkeypatch, capsys):
+    there = socket.gethostname()
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    ends = threading.Timer(0.5, holder.kill)
+    ends.start()
+    with lock_workdir(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["host"] == "elsewhere"
+    ends.join()
+    assert f"process {holder.pid} on {there}" in capsys.readouterr().err
+
+
+def test_lock_of_another_host_that_lives_is_not_waited_for_for_ever(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("gmsrm_jax.workdir_lock._LEASE_SECONDS", 0.5)
+    with pytest.raises(UserError, match="in use by another run"), lock_workdir(tmp_path):
+        pass
+
+
+def test_lock_on_a_full_disk_is_one_line():
+    full = pathlib.Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / ".lock").symlink_to(full)
+        refused = pytest.raises(UserError, match=r"\.lock cannot be written \(")
+        with refused, lock_workdir(pathlib.Path(folder)):
+            pass
 
 
 def test_lock_is_free_after_its_block_even_after_an_error(tmp_path):

@@ -28,6 +28,7 @@ def run_main(*arguments: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedP
         (("--config=configs/nope.py",), ["'configs/nope.py'", "configs/demo.py"]),
         (("--config=configs/demo.py:gm_xyz",), ["'gm_xyz'", "gm_srm", "runlocal"]),
         (("--config=configs/demo.py", "--config.nope=3"), ["--config.nope=3", "no such field"]),
+        (("--config=configs/demo.py", "--config.bach_size=3"), ["bach_size=3", "no such field"]),
         (("--config=configs/demo.py", "--config.a.b=3"), ["--config.a.b=3", "no such field"]),
         (("--config=configs/demo.py", "--config.seed=x"), ["--config.seed=x"]),
         (("--config=configs/demo.py", "--confg=x"), ["'confg'"]),
@@ -46,6 +47,22 @@ def run_main(*arguments: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedP
         (
             ("--config=configs/demo.py", "--mode=evaluate", "--workdir=runs/never"),
             ["runs/never/inpainting/checkpoints", "train first"],
+        ),
+        (
+            ("--config=configs/demo.py", "--workdir=gs://bucket/run", "--dry_run"),
+            ["--workdir=gs://bucket/run is a URL", "mount the bucket"],
+        ),
+        (
+            (
+                "--config=configs/demo.py:runlocal",
+                "--config.batch_size=16",
+                "--config.memory.batch_size=16",
+                "--config.memory.path_batch_shrink=4",
+                "--config.memory.path_interval=4",
+                "--config.accumulation=2",
+                "--dry_run",
+            ),
+            ["memory.batch_size / memory.path_batch_shrink = 4", "4 devices"],
         ),
         (
             ("--config=configs/demo.py:runlocal", "--config.batch_size=6", "--dry_run"),

@@ -87,8 +87,18 @@ def test_masks_below_the_pictures_are_no_pictures_and_the_reverse():
 @pytest.mark.parametrize(
     ("files", "images", "masks", "parts"),
     [
-        (["pics/a.png", "pics/b.png", "masks/a.png"], "pics", "masks", ["1 pictures", ": b;"]),
-        (["pics/a.png", "masks/a.png", "masks/c.png"], "pics", "masks", ["1 masks", ": c;"]),
+        (
+            ["pics/a.png", "pics/b.png", "masks/a.png"],
+            "pics",
+            "masks",
+            ["no mask for 1 of pics: b", ": b;"],
+        ),
+        (
+            ["pics/a.png", "masks/a.png", "masks/c.png"],
+            "pics",
+            "masks",
+            ["no picture for 1 of masks: c", ": c;"],
+        ),
         (["pics/a.png", "pics/a.jpg"], "pics", None, ["--image=pics", "a.jpg = a.png"]),
         (["pics/a.png", "m/a.png", "m/a.bmp"], "pics", "m", ["--mask=m", "a.bmp = a.png"]),
         (["pics/notes.txt", "pics/b.gif"], "pics", None, ["no pictures (*.jpg", "1 × .gif"]),
@@ -117,7 +127,9 @@ def test_clashes_are_named(files, images, masks, parts):
 
 def test_a_thousand_clashes_are_counted():
     put("masks/a.png", *(f"pics/{number:04d}.png" for number in range(1000)))
-    with pytest.raises(UserError, match=r"1000 pictures .*0000, .*0004 and 995 more; 1 masks"):
+    with pytest.raises(
+        UserError, match=r"for 1000 of pics: 0000, .*0004 and 995 more; in pics is no picture for 1"
+    ):
         pairs_of("pics", "masks")
 
 

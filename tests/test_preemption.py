@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from toy_runs import (
@@ -21,6 +22,17 @@ from toy_runs import (
 from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
 
 STEPS = 60
+OUTSIDE_STEPS = """
+import sys, time
+from gmsrm_jax.signals import exit_status
+
+def run():
+    print("up", flush=True)
+    while True:
+        time.sleep(0.02)
+
+sys.exit(exit_status(run))
+"""
 
 
 def test_importing_the_program_starts_no_thread_that_could_take_a_signal():
@@ -121,3 +133,47 @@ def test_signal_to_one_of_two_processes_stops_both_after_the_same_step(
     assert int(last_state(tmp_path, stopped).step) == stopped < STEPS
     assert [end(process)[0] for process in start_two(tmp_path, STEPS, 0)] == [0, 0]
     assert_same_run(tmp_path, whole_of_two, STEPS)
+
+
+@pytest.mark.slow
+def test_signal_during_the_last_save_ends_with_it_whole(tmp_path):
+    # Longer than a process is given that a signal ends outside the steps.
+    process = start(tmp_path, STEPS, 0, TOY_LAST_SAVE_SECONDS=8)
+    wait_for(process, "saving the last step")
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = end(process)
+    assert (status, latest(tmp_path)) == (75, STEPS)
+    assert "Traceback" not in errors
+
+
+def test_sigterm_ends_a_job_in_the_background_which_ignores_sigint():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a child inherits
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", OUTSIDE_STEPS],
+            env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for(process, "up")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = end(process)
+    assert status == 75
+    assert errors.startswith("gmsrm: stopped; ")
+
+
+@pytest.mark.slow
+def test_pause_of_a_process_that_is_alone_is_no_death(tmp_path):
+    process = start(tmp_path, STEPS, 0.1, GMSRM_HEARTBEAT_TIMEOUT=10)
+    wait_for_steps(process, tmp_path)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(24)
+    process.send_signal(signal.SIGCONT)
+    assert end(process)[0] == 0
+    assert latest(tmp_path) == STEPS

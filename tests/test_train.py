@@ -11,7 +11,7 @@ from toy_stage import BATCH, Data, Stage
 from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
 from gmsrm_jax.devices import data_mesh, replicated
 from gmsrm_jax.errors import NotFinite, UserError
-from gmsrm_jax.run_log import format_seconds, read_log
+from gmsrm_jax.run_log import RunLog, format_seconds, read_log
 from gmsrm_jax.stages.base import TrainState
 from gmsrm_jax.train import abstract_state, train_stage
 
@@ -98,6 +98,12 @@ def test_batch_of_the_step_that_was_not_finite_is_saved_with_its_scalars(tmp_pat
         np.testing.assert_array_equal(saved["image"], expected)
 
 
+def test_batch_that_cannot_be_written_is_said_in_the_same_line(tmp_path):
+    (tmp_path / "toy" / "nonfinite_10.npz").mkdir(parents=True)
+    with pytest.raises(NotFinite, match=r"its batch could not be written \(.+\), last good"):
+        run(tmp_path, Stage(bad_step=10))
+
+
 def test_update_that_is_not_finite_can_be_left_out(tmp_path):
     before = run(tmp_path / "before", Stage(total_steps=9), max_skipped_updates=1)
     after = run(tmp_path / "after", Stage(total_steps=10, bad_step=10), max_skipped_updates=1)
@@ -162,3 +168,16 @@ def test_seconds_are_shown_as_a_clock():
     assert format_seconds(725) == "12:05"
     assert format_seconds(11229) == "3:07:09"
     assert format_seconds(float("nan")) == "?"
+
+
+def test_scalars_kept_for_the_next_line_are_those_of_the_step_that_a_run_goes_on_from(tmp_path):
+    log = RunLog(tmp_path, 0, False)
+    kept = {step: [(step, {"loss/main": step / 10})] for step in (3, 7, 9)}
+    for step, scalars in kept.items():
+        log.keep_unlogged(step, scalars)
+    log.close()
+    # Of the two checkpoints that are kept, the newer one can be broken.
+    for start, expected in ((9, kept[9]), (8, []), (7, kept[7]), (9, []), (3, [])):
+        log = RunLog(tmp_path, start, False)
+        assert log.unlogged() == expected
+        log.close()

@@ -2,12 +2,14 @@
 
     python tests/toy_program.py WORKDIR STEPS SECONDS [BAD_STEP [MAX_SKIPPED]]
 
-takes SECONDS for a step.
+takes SECONDS for a step, and TOY_LAST_SAVE_SECONDS of the environment for the last save.
 """
 
 import contextlib
+import os
 import pathlib
 import sys
+import time
 
 from gmsrm_jax.signals import exit_status, noticed_by_steps
 
@@ -19,11 +21,21 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
         import numpy as np
         from toy_stage import Data, Stage
 
+        from gmsrm_jax import checkpoints
         from gmsrm_jax.devices import data_mesh
         from gmsrm_jax.processes import check_agreement, initialise
         from gmsrm_jax.run_log import open_text_log
         from gmsrm_jax.train import train_stage
 
+        write_manifest = checkpoints.write_manifest
+
+        def write_slowly(folder):
+            if folder.name == steps:
+                print("saving the last step", flush=True)
+                time.sleep(float(os.environ.get("TOY_LAST_SAVE_SECONDS", "0")))
+            write_manifest(folder)
+
+        checkpoints.write_manifest = write_slowly
         initialise()
         open_text_log(None, jax.process_index() == 0)
         check_agreement({"number of steps": steps})

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from gmsrm_jax.checkpoint_steps import saved_steps
 from gmsrm_jax.data.arrays import write_pictures
 from gmsrm_jax.holes import center_mask, write_mask_bank
 
@@ -231,10 +232,8 @@ def log_lines(workdir: pathlib.Path) -> int:
 
 
 def newest_step(workdir: pathlib.Path, stage: str) -> int:
-    """The highest step that has a folder."""
-    folder = workdir / stage / "checkpoints"
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    """The highest step that was saved whole; 0 if there is none."""
+    return max(saved_steps(workdir / stage / "checkpoints"), default=0)
 
 
 def last_state(workdir: pathlib.Path, stage: str) -> dict[str, np.ndarray]:

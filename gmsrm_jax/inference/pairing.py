@@ -200,10 +200,12 @@ def _check_paired(
         return
     faults = []
     if bare:
-        faults.append(f"{len(bare)} pictures of {images} have no mask in {masks}: {named(bare)}")
+        faults.append(f"in {masks} is no mask for {len(bare)} of {images}: {named(bare)}")
     if spare:
-        faults.append(f"{len(spare)} masks of {masks} have no picture in {images}: {named(spare)}")
+        faults.append(f"in {images} is no picture for {len(spare)} of {masks}: {named(spare)}")
     cure = "give every picture a mask of the same name, or one mask file for all"
+    if not bare:
+        cure = "move these masks away, or add their pictures"
     of_lama = next(filter(None, map(_LAMA_MASK.match, [*bare, *spare])), None)
     if of_lama:
         cure = (

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.devices import from_process_0
 from gmsrm_jax.models.memory import draw_noise
 from gmsrm_jax.models.vgg import Vgg19Weights
 from gmsrm_jax.panels import grid
+from gmsrm_jax.processes import gather
 from gmsrm_jax.stages.base import Batch, TrainState, apply, to_bytes, to_signed
 from gmsrm_jax.stages.distance import FeatureDistance
 from gmsrm_jax.stages.memory_programs import SALT, MemoryPrograms
@@ -100,7 +100,8 @@ class MemoryStage:
         count = self.settings.validation_samples
         size = self.batch_size
         batches = [self._samples(state, index) for index in range(-(-count // size))]
-        distance = from_process_0(self.distance(np.concatenate(batches)[:count]))
+        # Each process computed it for itself; what is kept by it must be the same everywhere.
+        distance = gather(float(self.distance(np.concatenate(batches)[:count])))[0]
         best = distance < float(state.kept["distance"])
         if best:
             state = self._keep(state, np.float32(distance))
