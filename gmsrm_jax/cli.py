@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args) or 0
     except UserError as error:
         print(f"gmsrm: error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         print("gmsrm: stopped; what is finished is kept", file=sys.stderr)
         return 130

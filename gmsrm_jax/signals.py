@@ -42,10 +42,11 @@ class _Watch:
         """Waits for a first and a second signal."""
         self.first = first = signal.Signals(signal.sigwait(self.signals))
         if self.notices:
-            _tell(f"{first.name}: stops at the next common step, and saves; once more ends at once")
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             signal.raise_signal(signal.SIGTERM)
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            # Not before: whoever reads it may send the second, which JAX would swallow.
+            _tell(f"{first.name}: stops at the next common step, and saves; once more ends at once")
             second = signal.Signals(signal.sigwait(self.signals))
         else:
             _thread.interrupt_main()
