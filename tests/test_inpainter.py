@@ -273,6 +273,20 @@ def test_samples_of_a_small_picture_share_a_batch() -> None:
     assert len(steps) == 1
 
 
+def test_pictures_of_a_stream_are_taken_a_whole_batch_at_a_time() -> None:
+    inpainter = small_inpainter()
+    count, taken = inpainter.max_batch, 0
+
+    def items() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal taken
+        for _ in range(3 * count):
+            taken += 1
+            yield photo(SIZE, SIZE), square_hole(SIZE, SIZE, 8)
+
+    seen = [taken for _ in inpainter.batch(items())]
+    assert seen == [count * batch for batch in (1, 2, 3) for _ in range(count)]
+
+
 def test_samples_of_a_large_picture_are_not_all_worked_on_at_once() -> None:
     inpainter = small_inpainter()
     image, hole = photo(60, 80)[..., 0].repeat(50, 0).repeat(50, 1), square_hole(3000, 4000, 10)

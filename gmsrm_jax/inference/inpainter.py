@@ -221,6 +221,14 @@ class Inpainter:
         source, more = iter(items), True
         under_way: deque[_Task | UserError] = deque()
         while more or under_way:
+            # Before others are taken, for a finished picture takes a place that fills a batch.
+            while under_way:
+                first = under_way[0]
+                if isinstance(first, _Task) and first.waiting:
+                    break
+                under_way.popleft()
+                yield first.result() if isinstance(first, _Task) else first
+                del first
             while more and self._room(under_way):
                 try:
                     item = next(source)
@@ -233,13 +241,6 @@ class Inpainter:
                     under_way.append(_Task(*item, options, self.size))
                 except UserError as error:
                     under_way.append(error)
-            while under_way:
-                first = under_way[0]
-                if isinstance(first, _Task) and first.waiting:
-                    break
-                under_way.popleft()
-                yield first.result() if isinstance(first, _Task) else first
-                del first
             runs = [run for task in under_way if isinstance(task, _Task) for run in task.waiting]
             squares = [square for run in runs for square in run.asked]
             seeds = [run.seed for run in runs for _ in run.asked]
