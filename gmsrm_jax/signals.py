@@ -23,6 +23,7 @@ _UNWIND_SECONDS = 5.0
 # same step, and shortly when they may not know of it yet.
 _PATIENCE = {Stopped.exit_status: 60.0, NotFinite.exit_status: 60.0}
 _SHORT_PATIENCE = 10.0
+_STOPPED = "stopped; what is finished is kept, the same command goes on"
 
 
 class _Watch:
@@ -52,6 +53,7 @@ class _Watch:
             _thread.interrupt_main()
             found = signal.sigtimedwait(self.signals, _UNWIND_SECONDS)
             if found is None:
+                _tell(_STOPPED)
                 os._exit(_interrupted_status())
             second = signal.Signals(found.si_signo)
         _tell(f"{second.name} again: ended at once; the last checkpoint is whole")
@@ -80,7 +82,7 @@ def exit_status(action: Callable[[], None]) -> int:
     except Stopped as stopped:
         status = stopped.exit_status
     except KeyboardInterrupt:
-        _tell("stopped; what is finished is kept, the same command goes on")
+        _tell(_STOPPED)
         status = _interrupted_status()
     finally:
         _leave_soon(status)
