@@ -168,6 +168,27 @@ def test_sigterm_ends_a_job_in_the_background_which_ignores_sigint():
     assert errors.startswith("gmsrm: stopped; ")
 
 
+def test_signal_while_the_main_thread_cannot_be_interrupted_is_answered():
+    # As in a compilation: a call of C that returns to Python long after.
+    program = (
+        "import ctypes\nfrom gmsrm_jax.signals import exit_status\n"
+        "def work():\n    print('up', flush=True)\n    ctypes.CDLL(None).sleep(30)\n"
+        "exit_status(work)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "up")
+    process.send_signal(signal.SIGINT)
+    status, _, errors = end(process)
+    assert status == 130
+    assert errors.startswith("gmsrm: stopped; ")
+
+
 @pytest.mark.slow
 def test_pause_of_a_process_that_is_alone_is_no_death(tmp_path):
     process = start(tmp_path, STEPS, 0.1, GMSRM_HEARTBEAT_TIMEOUT=10)
