@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Tests at the same time; each worker takes up to 3 GB.
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: install demo test lint bench torture
 

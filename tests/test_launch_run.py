@@ -262,7 +262,7 @@ def test_tpu_vm_starts_again_until_the_run_is_done(
     assert sum(line.startswith("docker pull") for line in lines(record)) == max(slices, 1)
 
 
-STEPS = 300
+STEPS = 100
 
 
 @pytest.fixture

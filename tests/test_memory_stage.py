@@ -167,6 +167,7 @@ def test_due_runs_the_lazy_programs_on_their_intervals_and_main_last():
     assert all(names[-1] == "main" and names.count("main") == 1 for names in due)
     assert stage.total_steps == 32  # 0.128 kimg in batches of 4
     without = memory_stage(small_config(memory__r1_interval=0, memory__path_interval=0))
+    assert set(without.programs) == {"main"}
     assert {without.due(step) for step in range(33)} == {("main",)}
 
 

@@ -27,7 +27,7 @@ class MemoryPrograms:
         discriminator: likewise.
         exact_generator: the same network in float32, for path length and samples.
         exact_discriminator: the same in float32, for R1.
-        programs: by name.
+        programs: by name; a regulariser that is switched off has none.
     """
 
     def __init__(self, config: ConfigDict):
@@ -72,11 +72,12 @@ class MemoryPrograms:
         self.discriminator_optimizer = lazy_adam(
             settings.learning_rate, settings.betas, settings.r1_interval
         )
-        self.programs: dict[str, Program] = {
-            "r1": self._r1_step,
-            "path": self._path_step,
-            "main": self._main_step,
-        }
+        self.programs: dict[str, Program] = {}
+        if settings.r1_interval:
+            self.programs["r1"] = self._r1_step
+        if settings.path_interval:
+            self.programs["path"] = self._path_step
+        self.programs["main"] = self._main_step
 
     def noise_strengths(self, state: TrainState) -> dict[str, jax.Array]:
         """The learned noise strength of every layer of the memory."""
