@@ -55,7 +55,7 @@ _POSITIVE = (
 )
 _SETS = {
     "evaluation.baselines": ("untrained", "mean", "telea", "ns", "biharmonic"),
-    "evaluation.perceptual": ("lpips_vgg", "lpips_alex", "fid"),
+    "evaluation.perceptual": ("vgg_hole", "lpips_vgg", "lpips_alex", "fid"),
 }
 _NOT_NEGATIVE = (
     "seed",

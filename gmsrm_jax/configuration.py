@@ -236,8 +236,8 @@ def _evaluation() -> ConfigDict:
     evaluation.samples = 1  # fillings of each hole that are scored; the first is in the tables
     evaluation.baselines = ("untrained", "mean")  # also telea, ns, biharmonic (extra `eval`)
     evaluation.predictions = ()  # "NAME=DIR": pictures filled by another program
-    evaluation.perceptual = ()  # lpips_vgg, lpips_alex, fid (with P-IDS and U-IDS)
-    evaluation.weights = "weights"  # folder of what these need, see `gmsrm convert`
+    evaluation.perceptual = ()  # vgg_hole, lpips_vgg, lpips_alex, fid (with P-IDS and U-IDS)
+    evaluation.weights = "weights"  # folder of what the last three need, see `gmsrm convert`
     evaluation.dataset = "test pictures"  # its name in tables; a name of the paper brings its rows
     evaluation.figure_pictures = ()  # names of the pictures in figures; empty: drawn by the seed
     evaluation.batch_size = 16

@@ -16,7 +16,9 @@ from gmsrm_jax.evaluation.mask_lists import MaskList
 from gmsrm_jax.evaluation.predictions import Predictions
 from gmsrm_jax.models.inception import InceptionWeights, load_inception
 from gmsrm_jax.models.lpips import LpipsWeights, load_lpips
+from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
 from gmsrm_jax.network_weights import weights_sha256
+from gmsrm_jax.perceptual_metrics import VGG_HOLE, VGG_HOLE_LAYER
 from gmsrm_jax.run_log import say
 from gmsrm_jax.trained_network import network_fill, untrained_weights
 from gmsrm_jax.variants import VARIANTS
@@ -30,6 +32,7 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
     folder = pathlib.Path(config.evaluation.weights).expanduser()
     networks: dict[str, LpipsWeights] = {}
     inception: InceptionWeights | None = None
+    vgg: Vgg19Weights | None = None
     hashes: dict[str, str] = {}
     lacking: dict[str, str] = {}
     for name in config.evaluation.perceptual:
@@ -39,6 +42,9 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
                     raise UserError("P-IDS and U-IDS need it: pip install 'gmsrm-jax[eval]'")
                 inception = load_inception(str(folder / "inception.npz"))
                 hashes[name] = weights_sha256(inception)
+            elif name == VGG_HOLE:
+                vgg = load_vgg19("bundled", (VGG_HOLE_LAYER,))
+                hashes[name] = weights_sha256(vgg)
             else:
                 networks[name] = load_lpips(
                     str(folder / f"{name}.npz"), name.removeprefix("lpips_")
@@ -47,7 +53,7 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
         except UserError as error:
             lacking[name] = str(error)
             say(f"{name} will not be scored: {error}")
-    return Judge(networks, inception), hashes, lacking
+    return Judge(networks, inception, vgg), hashes, lacking
 
 
 def open_predictions(config: ConfigDict, mask_list: MaskList) -> dict[str, Predictions]:

@@ -69,6 +69,7 @@ def test_table_iv_holds_every_variant_on_the_same_masks_and_memory(workdir):
         assert f"{scores['ssim']['mean']:.3f}" in line
         steps = (workdir / name / "inpainting" / "log.jsonl").read_text().splitlines()
         assert json.loads(steps[-1])["step"] == 2
+    assert "| Method | Trained parameters | Frozen parameters | PSNR" in table
     assert (workdir / "figures" / "figure_10.png").stat().st_size > 1000
     assert "Table IV" in (workdir / "report.html").read_text(encoding="utf-8")
     assert sorted(path.parent.name for path in workdir.glob("*/memory")) == ["shared_memory"]
@@ -99,9 +100,11 @@ def test_evaluate_takes_another_program_s_pictures(workdir, tmp_path):
         cv2.imwrite(str(target), filled)
     words = ["evaluate", "--checkpoint", run, "--output", tmp_path / "out", "--noise", "both"]
     words += ["--predictions", f"theirs={tmp_path / 'theirs'}", "--baselines", "telea"]
-    result = gmsrm(*words, "--samples", 2, "--perceptual", "lpips_alex", "--weights", tmp_path)
+    further = ["--samples", 2, "--perceptual", "vgg_hole,lpips_alex", "--weights", tmp_path]
+    result = gmsrm(*words, *further)
     assert result.returncode == 2
     assert "lpips_alex was not scored" in result.stderr
+    assert "vgg_hole" not in result.stderr
     assert "gmsrm convert lpips" in result.stderr
     metrics = metrics_of(tmp_path / "out")
     assert list(metrics["methods"]) == ["GM-SRM", "GM-SRM, mean noise", "Telea (OpenCV)", "theirs"]
@@ -109,6 +112,8 @@ def test_evaluate_takes_another_program_s_pictures(workdir, tmp_path):
     ours, theirs = (metrics["methods"][name]["composite"] for name in ("Telea (OpenCV)", "theirs"))
     for name in mask_list.bins:
         assert ours[name]["psnr"]["mean"] == pytest.approx(theirs[name]["psnr"]["mean"], abs=1e-4)
+        for method in metrics["methods"].values():
+            assert method["composite"][name]["vgg_hole"]["mean"] > 0.1
     assert set(metrics["samples"]) == {"GM-SRM"}
     with open(tmp_path / "out" / "per_image.csv", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 4 * 8 * 4

@@ -86,6 +86,7 @@ def test_fields_are_locked():
         ("inpainting.perceptual_layers", ("relu2_1",)),
         ("inpainting.discriminator_features", ()),
         ("evaluation.noise", "none"),
+        ("evaluation.perceptual", ("vgg_hole", "vgg")),
         ("evaluation.seed", -1),
     ],
 )

@@ -47,6 +47,15 @@ def test_other_pictures_do_not_get_the_rows_of_the_trainings_data_set(workdir, c
     assert names == ["Places2", "test pictures", "CelebA-HQ256"]
 
 
+def test_perceptual_measures_are_those_that_there_are(workdir, calls, capsys):
+    words = ["evaluate", "--checkpoint", str(workdir), "--perceptual"]
+    assert main([*words, "vgg_hole,lpips_vgg,lpips_alex,fid"]) == 0
+    assert calls[0][0].evaluation.perceptual == ("vgg_hole", "lpips_vgg", "lpips_alex", "fid")
+    assert main([*words, "vgg_hole,vgg"]) == 2
+    assert "'vgg'; use any of: vgg_hole, lpips_vgg, lpips_alex, fid" in capsys.readouterr().err
+    assert len(calls) == 1
+
+
 def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
     workdir, monkeypatch, capsys
 ):

@@ -18,7 +18,8 @@ from gmsrm_jax.extra_metrics import EXTRA_METRICS, HOLE_METRICS
 from gmsrm_jax.metrics import METRICS, Definition
 from gmsrm_jax.models.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.models.lpips import LpipsWeights
-from gmsrm_jax.perceptual_metrics import lpips
+from gmsrm_jax.models.vgg import Vgg19Weights
+from gmsrm_jax.perceptual_metrics import VGG_HOLE, lpips, vgg_hole
 
 _INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
 
@@ -34,21 +35,25 @@ class Judge:
         self,
         lpips_weights: Mapping[str, LpipsWeights] | None = None,
         inception_weights: InceptionWeights | None = None,
+        vgg_weights: Vgg19Weights | None = None,
     ) -> None:
         """Prepares the measures.
 
         Args:
             lpips_weights: by name of the measure, lpips_vgg or lpips_alex.
             inception_weights: None leaves FID, P-IDS and U-IDS out.
+            vgg_weights: None leaves the VGG distance in the hole out.
         """
         self._lpips = dict(lpips_weights or {})
         self._inception = inception_weights
+        self._vgg = vgg_weights
 
     @property
     def definitions(self) -> dict[str, Definition]:
         """What is measured, by name."""
         used = metrics.DEFINITIONS | extra_metrics.EXTRA_DEFINITIONS
-        used |= {name: perceptual_metrics.DEFINITIONS[name] for name in self._lpips}
+        names = [*self._lpips, *([] if self._vgg is None else [VGG_HOLE])]
+        used |= {name: perceptual_metrics.DEFINITIONS[name] for name in names}
         return used | (distribution_metrics.DEFINITIONS if self.compares_sets else {})
 
     @property
@@ -95,6 +100,8 @@ class Judge:
         scores = {name: found[name] for name in (*EXTRA_METRICS, *HOLE_METRICS)}
         for name, weights in self._lpips.items():
             scores[name] = lpips(weights, prediction, image)
+        if self._vgg is not None:
+            scores[VGG_HOLE] = vgg_hole(self._vgg, prediction, image, mask)
         return {name: np.asarray(values, np.float64) for name, values in scores.items()}
 
     def diversity(self, samples: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
@@ -105,7 +112,8 @@ class Judge:
             mask: uint8 [N, S, S, 1].
 
         Returns:
-            METRIC to [N]: l1 over the hole in 0..255, and LPIPS where there are weights.
+            METRIC to [N]: l1 over the hole in 0..255, and LPIPS and the VGG distance where there
+            are weights.
         """
         pairs = list(itertools.combinations(samples, 2))
         area = np.maximum(3.0 * mask.sum((1, 2, 3)), 1.0)
@@ -113,6 +121,9 @@ class Judge:
         result = {"l1": np.mean(apart, 0)}
         for name, weights in self._lpips.items():
             result[name] = np.mean([np.asarray(lpips(weights, a, b)) for a, b in pairs], 0)
+        if self._vgg is not None:
+            apart = [np.asarray(vgg_hole(self._vgg, a, b, mask)) for a, b in pairs]
+            result[VGG_HOLE] = np.mean(apart, 0)
         return result
 
     def features(self, images: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ never count for the best.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation import published
@@ -24,6 +24,25 @@ _PAPER_SIZE = 256
 _LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in a column."
 _DIGITS = {**DIGITS, "fid": 2}
 _SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
+
+
+class Parameters(NamedTuple):
+    """How many parameters the network that fills holes has, the discriminator not counted in.
+
+    Attributes:
+        trained: optimised in stage 2.
+        frozen: kept as stage 1 left them: the generative memory's.
+    """
+
+    trained: int
+    frozen: int
+
+
+_PARAMETER_COLUMNS = ("Trained parameters", "Frozen parameters")
+_PARAMETER_NOTE = (
+    "Parameters are those of the network that fills holes: trained in stage 2, and frozen, which "
+    "are the generative memory's."
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +82,15 @@ def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Ta
     return _grid("table_all", "All hole sizes", caption, None, runs, image_kind)
 
 
-def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
+def ablation_table(
+    data_set: str, runs: Sequence[Metrics], parameters: Mapping[str, Parameters] | None = None
+) -> Table:
     """Table IV: the variants at a centre hole of 50 %, metrics as columns.
 
     Args:
         data_set: its name; CelebA-HQ256 gets the paper's rows too.
         runs: evaluations that hold at least one variant each, all with the same masks.
+        parameters: of each variant, for two columns before the metrics; None leaves these out.
 
     Raises:
         UserError: the masks differ, a variant is there twice, or an evaluation holds none.
@@ -100,20 +122,27 @@ def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
     bin_name = published.ABLATION_BIN
     definitions = _definitions(found.values())
     paper = published.PUBLISHED.get(data_set, {}).get("IV", {})
+    sizes = _PARAMETER_COLUMNS if parameters else ()
     paper_rows = [
         Row(
             f"{variant} (paper)",
             "",
-            tuple(_paper_cell(data_set, "IV", variant, metric, bin_name) for metric in definitions),
+            tuple(Cell(UNDEFINED) for _ in sizes)
+            + tuple(
+                _paper_cell(data_set, "IV", variant, metric, bin_name) for metric in definitions
+            ),
             published=True,
         )
         for variant in paper
     ]
     ours = [variant for variant in VARIANTS if variant in found]
-    columns = []
+    columns = [
+        tuple(Cell(f"{count:,}") for count in counts)
+        for counts in zip(*(parameters[variant] for variant in ours if parameters), strict=True)
+    ]
     for metric, definition in definitions.items():
-        scores = [_score(found[variant], variant, bin_name, metric) for variant in ours]
-        columns.append(_our_cells(metric, definition, scores, paper_digits=True))
+        scores = [mean_score(found[variant], variant, bin_name, metric) for variant in ours]
+        columns.append(our_cells(metric, definition, scores, paper_digits=True))
     rows = [
         Row(variant, "", cells)
         for variant, cells in zip(ours, zip(*columns, strict=True), strict=True)
@@ -124,11 +153,12 @@ def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
         title="Table IV",
         caption=f"The variants, {bin_name.replace('centre', 'centre hole of')} of the picture. "
         + _LEGEND,
-        spans=((data_set, len(definitions)),),
-        columns=tuple(heading_of(definition) for definition in definitions.values()),
+        spans=((data_set, len(sizes) + len(definitions)),),
+        columns=(*sizes, *(heading_of(definition) for definition in definitions.values())),
         priors=False,
         groups=(Group("", tuple(definitions), (*paper_rows, *rows)),),
         notes=_notes(places[:1], bool(paper_rows))
+        + ((_PARAMETER_NOTE,) if parameters else ())
         + _undefined([(place, [v]) for place, v in zip(places, found, strict=True)], definitions),
     )
 
@@ -164,10 +194,10 @@ def _grid(
         values = []
         for column in columns:
             scores = [
-                _score(column.run, method, column.bin_name, metric, image_kind)
+                mean_score(column.run, method, column.bin_name, metric, image_kind)
                 for method in methods
             ]
-            values.append(_our_cells(metric, definition, scores, paper_digits=bool(paper_table)))
+            values.append(our_cells(metric, definition, scores, paper_digits=bool(paper_table)))
         for method, row in zip(methods, zip(*values, strict=True), strict=True):
             # "GM-SRM, mean noise" learns what GM-SRM learns.
             rows.append(Row(method, _TYPES.get(method.split(",")[0], ""), row))
@@ -212,7 +242,7 @@ def heading_of(definition: Definition) -> str:
     return f"{definition.label}{unit} {_ARROWS[definition.better]}"
 
 
-def _score(
+def mean_score(
     run: Metrics, method: str, bin_name: str, metric: str, image_kind: str = "composite"
 ) -> float | None:
     """A method's mean score; None where there is none."""
@@ -235,7 +265,7 @@ def score_text(
     return f"{score:.{digits}f}"
 
 
-def _our_cells(
+def our_cells(
     metric: str, definition: Definition, scores: Sequence[float | None], paper_digits: bool
 ) -> tuple[Cell, ...]:
     """One column of our rows; the best as printed is bold if at least two are defined."""

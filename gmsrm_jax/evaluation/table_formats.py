@@ -1,4 +1,4 @@
-"""A table of scores in no particular format, and how it reads as Markdown, LaTeX and HTML."""
+"""A table of scores in no particular format, and how it reads as text, Markdown, LaTeX and HTML."""
 
 import html
 import re
@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 # Rows that one LaTeX float can hold at \scriptsize; what is longer goes on in the next one.
 _ROWS_OF_A_FLOAT = 52
 _FEW_COLUMNS = 8
+# Characters, with the gaps between columns, that fit the width of a page there.
+_CHARACTERS_OF_A_FLOAT = 115
+_GAP = 2
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -79,6 +82,7 @@ class Table:
         priors: whether the column "Type" is shown.
         groups: rows by metric.
         notes: lines below the table.
+        command: what to type to make it again; empty if that is not said.
     """
 
     name: str
@@ -89,14 +93,37 @@ class Table:
     priors: bool
     groups: tuple[Group, ...]
     notes: tuple[str, ...]
+    command: str = ""
 
     def only(self, keep: Callable[[str], bool]) -> "Table":
         """The table with only those groups whose first metric is kept."""
         return replace(self, groups=tuple(g for g in self.groups if keep(g.metrics[0])))
 
 
+def to_text(table: Table) -> str:
+    """Caption, aligned columns and notes for a terminal; a star stands behind what is bold.
+
+    For a table of one data set; headings of groups are left out.
+    """
+    lines = [[*_stub(table, False), *(f"{column} " for column in table.columns)]]
+    for row in (row for group in table.groups for row in group.rows):
+        cells = [cell.text + ("*" if cell.bold else " ") for cell in row.cells]
+        lines.append([row.label, *[row.priors] * table.priors, *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    left = 1 + table.priors
+    rows = [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in lines
+    ]
+    head = f"{table.title}. {table.spans[0][0]}. {table.caption}"
+    return "\n".join([head, "", *rows, "", *table.notes])
+
+
 def to_markdown(table: Table) -> str:
-    """A heading, the caption, a pipe table and the notes, with a final newline.
+    """A heading, the caption, a pipe table, the notes and the command, with a final newline.
 
     A metric's name stands in the first of its rows; with several data sets their names are part of
     the column headings.
@@ -116,22 +143,30 @@ def to_markdown(table: Table) -> str:
             lines.append(_pipes([_md(text) for text in _stub_cells(table, group, index)] + cells))
     data_set = "" if several else f"{_md(table.spans[0][0])}. "
     notes = "".join(f"\n- {_md(note)}" for note in table.notes)
+    if table.command:
+        notes += f"\n\nTo repeat it:\n\n```bash\n{table.command}\n```"
     rows = "\n".join(lines)
     return f"### {table.title}\n\n{data_set}{_md(table.caption)}\n\n{rows}\n{notes}\n"
 
 
 def to_latex(table: Table) -> str:
-    r"""One or more `table*` floats, for any class, without packages.
+    r"""One or more `table*` floats, for any class, without packages; the command is a comment.
 
     Characters outside Latin alphabets, as a method's name may have them, need XeLaTeX or LuaLaTeX.
     """
     grouped = any(group.heading for group in table.groups)
-    parts = [replace(table, groups=groups) for groups in _floats(table.groups)]
-    return "\n".join(_float(part, number, grouped) for number, part in enumerate(parts, start=1))
+    parts = [
+        replace(part, groups=groups) for part in _pages(table) for groups in _floats(part.groups)
+    ]
+    floats = [_float(part, number, grouped) for number, part in enumerate(parts, start=1)]
+    if table.command:
+        commented = "\n% ".join(table.command.splitlines())
+        floats.insert(0, f"% To repeat it:\n% {commented}")
+    return "\n".join(floats)
 
 
 def to_html(table: Table, note: str = "") -> str:
-    """A `<div>` with the table and its notes; the page brings the style.
+    """A `<div>` with the table, its notes and its command; the page brings the style.
 
     Args:
         table: what to show.
@@ -158,6 +193,8 @@ def to_html(table: Table, note: str = "") -> str:
             body += "<tbody>"
         body += "".join(_html_row(table, row) for row in group.rows) + "</tbody>"
     notes = "".join(f'<p class="note">{html.escape(line)}</p>' for line in table.notes)
+    if table.command:
+        notes += f'<p class="note">To repeat it:</p><pre>{html.escape(table.command)}</pre>'
     caption = f"<b>{html.escape(table.title)}.</b> {html.escape(table.caption)}"
     return (
         f'<div class="wide"><table class="layout"><caption>{caption}</caption>'
@@ -200,6 +237,38 @@ def _floats(groups: Sequence[Group]) -> list[tuple[Group, ...]]:
     return [tuple(part) for part in parts]
 
 
+def _pages(table: Table) -> list[Table]:
+    """Neighbouring columns as long as they fit the width of one float.
+
+    Columns of several data sets are not divided: they hold single scores, which are short.
+    """
+    if len(table.spans) > 1:
+        return [table]
+    rows = [row for group in table.groups for row in group.rows]
+    label = max((len(row.label) for row in rows), default=0)
+    starts, used = [0], label
+    for place, heading in enumerate(table.columns):
+        width = _GAP + max([len(heading), *(len(row.cells[place].text) for row in rows)])
+        if used + width > _CHARACTERS_OF_A_FLOAT and place:
+            starts.append(place)
+            used = label
+        used += width
+    return [
+        _only_columns(table, slice(start, stop))
+        for start, stop in zip(starts, [*starts[1:], len(table.columns)], strict=True)
+    ]
+
+
+def _only_columns(table: Table, part: slice) -> Table:
+    columns = table.columns[part]
+    groups = [
+        replace(group, rows=tuple(replace(row, cells=row.cells[part]) for row in group.rows))
+        for group in table.groups
+    ]
+    spans = ((table.spans[0][0], len(columns)),)
+    return replace(table, spans=spans, columns=columns, groups=tuple(groups))
+
+
 def _tex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
@@ -222,8 +291,8 @@ def _float(table: Table, number: int, grouped: bool) -> str:
             if index and group.rows[index - 1].published and not row.published:
                 lines.append(f"    \\cline{{{1 + grouped}-{len(stub) + len(table.columns)}}}")
             values = [
-                f"\\textbf{{{cell.text}}}" if cell.bold else _marked(cell, "\\rlap{$^\\dagger$}")
-                for cell in row.cells
+                f"\\textbf{{{text}}}" if cell.bold else text + "\\rlap{$^\\dagger$}" * cell.marked
+                for cell, text in ((cell, _tex(cell.text)) for cell in row.cells)
             ]
             lines.append(
                 _tex_line([_tex(text) for text in _stub_cells(table, group, index)] + values)

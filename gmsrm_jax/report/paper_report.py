@@ -1,5 +1,6 @@
 """A run's scores and pictures as the paper shows them: Tables I, II and IV, Figures 6 to 10."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.paper_tables import (
     VARIANTS,
+    Parameters,
     ablation_table,
     centre_table,
     full_table,
     irregular_table,
 )
 from gmsrm_jax.evaluation.sample_table import samples_table
+from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
 from gmsrm_jax.evaluation.tables import heading
 from gmsrm_jax.files import write_atomically
@@ -117,6 +120,7 @@ def write_ablation(
     examples: Sequence[Examples],
     dataset: str | None,
     *,
+    parameters: Mapping[str, Parameters] | None = None,
     pictures: Sequence[str] = (),
     seed: int = 0,
 ) -> PaperOutputs:
@@ -127,6 +131,7 @@ def write_ablation(
         metrics: the content of each metrics.json.
         examples: what the same evaluations kept, in the same order.
         dataset: see `write_outputs`.
+        parameters: see `ablation_table`.
         pictures: see `write_outputs`.
         seed: see `write_outputs`.
 
@@ -137,12 +142,44 @@ def write_ablation(
         UserError: masks or kept examples differ between the evaluations, a variant is there twice,
             or there is none.
     """
-    table = ablation_table(dataset or _NO_NAME, metrics)
+    table = ablation_table(dataset or _NO_NAME, metrics, parameters)
     figure = ablation(examples, pictures, seed)
     figures = () if figure is None else (figure,)
     write_tables(folder, [table])
     write_figures(folder, figures)
     return PaperOutputs(tables=(table,), figures=figures)
+
+
+def write_seeds(
+    folder: str | os.PathLike[str],
+    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
+    dataset: str | None,
+    *,
+    parameters: Mapping[str, Parameters],
+    training: str,
+    command: str,
+) -> Table:
+    """Writes Table IV over several seeds.
+
+    Args:
+        folder: where to write table_4.md, .tex, .html and .json.
+        metrics: for each seed, the content of each variant's metrics.json.
+        dataset: see `write_outputs`.
+        parameters: see `seeds_table`.
+        training: see `seeds_table`.
+        command: see `seeds_table`.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: see `seeds_table`.
+    """
+    table, facts = seeds_table(dataset or _NO_NAME, metrics, parameters, training, command)
+    write_tables(folder, [table])
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    write_atomically((Path(folder) / table.name).with_suffix(".json"), f"{text}\n".encode())
+    return table
 
 
 def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> None:
