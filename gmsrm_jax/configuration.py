@@ -185,6 +185,7 @@ def _memory() -> ConfigDict:
     memory.ema_rampup = 0.05  # half-life is at most this share of the images seen
     memory.mapping_layers = 2
     memory.noise_strength_init = 0.0  # start of the learned noise strengths
+    memory.train_noise_strength = True  # False keeps them: an L1 term drives them to 0
     memory.augment = "none"  # none | diffaug | ada, for small sets
     memory.ada_target = 0.6  # r_t that ADA steers to
     memory.ada_interval = 4  # steps between two moves of p

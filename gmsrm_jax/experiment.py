@@ -20,7 +20,7 @@ from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
 from gmsrm_jax.processes import check_agreement, everywhere, gather
 from gmsrm_jax.resume import check_config_of_run, config_sha256, remember_config
-from gmsrm_jax.run_log import open_text_log, say, writing
+from gmsrm_jax.run_log import note, open_text_log, say, writing
 from gmsrm_jax.scoring import check_evaluation, evaluate_run
 from gmsrm_jax.signals import noticed_by_steps, signal_received
 from gmsrm_jax.stages.base import Stage
@@ -135,6 +135,7 @@ class Run:
     ):
         """Opens the devices and the features of the losses."""
         self.dry_run, self.memory_workdir = dry_run, memory_workdir or workdir
+        self._detail = say if dry_run else note
         self.config, self.workdir, self.data = config, workdir, data
         self.mesh: Mesh = data_mesh()
         self.validation = data.validation()
@@ -151,7 +152,7 @@ class Run:
         """Runs a stage to its end, handing over what stage 1 kept."""
         pretrained = None
         if name == "inpainting" and VARIANTS[self.config.variant].memory:
-            pretrained = self._memory_snapshot()
+            pretrained = self.memory_snapshot()
         train_stage(
             self.stage(name),
             data=self.data,
@@ -165,8 +166,12 @@ class Run:
             max_skipped_updates=self.config.max_skipped_updates,
         )
 
-    def _memory_snapshot(self) -> dict[str, Any]:
-        """What the finished stage 1 kept: its best snapshot."""
+    def memory_snapshot(self) -> dict[str, Any]:
+        """What the finished stage 1 kept, its best snapshot: `kept` of `MemoryStage`'s state.
+
+        Raises:
+            UserError: stage 1 is not finished.
+        """
         stage = self.stage("memory")
         folder = checkpoint_folder(self.memory_workdir, "memory")
         cure = "run --stage=memory first, with the same --workdir"
@@ -186,10 +191,14 @@ class Run:
         return kept
 
     def describe(self, wants: list[str]) -> None:
-        """Says what the run will do: config, devices, batches, parameters, FLOPs, data."""
+        """Says what the run will do: config, devices, batches, parameters, FLOPs, data.
+
+        The config and the tables of parameters are on the screen of a dry run only, which writes
+        no log.
+        """
         config = self.config
         say(f"workdir: {self.workdir}")
-        say("config:\n" + config.to_yaml().rstrip())
+        self._detail("config:\n" + config.to_yaml().rstrip())
         devices = jax.devices()
         say(
             f"devices: {len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
@@ -224,7 +233,7 @@ class Run:
         if self.config.tensorboard:
             from gmsrm_jax.tensorboard import parameter_table
 
-            say(parameter_table(state.params))
+            self._detail(parameter_table(state.params))
         counts = ", ".join(f"{name} {_count(tree):,}" for name, tree in weights.items())
         say(f"{stage.name}: parameters: {counts}")
         if self.dry_run:

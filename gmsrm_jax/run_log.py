@@ -30,6 +30,11 @@ def say(message: str) -> None:
     _LOGGER.info(message)
 
 
+def note(message: str) -> None:
+    """Writes what is worth keeping but long, such as tables, to the log file of the run alone."""
+    _LOGGER.info(message, extra={"on_screen": False})
+
+
 def open_text_log(path: pathlib.Path | None, speaks: bool = True) -> None:
     """Sends `say` to the standard output, and to a file if one is given.
 
@@ -74,7 +79,7 @@ class _TerminalHandler(logging.Handler):
     """Prints above a progress bar instead of through it, and no rates beside the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "beside_bar", False):
+        if not getattr(record, "on_screen", True):
             return
         # Names of files can hold what the terminal's encoding cannot.
         encoding = sys.stdout.encoding or "utf-8"
@@ -306,7 +311,7 @@ class Progress:
         left = (self._total - done) * self._images / rate if rate > 0 else float("nan")
         line = f"{self._name}: step {done}/{self._total}, {rate:.1f} images/s, "
         line += f"{format_seconds(left)} left" + (f"; {note}" if note else "")
-        _LOGGER.info(line, extra={"beside_bar": self._bar is not None})
+        _LOGGER.info(line, extra={"on_screen": self._bar is None})
 
     def close(self) -> None:
         """Ends the bar."""

@@ -11,6 +11,7 @@ from small_stages import (
     BATCH,
     SIZE,
     Recorder,
+    abstract_memory,
     assert_same,
     assert_slope,
     initial,
@@ -22,6 +23,7 @@ from small_stages import (
 
 from gmsrm_jax import augment
 from gmsrm_jax.stages.base import to_signed
+from gmsrm_jax.stages.memory_programs import MemoryPrograms
 
 STEPS = 4
 
@@ -327,6 +329,19 @@ def test_noise_strengths_and_losses_are_measured(run):
     np.testing.assert_array_equal(
         run[0].scalars["noise_strength/up_16"], params["up_16"]["noise_strength"]
     )
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_noise_strengths_move_only_if_they_are_trained(trained):
+    programs = MemoryPrograms(small_config(memory__train_noise_strength=trained))
+    state = abstract_memory(small_config())
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), state.params["generator"])
+    optimizer = programs.generator_optimizer
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    still = {name for name, update in leaves(updates).items() if not np.any(update)}
+    strengths = {name for name in leaves(updates) if "noise_strength" in name}
+    assert len(strengths) == 7  # two each at 8, 16 and 32 px, and one at 4 px
+    assert still == (set() if trained else strengths)
 
 
 def test_validation_keeps_the_nearest_snapshot(recorder, run, monkeypatch):

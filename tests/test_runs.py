@@ -85,6 +85,11 @@ def test_short_run_trains_both_stages_evaluates_and_reports(finished):
     workdir, output = finished
     for word in ("compiling", "GFLOP", "images/s", "left", "PSNR", "report.html"):
         assert word in output
+    # The config and the tables of parameters would hide the rest on a screen.
+    log = (workdir / "train.log").read_text(encoding="utf-8")
+    for word in ("channel_base", "network/encoder"):
+        assert word in log
+        assert word not in output
     for stage in STAGES:
         assert (workdir / stage / "tensorboard").is_dir()
         assert list((workdir / stage / "panels").glob("*.png"))

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from gmsrm_jax import augment, losses
@@ -56,18 +57,19 @@ class MemoryPrograms:
         self.exact_generator = self.generator.clone(dtype=jnp.float32)
         self.exact_discriminator = self.discriminator.clone(dtype=jnp.float32)
         self.r1_gamma = settings.r1_gamma * config.image_size**2 / settings.batch_size
+        rates = {
+            "synthesis": settings.learning_rate,
+            "encoder": settings.encoder_learning_rate,
+        }
         self.generator_optimizer = optax.partition(
             {
-                "synthesis": lazy_adam(
-                    settings.learning_rate, settings.betas, settings.path_interval
-                ),
-                "encoder": lazy_adam(
-                    settings.encoder_learning_rate, settings.betas, settings.path_interval
-                ),
+                "fixed": optax.set_to_zero(),
+                **{
+                    part: lazy_adam(rate, settings.betas, settings.path_interval)
+                    for part, rate in rates.items()
+                },
             },
-            lambda params: {
-                part: "synthesis" if part in ("memory", "mapping") else "encoder" for part in params
-            },
+            self._optimizer_parts,
         )
         self.discriminator_optimizer = lazy_adam(
             settings.learning_rate, settings.betas, settings.r1_interval
@@ -87,6 +89,15 @@ class MemoryPrograms:
             for name, layer in sorted(layers.items())
             if isinstance(layer, dict) and NOISE_STRENGTH in layer
         }
+
+    def _optimizer_parts(self, params: Any) -> Any:
+        """Names the optimizer of every weight of the generator."""
+        flat = {}
+        for path in traverse_util.flatten_dict(params):
+            own = "synthesis" if path[0] in ("memory", "mapping") else "encoder"
+            keeps = path[-1] == NOISE_STRENGTH and not self.settings.train_noise_strength
+            flat[path] = "fixed" if keeps else own
+        return traverse_util.unflatten_dict(flat)
 
     def draw_inputs(self, key: jax.Array, count: int) -> tuple[jax.Array, list[jax.Array]]:
         """Latents [count, D] and noise maps of the generator for so many examples."""
