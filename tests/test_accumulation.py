@@ -81,6 +81,7 @@ def assert_close(first, second, names, scale=1e-4):
         )
 
 
+@pytest.mark.slow
 def test_stage_two_is_the_same_with_one_two_and_four_micro_batches():
     calls = []
     for count in (1, 2, 4):
@@ -128,6 +129,7 @@ def memory_calls():
     return calls
 
 
+@pytest.mark.slow
 def test_stage_one_is_the_same_without_groups_of_examples(memory_calls):
     one, two = (memory_calls["main", count] for count in (1, 2))
     assert_close(one, two, ("generator", "discriminator"))
@@ -163,6 +165,7 @@ def test_batches_that_cannot_be_taken_apart_are_refused_with_both_numbers(fields
     assert all(number in str(error.value) for number in (*numbers, "accumulation"))
 
 
+@pytest.mark.slow
 def test_terms_of_weight_zero_are_neither_computed_nor_moved():
     config = small_config(inpainting__perceptual_weight=0.0, inpainting__adversarial_weight=0.0)
     stage = inpainting_stage(config)

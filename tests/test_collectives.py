@@ -58,6 +58,7 @@ def collectives(text):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", ["memory", "inpainting"])
 def test_programs_sum_gradients_and_gather_nothing(name, setting):
@@ -94,6 +95,7 @@ def test_programs_sum_gradients_and_gather_nothing(name, setting):
         assert sum(found.get("collective-permute", [])) <= 2 * SIZE, (program, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory", "inpainting"])
 def test_one_two_and_four_devices_learn_the_same(name):
     """Adam gives a weight whose gradient is rounding its full step, so weights agree as a whole.

@@ -162,6 +162,7 @@ def begin(name, **fields):
     return stage, jax.device_get(initial(stage, kept))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory", "inpainting"])
 def test_training_in_bfloat16_tracks_float32(name):
     """Losses step by step, and the way that weights went from the same beginning.
@@ -228,6 +229,7 @@ def test_rematerialised_blocks_keep_less_for_the_backward_pass(module):
     assert all_ < high < 0.6 * nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory", "inpainting"])
 def test_rematerialisation_changes_neither_names_nor_gradients(name):
     calls = []

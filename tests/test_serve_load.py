@@ -32,6 +32,7 @@ def cases():
     return found
 
 
+@pytest.mark.slow
 def test_none_of_200_requests_of_8_clients_is_lost(cases, tmp_path):
     checkpoint = exported(tmp_path / "tiny")
     temporary = tmp_path / "temporary"
