@@ -168,19 +168,34 @@ def test_fir_gradients_are_transposes_of_first_and_second_order(function, settin
     np.testing.assert_allclose(np.ravel(second), expected, rtol=1e-4, atol=1e-5)
 
 
+def half_pixel_lines(values: np.ndarray, axis: int) -> np.ndarray:
+    """Twice as many values along an axis, linear between centres, constant outside them."""
+    size = values.shape[axis]
+    at = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, size - 1)
+    part = (at - low).reshape([-1 if k == axis else 1 for k in range(4)])
+    return values.take(low, axis) * (1 - part) + values.take(high, axis) * part
+
+
 def test_bilinear_upsample_has_half_pixel_centres():
     x = normal(12, 2, 4, 6, 3)
-
-    def lines(values: np.ndarray, axis: int) -> np.ndarray:
-        size = values.shape[axis]
-        at = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
-        low = np.floor(at).astype(int)
-        high = np.minimum(low + 1, size - 1)
-        part = (at - low).reshape([-1 if k == axis else 1 for k in range(4)])
-        return values.take(low, axis) * (1 - part) + values.take(high, axis) * part
-
     got = run(layers.bilinear_upsample, x)
-    np.testing.assert_allclose(got, lines(lines(x, 1), 2), atol=1e-5)
+    np.testing.assert_allclose(got, half_pixel_lines(half_pixel_lines(x, 1), 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6, 1), (1, 1, 3, 1)])
+def test_bilinear_gradient_is_the_transpose(shape):
+    count = int(np.prod(shape))
+    basis = np.eye(count).reshape(count, *shape[1:])
+    transpose = half_pixel_lines(half_pixel_lines(basis, 1), 2).reshape(count, -1)
+    weights = normal(24, 1, 2 * shape[1], 2 * shape[2], 1)
+
+    def pulled(g, x):
+        return jax.vjp(layers.bilinear_upsample, x)[1](g)[0]
+
+    got = run(pulled, weights, normal(25, *shape))
+    np.testing.assert_allclose(np.ravel(got), transpose @ weights.ravel(), rtol=1e-5, atol=1e-6)
 
 
 def test_average_pool_takes_the_mean_of_each_cell():
