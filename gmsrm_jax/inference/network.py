@@ -116,8 +116,8 @@ class Network:
         numbers[:, :count] = seeds, indices
         # One batch at a time, so that many threads do not need many times the memory.
         with self._lock:
-            inputs = jax.device_put((image, hole, numbers[0], numbers[1]), self.device)
-            output, finite = jax.device_get(self._program(self._params, *inputs))
+            # The weights' device is that of the arrays from the host, too.
+            output, finite = map(np.asarray, self._program(self._params, image, hole, numbers))
         if not finite.all():
             raise UserError(
                 "the network's output holds values that are not finite; its weights are damaged "
@@ -139,10 +139,10 @@ def _program(config: ConfigDict) -> Any:
         return [level[0] for level in draw_noise(key, 1, resolutions)]
 
     def fill(
-        params: Any, image: jax.Array, hole: jax.Array, seeds: jax.Array, indices: jax.Array
+        params: Any, image: jax.Array, hole: jax.Array, numbers: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         signed = image.astype(jnp.float32) / 127.5 - 1.0
-        noise = jax.vmap(noise_of)(seeds, indices)
+        noise = jax.vmap(noise_of)(*numbers)
         with jax.default_matmul_precision(precision):
             filled: Any = network.apply({"params": params}, signed, hole.astype(jnp.float32), noise)
         raw = filled.image
