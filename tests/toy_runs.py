@@ -19,7 +19,8 @@ from gmsrm_jax.run_log import read_log
 from gmsrm_jax.train import abstract_state
 
 FOLDER = pathlib.Path(__file__).parent
-NOISE = re.compile(r"\[Gloo\]|preemption_notifier|absl::InitializeLog")
+# Threads of Gloo write into each other's lines.
+NOISE = re.compile(r"\[Gloo\]|connected peer ranks|preemption_notifier|absl::InitializeLog")
 
 
 def start(workdir, *arguments, devices=4, **environment):
