@@ -5,6 +5,7 @@ Data: 5,546 training and 300 test faces of 128 px in data/kaokore128/train and d
 ("KaoKore Dataset" (collected by CODH from multiple organizations), doi:10.20676/00000353,
 CC BY-SA 4.0); 120 irregular masks of 512 px, white is the hole, in data/masks.
 VGG-19: relu1_1, relu2_1 of the original network (CC BY 4.0), in the package.
+Length: 30,000 pictures in each stage. Not run to the end yet, so neither time nor score is known.
 
     gmsrm ablate --config configs/kaokore.py --seeds 0,1
 """
