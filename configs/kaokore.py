@@ -44,6 +44,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.memory.style_mixing = 0.0  # an example must be compared with its own picture
     config.memory.reconstruction_weight = 2.0
     config.memory.noise_strength_init = 0.05
+    config.memory.train_noise_strength = False  # or gm_csv and gm_srm would have no noise to steer
     config.memory.validation_samples = 192
     config.memory.validate_every = 500
     config.memory.save_every = 250
