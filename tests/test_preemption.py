@@ -169,11 +169,12 @@ def test_sigterm_ends_a_job_in_the_background_which_ignores_sigint():
 
 
 def test_signal_while_the_main_thread_cannot_be_interrupted_is_answered():
-    # As in a compilation: a call of C that returns to Python long after.
+    # As in a compilation: a call of C that returns to Python long after. It says itself that it is
+    # up: said before the call, the signal could come before it too.
     program = (
-        "import ctypes\nfrom gmsrm_jax.signals import exit_status\n"
-        "def work():\n    print('up', flush=True)\n    ctypes.CDLL(None).sleep(30)\n"
-        "exit_status(work)"
+        "import ctypes, sys\nfrom gmsrm_jax.signals import exit_status\n"
+        "def work():\n    ctypes.CDLL(None).system(b'echo up; exec sleep 30 >&- 2>&-')\n"
+        "sys.exit(exit_status(work))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],
