@@ -28,6 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ("memory", "inpainting")
 HEARTBEAT_SECONDS = 10
 _LIMIT_SECONDS = 1800.0  # after which a run is taken for hung
+# What the order of sums may change, see `check_close`.
+_WEIGHTS_APART = 1e-3
+_SCALARS_APART = 5e-2
 _CLOCK = ("seconds", "perf/images_per_second")
 
 
@@ -272,17 +275,17 @@ def check_same(workdir: pathlib.Path, reference: pathlib.Path) -> str:
     return "bit-identical"
 
 
-def check_close(workdir: pathlib.Path, reference: pathlib.Path, tolerance: float) -> str:
+def check_close(workdir: pathlib.Path, reference: pathlib.Path) -> str:
     """Checks that two finished runs logged nearly the same, and have nearly the same weights.
 
-    Weights are compared as a whole: a bias that a normalisation takes away has no gradient but
-    rounding, of which Adam makes steps as long as any.
+    Sums over other devices are taken in another order, and where a gradient is next to nothing Adam
+    makes of rounding steps as long as any. Moves between devices at 27 moments left weights within
+    2.4e-4, as a whole, and scalars within 2.0e-2 of the largest that each is in the run (some come
+    close to zero). One of the 40 pictures upside down makes 1.8e-3 and 0.8.
 
     Args:
         workdir: of a run.
         reference: of another one.
-        tolerance: for each logged scalar, of the largest that it is in the run, because some are
-            differences that may come close to zero; and for the norm over all weights, of it.
 
     Returns:
         The largest differences, in words.
@@ -308,8 +311,8 @@ def check_close(workdir: pathlib.Path, reference: pathlib.Path, tolerance: float
                 if off > logged:
                     logged, worst = off, f" ({name})"
     note = f"weights within {weights:.1e}, logged scalars within {logged:.1e}{worst}"
-    if not max(weights, logged) <= tolerance:
-        raise Failure(f"{note}; {tolerance:g} are allowed")
+    if not (weights <= _WEIGHTS_APART and logged <= _SCALARS_APART):
+        raise Failure(f"{note}; {_WEIGHTS_APART:g} and {_SCALARS_APART:g} are allowed")
     return note
 
 
