@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.contenders import METHODS
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.evaluate import EXAMPLES_FILE, METRICS_FILE

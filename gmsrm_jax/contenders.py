@@ -14,11 +14,11 @@ from gmsrm_jax.evaluation.batches import Fill
 from gmsrm_jax.evaluation.judge import Judge
 from gmsrm_jax.evaluation.mask_lists import MaskList
 from gmsrm_jax.evaluation.predictions import Predictions
+from gmsrm_jax.metrics.perceptual import VGG_HOLE, VGG_HOLE_LAYER
 from gmsrm_jax.models.inception import InceptionWeights, load_inception
 from gmsrm_jax.models.lpips import LpipsWeights, load_lpips
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
 from gmsrm_jax.network_weights import weights_sha256
-from gmsrm_jax.perceptual_metrics import VGG_HOLE, VGG_HOLE_LAYER
 from gmsrm_jax.run_log import say
 from gmsrm_jax.trained_network import network_fill, untrained_weights
 from gmsrm_jax.variants import VARIANTS

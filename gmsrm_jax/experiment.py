@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.data.sources import TFDS
 from gmsrm_jax.data.splits import has_test_pictures

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax.checkpoints import Checkpoints
+from gmsrm_jax.checkpoints.store import Checkpoints
 from gmsrm_jax.data.loading import TrainingData
 from gmsrm_jax.errors import NotFinite
 from gmsrm_jax.files import write_atomically

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.contenders import open_judge, open_methods, open_predictions
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.sources import EncodedPictures, Pictures

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.data.loading import TrainingData
 from gmsrm_jax.devices import replicated, to_devices, to_every_device
 from gmsrm_jax.errors import Stopped, UserError

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from gmsrm_jax.checkpoints import Checkpoints
+from gmsrm_jax.checkpoints.store import Checkpoints
 from gmsrm_jax.devices import replicated, to_devices
 from gmsrm_jax.models.inpainting import build_network, join_frozen, split_frozen
 from gmsrm_jax.models.memory import indexed_noise, memory_resolutions, noise_shapes

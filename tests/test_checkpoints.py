@@ -16,9 +16,9 @@ import numpy as np
 import optax
 import pytest
 
-from gmsrm_jax import checkpoints as checkpoints_module
-from gmsrm_jax.checkpoint_manifest import MANIFEST, problems
-from gmsrm_jax.checkpoints import Checkpoints, open_finished
+from gmsrm_jax.checkpoints import store
+from gmsrm_jax.checkpoints.manifest import MANIFEST, problems
+from gmsrm_jax.checkpoints.store import Checkpoints, open_finished
 from gmsrm_jax.devices import data_mesh, replicated
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.stages.base import TrainState
@@ -286,7 +286,7 @@ def test_older_step_is_there_until_the_new_one_has_its_manifest(folder, monkeypa
     def killed(step):
         raise OSError("killed")
 
-    monkeypatch.setattr(checkpoints_module, "write_manifest", killed)
+    monkeypatch.setattr(store, "write_manifest", killed)
     with pytest.raises(
         UserError, match=r"12 could not be saved \(killed\); the newest good one is"
     ):
@@ -425,7 +425,7 @@ def test_killed_temporary_folder_is_no_checkpoint_and_is_cleaned_up(folder):
 
 def test_import_of_the_manifest_needs_no_jax():
     code = (
-        "import sys, gmsrm_jax.checkpoint_steps, gmsrm_jax.checkpoint_manifest;"
+        "import sys, gmsrm_jax.checkpoints.steps, gmsrm_jax.checkpoints.manifest;"
         "sys.exit(any(m in sys.modules for m in ('jax', 'orbax', 'tensorflow')))"
     )
     root = pathlib.Path(__file__).parent.parent

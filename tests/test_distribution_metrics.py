@@ -7,14 +7,14 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 
-from gmsrm_jax.distribution_metrics import (
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.metrics.distribution import (
     DEFINITIONS,
     FeatureStatistics,
     fid,
     frechet_distance,
     inception_discriminative_scores,
 )
-from gmsrm_jax.errors import UserError
 
 
 def features(seed, count, dimension, shift=0.0, scale=1.0):

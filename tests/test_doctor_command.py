@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gmsrm_jax.checkpoint_manifest import MANIFEST
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+from gmsrm_jax.checkpoints.manifest import MANIFEST
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.cli import main
 from gmsrm_jax.commands import doctor
 from gmsrm_jax.stages.base import TrainState

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from gmsrm_jax import checkpoints, contenders, scoring
+from gmsrm_jax import contenders, scoring
 from gmsrm_jax.ablation import ablate
+from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
 from gmsrm_jax.configuration import apply_argument, base_config
 from gmsrm_jax.contenders import open_judge, open_methods
@@ -75,7 +76,7 @@ def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
         scored.append((output.name, step))
         raise scoring.NotScored("fid was not scored")
 
-    monkeypatch.setattr(checkpoints, "Checkpoints", Saved)
+    monkeypatch.setattr(store, "Checkpoints", Saved)
     monkeypatch.setattr(scoring, "evaluate_run", evaluate_run)
     assert main(["evaluate", "--checkpoint", str(workdir), "--follow", "0.2"]) == 2
     assert scored == [("step_00000004", 4), ("step_00000008", 8)]

@@ -8,7 +8,8 @@ import pytest
 from metric_references import pattern, photographs
 
 from gmsrm_jax.evaluation.tables import DIGITS, best_rows, format_value, heading
-from gmsrm_jax.extra_metrics import (
+from gmsrm_jax.metrics import DEFINITIONS, psnr, ssim
+from gmsrm_jax.metrics.extra import (
     EXTRA_DEFINITIONS,
     EXTRA_METRICS,
     HOLE_METRICS,
@@ -18,7 +19,6 @@ from gmsrm_jax.extra_metrics import (
     ssim_gaussian,
     ssim_hole,
 )
-from gmsrm_jax.metrics import DEFINITIONS, psnr, ssim
 
 TOLERANCE = 1e-4
 

@@ -19,7 +19,7 @@ from toy_runs import (
     wait_for_steps,
 )
 
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 
 STEPS = 60
 OUTSIDE_STEPS = """

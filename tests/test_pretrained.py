@@ -26,7 +26,7 @@ from exported_networks import (
 from ml_collections import ConfigDict
 from small_networks import filled_by_hand
 
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.configuration import base_config
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.models.inpainting import split_frozen

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_stage import BATCH, Data, Stage
 
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.devices import data_mesh, replicated
 from gmsrm_jax.errors import NotFinite, UserError
 from gmsrm_jax.run_log import RunLog, format_seconds, read_log

@@ -15,8 +15,8 @@ from gmsrm_jax.evaluation.baselines import BASELINES
 from gmsrm_jax.evaluation.batches import composite
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PER_IMAGE_FILE, evaluate
 from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, VGG_HOLE_LAYER, vgg_hole
 from gmsrm_jax.models.vgg import load_vgg19
-from gmsrm_jax.perceptual_metrics import DEFINITIONS, VGG_HOLE, VGG_HOLE_LAYER, vgg_hole
 from gmsrm_jax.report.paper_report import write_outputs
 
 SIZE = 32

@@ -21,13 +21,13 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
         import numpy as np
         from toy_stage import Data, Stage
 
-        from gmsrm_jax import checkpoints
+        from gmsrm_jax.checkpoints import store
         from gmsrm_jax.devices import data_mesh
         from gmsrm_jax.processes import check_agreement, initialise
         from gmsrm_jax.run_log import open_text_log
         from gmsrm_jax.train import train_stage
 
-        write_manifest = checkpoints.write_manifest
+        write_manifest = store.write_manifest
 
         def write_slowly(folder):
             if folder.name == steps:
@@ -35,7 +35,7 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
                 time.sleep(float(os.environ.get("TOY_LAST_SAVE_SECONDS", "0")))
             write_manifest(folder)
 
-        checkpoints.write_manifest = write_slowly
+        store.write_manifest = write_slowly
         initialise()
         open_text_log(None, jax.process_index() == 0)
         check_agreement({"number of steps": steps})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from toy_stage import Stage
 
-from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.devices import data_mesh, replicated
 from gmsrm_jax.run_log import read_log
 from gmsrm_jax.train import abstract_state

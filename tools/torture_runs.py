@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gmsrm_jax.checkpoint_steps import saved_steps
+from gmsrm_jax.checkpoints.steps import saved_steps
 from gmsrm_jax.data.arrays import write_pictures
 from gmsrm_jax.holes import center_mask, write_mask_bank
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import gmsrm_jax
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.checkpoint_manifest import has_manifest, problems, problems_of_sums
-from gmsrm_jax.checkpoint_steps import step_folders
+from gmsrm_jax.checkpoints.manifest import has_manifest, problems, problems_of_sums
+from gmsrm_jax.checkpoints.steps import step_folders
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.sums import SUMS_FILE

@@ -130,7 +130,7 @@ def _follow(workdir: Path, patience: float, score: Callable[[int], None]) -> Non
         UserError: no checkpoint came.
         NotScored: at the end, if weights of a perceptual measure are missing.
     """
-    from gmsrm_jax.checkpoints import Checkpoints, checkpoint_folder
+    from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
     from gmsrm_jax.run_log import say
     from gmsrm_jax.scoring import NotScored
 

@@ -7,19 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax import distribution_metrics, extra_metrics, metrics, perceptual_metrics
-from gmsrm_jax.distribution_metrics import (
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS
+from gmsrm_jax.metrics import DEFINITIONS, METRICS, Definition, distribution, perceptual
+from gmsrm_jax.metrics.distribution import (
     FeatureStatistics,
     fid,
     inception_discriminative_scores,
 )
-from gmsrm_jax.evaluation.batches import IMAGE_KINDS
-from gmsrm_jax.extra_metrics import EXTRA_METRICS, HOLE_METRICS
-from gmsrm_jax.metrics import METRICS, Definition
+from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS, EXTRA_METRICS, HOLE_METRICS
+from gmsrm_jax.metrics.perceptual import VGG_HOLE, lpips, vgg_hole
 from gmsrm_jax.models.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.models.lpips import LpipsWeights
 from gmsrm_jax.models.vgg import Vgg19Weights
-from gmsrm_jax.perceptual_metrics import VGG_HOLE, lpips, vgg_hole
 
 _INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
 
@@ -51,10 +50,10 @@ class Judge:
     @property
     def definitions(self) -> dict[str, Definition]:
         """What is measured, by name."""
-        used = metrics.DEFINITIONS | extra_metrics.EXTRA_DEFINITIONS
+        used = DEFINITIONS | EXTRA_DEFINITIONS
         names = [*self._lpips, *([] if self._vgg is None else [VGG_HOLE])]
-        used |= {name: perceptual_metrics.DEFINITIONS[name] for name in names}
-        return used | (distribution_metrics.DEFINITIONS if self.compares_sets else {})
+        used |= {name: perceptual.DEFINITIONS[name] for name in names}
+        return used | (distribution.DEFINITIONS if self.compares_sets else {})
 
     @property
     def compares_sets(self) -> bool:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gmsrm_jax.extra_metrics import EXTRA_DEFINITIONS
 from gmsrm_jax.metrics import DEFINITIONS
+from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS
 
 DIGITS = {
     "psnr": 2,

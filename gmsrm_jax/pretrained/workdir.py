@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import BUNDLED
-from gmsrm_jax.checkpoints import checkpoint_folder, open_finished
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.pretrained.folder import Pretrained, pretrained
 from gmsrm_jax.resume import config_of_run
 from gmsrm_jax.run_log import format_seconds, read_log

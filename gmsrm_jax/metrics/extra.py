@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gmsrm_jax.metrics import Definition, channel_sums, decibels, each_picture
-from gmsrm_jax.similarity import (
+from gmsrm_jax.metrics.paper import Definition, channel_sums, decibels, each_picture
+from gmsrm_jax.metrics.similarity import (
     GAUSSIAN_WINDOW,
     UNIFORM_WINDOW,
     gaussian_similarity,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gmsrm_jax.metrics import Definition, each_picture
+from gmsrm_jax.metrics.paper import Definition, each_picture
 from gmsrm_jax.models.lpips import SMALLEST_SIDE, Lpips, LpipsWeights
 from gmsrm_jax.models.vgg import Vgg19Weights, features
 

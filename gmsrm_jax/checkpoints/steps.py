@@ -7,7 +7,7 @@ import logging
 import pathlib
 import shutil
 
-from gmsrm_jax.checkpoint_manifest import MANIFEST, has_manifest, problems, sync_folder
+from gmsrm_jax.checkpoints.manifest import MANIFEST, has_manifest, problems, sync_folder
 from gmsrm_jax.errors import UserError
 
 _TO_KEEP = 2

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gmsrm_jax.similarity import UNIFORM_WINDOW, uniform_similarity
+from gmsrm_jax.metrics.similarity import UNIFORM_WINDOW, uniform_similarity
 
 MAX_PSNR = 100.0
 _PEAK = 255.0
