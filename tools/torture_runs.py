@@ -279,9 +279,9 @@ def check_close(workdir: pathlib.Path, reference: pathlib.Path) -> str:
     """Checks that two finished runs logged nearly the same, and have nearly the same weights.
 
     Sums over other devices are taken in another order, and where a gradient is next to nothing Adam
-    makes of rounding steps as long as any. Moves between devices at 27 moments left weights within
-    2.4e-4, as a whole, and scalars within 2.0e-2 of the largest that each is in the run (some come
-    close to zero). One of the 40 pictures upside down makes 1.8e-3 and 0.8.
+    makes of rounding steps as long as any. Moves from one device to four at eight different steps
+    left weights within 2.4e-4, as a whole, and scalars within 2.0e-2 of the largest that each is in
+    the run (some come close to zero). One of the 40 pictures upside down makes 1.8e-3 and 0.8.
 
     Args:
         workdir: of a run.
