@@ -178,6 +178,34 @@ def _check_network(config: ConfigDict) -> None:
         )
 
 
+def check_growth(config: ConfigDict, smaller: ConfigDict) -> None:
+    """Checks that a stage 1 can begin with the weights of another.
+
+    Raises:
+        UserError: names the field that does not allow it, and both values.
+    """
+    workdir = config.memory.grow_from
+    if smaller.image_size >= config.image_size:
+        raise UserError(
+            f"config.memory.grow_from: {workdir} has image_size {smaller.image_size}, and this "
+            f"config {config.image_size}; name one of fewer pixels"
+        )
+    for key in (
+        "memory.code_source",
+        "memory.mapping_layers",
+        "model.channel_base",
+        "model.channel_max",
+        "model.code_channels",
+        "model.code_dim",
+    ):
+        theirs, ours = _value(smaller, key), _value(config, key)
+        if theirs != ours:
+            raise UserError(
+                f"config.memory.grow_from: {workdir} has {key} = {theirs!r}, and this config "
+                f"{ours!r}; use the same"
+            )
+
+
 def _check_micro_batches(config: ConfigDict) -> None:
     """Batches that a step takes apart: by accumulation, and for the path length."""
     memory, count = config.memory, config.accumulation

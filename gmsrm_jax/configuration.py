@@ -184,6 +184,7 @@ def _memory() -> ConfigDict:
     memory.ema_kimg = 10.0  # half-life
     memory.ema_rampup = 0.05  # half-life is at most this share of the images seen
     memory.mapping_layers = 2
+    memory.grow_from = ""  # workdir of a stage 1 at a smaller image_size, to begin with its weights
     memory.noise_strength_init = 0.0  # start of the learned noise strengths
     memory.train_noise_strength = True  # False keeps them: an L1 term drives them to 0
     memory.augment = "none"  # none | diffaug | ada, for small sets

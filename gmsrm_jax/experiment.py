@@ -11,15 +11,22 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.checkpoints.steps import step_folders
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
+from gmsrm_jax.config_checks import check_growth
 from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.data.sources import TFDS
 from gmsrm_jax.data.splits import has_test_pictures
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
 from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
-from gmsrm_jax.processes import check_agreement, everywhere, gather
-from gmsrm_jax.resume import check_config_of_run, config_sha256, remember_config
+from gmsrm_jax.processes import check_agreement, everywhere, from_process_0, gather
+from gmsrm_jax.resume import (
+    check_config_of_run,
+    config_of_run,
+    config_sha256,
+    remember_config,
+)
 from gmsrm_jax.run_log import note, open_text_log, say, writing
 from gmsrm_jax.scoring import check_evaluation, evaluate_run
 from gmsrm_jax.signals import noticed_by_steps, signal_received
@@ -149,8 +156,10 @@ class Run:
         return InpaintingStage(self.config, self.data.num_examples, self.validation, self.vgg)
 
     def train(self, name: str) -> None:
-        """Runs a stage to its end, handing over what stage 1 kept."""
+        """Runs a stage to its end, handing over what an earlier one has."""
         pretrained = None
+        if name == "memory" and self.config.memory.grow_from and not self._begun(name):
+            pretrained = self._smaller_memory()
         if name == "inpainting" and VARIANTS[self.config.variant].memory:
             pretrained = self.memory_snapshot()
         train_stage(
@@ -165,6 +174,29 @@ class Run:
             tensorboard=self.config.tensorboard,
             max_skipped_updates=self.config.max_skipped_updates,
         )
+
+    def _begun(self, name: str) -> bool:
+        folder = checkpoint_folder(self.workdir, name)
+        return from_process_0(lambda: bool(step_folders(folder)))
+
+    def _smaller_memory(self) -> dict[str, Any]:
+        """The last state of the stage 1 that this one grows from, finished or stopped.
+
+        Raises:
+            UserError: there is none, or its networks are not smaller ones of the same kind.
+        """
+        workdir = pathlib.Path(self.config.memory.grow_from)
+        smaller = config_of_run(workdir)
+        check_growth(self.config, smaller)
+        stage = MemoryStage(smaller, self.validation, self.vgg)
+        cure = "run its --stage=memory first, or name another config.memory.grow_from"
+        checkpoints, step = open_finished(checkpoint_folder(workdir, "memory"), cure)
+        target = abstract_state(stage, smaller.seed, None)
+        items = {name: getattr(target, name) for name in ("params", "average", "extra")}
+        restored = checkpoints.restore_items(step, items, replicated(self.mesh))
+        checkpoints.finish()
+        say(f"memory: begins with the weights of {workdir}, {smaller.image_size} px, step {step}")
+        return restored
 
     def memory_snapshot(self) -> dict[str, Any]:
         """What the finished stage 1 kept, its best snapshot: `kept` of `MemoryStage`'s state.

@@ -13,6 +13,7 @@ from gmsrm_jax.panels import grid
 from gmsrm_jax.processes import gather
 from gmsrm_jax.stages.base import Batch, TrainState, apply, to_bytes, to_signed
 from gmsrm_jax.stages.distance import FeatureDistance
+from gmsrm_jax.stages.growth import grow
 from gmsrm_jax.stages.memory_programs import SALT, MemoryPrograms
 
 
@@ -51,8 +52,13 @@ class MemoryStage:
         self._keep = jax.jit(self._keep_snapshot)
 
     def init(self, key: jax.Array, pretrained: Any = None) -> TrainState:
-        """Draws every weight; nothing comes from an earlier stage."""
-        del pretrained
+        """Draws every weight, or begins with those of a smaller stage 1.
+
+        Args:
+            key: random key.
+            pretrained: {"params", "average", "extra"} of the smaller one's state; None for a start
+                from nothing.
+        """
         keys = jax.random.split(key, 3)
         trained = self.trained
         size = trained.resolutions[-1]
@@ -60,12 +66,20 @@ class MemoryStage:
         latent, noise = jnp.zeros((1, self.code_dim)), draw_noise(keys[0], 1, trained.resolutions)
         generator = self.generator.init(keys[1], image, mask, latent, noise)["params"]
         discriminator = self.discriminator.init(keys[2], image)["params"]
+        average = jax.tree.map(jnp.copy, generator)
+        code_average = jnp.zeros((self.code_dim,))
+        if pretrained is not None:
+            params, averages = pretrained["params"], pretrained["average"]
+            average = grow(generator, averages["generator"])
+            generator = grow(generator, params["generator"])
+            discriminator = grow(discriminator, params["discriminator"])
+            code_average = jnp.copy(pretrained["extra"]["code_average"])
         params = {"generator": generator, "discriminator": discriminator}
         zero = jnp.zeros(())
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            average={"generator": jax.tree.map(jnp.copy, generator)},
+            average={"generator": average},
             optimizer={
                 "generator": trained.generator_optimizer.init(generator),
                 "discriminator": trained.discriminator_optimizer.init(discriminator),
@@ -78,7 +92,7 @@ class MemoryStage:
             },
             extra={
                 "path_mean": zero,
-                "code_average": jnp.zeros((self.code_dim,)),
+                "code_average": code_average,
                 "ada_p": jnp.zeros(()),
                 "ada_sign": jnp.zeros(()),
                 "ada_count": jnp.zeros(()),
