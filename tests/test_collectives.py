@@ -97,7 +97,7 @@ def test_programs_sum_gradients_and_gather_nothing(name, setting):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["memory", "inpainting"])
-def test_one_two_and_four_devices_learn_the_same(name):
+def test_one_and_four_devices_learn_the_same(name):
     """Adam gives a weight whose gradient is rounding its full step, so weights agree as a whole.
 
     Kernels alone are compared: biases in front of an instance norm have no gradient but rounding.
@@ -106,7 +106,7 @@ def test_one_two_and_four_devices_learn_the_same(name):
     stage, _ = stage_of(name, config)
     begun = jax.device_get(initial(stage, snapshot(config) if name == "inpainting" else None))
     results = {}
-    for count in (1, 2, 4):
+    for count in (1, 4):
         mesh = mesh_of(count)
         state = jax.device_put(begun, replicated(mesh))
         batches = [to_devices(pictures(20 + step, 16), mesh) for step in range(2)]
@@ -115,17 +115,15 @@ def test_one_two_and_four_devices_learn_the_same(name):
         for batch in batches:
             state, scalars = main(state, {**batch, **constants})
         results[count] = jax.device_get((state, scalars))
-    single, measured = results[1]
-    for count in (2, 4):
-        own, scalars = results[count]
-        for key, value in measured.items():
-            np.testing.assert_allclose(scalars[key], value, rtol=2e-3, atol=1e-5, err_msg=key)
-        for network, begun_at in begun.params.items():
-            begun_at, one, other = (
-                np.concatenate([v.ravel() for k, v in leaves(tree).items() if "kernel" in k])
-                for tree in (begun_at, single.params[network], own.params[network])
-            )
-            apart, way = np.linalg.norm(other - one), np.linalg.norm(one - begun_at)
-            assert apart < 0.02 * way, (count, network, apart, way)
-        for key, value in leaves(single.extra).items():
-            np.testing.assert_allclose(leaves(own.extra)[key], value, rtol=2e-3, atol=1e-4)
+    (single, measured), (own, scalars) = results[1], results[4]
+    for key, value in measured.items():
+        np.testing.assert_allclose(scalars[key], value, rtol=2e-3, atol=1e-5, err_msg=key)
+    for network, begun_at in begun.params.items():
+        begun_at, one, other = (
+            np.concatenate([v.ravel() for k, v in leaves(tree).items() if "kernel" in k])
+            for tree in (begun_at, single.params[network], own.params[network])
+        )
+        apart, way = np.linalg.norm(other - one), np.linalg.norm(one - begun_at)
+        assert apart < 0.02 * way, (network, apart, way)
+    for key, value in leaves(single.extra).items():
+        np.testing.assert_allclose(leaves(own.extra)[key], value, rtol=2e-3, atol=1e-4)
