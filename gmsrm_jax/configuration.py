@@ -65,6 +65,7 @@ def runlocal(config: ConfigDict) -> None:
     config.data.num_threads = 2
     config.data.test_resize = "shorter_side"
     config.memory.batch_size = 8
+    config.memory.grow_from = ""
     config.memory.length_kimg = 0.128
     config.memory.validation_samples = 16
     config.memory.save_every = 8

@@ -12,6 +12,7 @@ from small_stages import leaves, small_config
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config_checks import check_growth
+from gmsrm_jax.configuration import base_config, runlocal
 from gmsrm_jax.devices import data_mesh, replicated
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.experiment import train
@@ -111,6 +112,13 @@ def test_run_begins_with_the_named_workdir_and_goes_on_from_its_own(tmp_path, ca
         np.testing.assert_allclose(after[name], weight, atol=1e-9, err_msg=name)
     train(large, tmp_path / "large", "memory", dry_run=False, command="")
     assert "begins with" not in capsys.readouterr().out
+
+
+def test_short_local_run_begins_from_nothing():
+    config = base_config()
+    config.memory.grow_from = "runs/small"
+    runlocal(config)
+    assert config.memory.grow_from == ""
 
 
 @pytest.mark.parametrize(
