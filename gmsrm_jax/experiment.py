@@ -186,10 +186,12 @@ class Run:
             UserError: there is none, or its networks are not smaller ones of the same kind.
         """
         workdir = pathlib.Path(self.config.memory.grow_from)
+        cure = "train it with --stage=memory first, or set config.memory.grow_from to ''"
+        if not workdir.is_dir():
+            raise UserError(f"config.memory.grow_from = '{workdir}' does not exist; {cure}")
         smaller = config_of_run(workdir)
         check_growth(self.config, smaller)
         stage = MemoryStage(smaller, self.validation, self.vgg)
-        cure = "run its --stage=memory first, or name another config.memory.grow_from"
         checkpoints, step = open_finished(checkpoint_folder(workdir, "memory"), cure)
         target = abstract_state(stage, smaller.seed, None)
         items = {name: getattr(target, name) for name in ("params", "average", "extra")}

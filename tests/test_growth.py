@@ -114,6 +114,12 @@ def test_run_begins_with_the_named_workdir_and_goes_on_from_its_own(tmp_path, ca
     assert "begins with" not in capsys.readouterr().out
 
 
+def test_missing_smaller_memory_is_named_with_the_cure(tmp_path):
+    config = config_of(64, memory__grow_from=str(tmp_path / "none"))
+    with pytest.raises(UserError, match="grow_from = '.*none' does not exist; train it with"):
+        train(config, tmp_path / "large", "memory", dry_run=False, command="")
+
+
 def test_short_local_run_begins_from_nothing():
     config = base_config()
     config.memory.grow_from = "runs/small"
