@@ -1,4 +1,4 @@
-"""The ablation of Table IV on faces of Japanese picture scrolls at 64 px, on a CPU in hours.
+r"""The ablation of Table IV on faces of Japanese picture scrolls at 64 px, on a CPU in hours.
 
 Aims at the order of Table IV (base < gm_bm < gm_csv < gm_srm) in 50 % centre holes.
 Data: 5,546 training and 300 test faces of 128 px in data/kaokore128/train and data/kaokore128/val
@@ -8,7 +8,7 @@ VGG-19: relu1_1, relu2_1 of the original network (CC BY 4.0), in the package.
 Length: stage 1 of 44,000 pictures at 32 px, once, and 24,000 at 64 px for each seed; 30,000 in
 stage 2 of each variant. Not run to the end yet, so neither time nor score is known.
 
-    python -m gmsrm_jax.main --config=configs/kaokore.py --stage=memory --workdir=runs/kaokore-32 \\
+    python -m gmsrm_jax.main --config=configs/kaokore.py --stage=memory --workdir=runs/kaokore-32 \
         --config.image_size=32 --config.memory.grow_from= --config.memory.length_kimg=44
     gmsrm ablate --config configs/kaokore.py --seeds 0,1
 """
