@@ -116,7 +116,7 @@ def test_run_begins_with_the_named_workdir_and_goes_on_from_its_own(tmp_path, ca
 
 def test_missing_smaller_memory_is_named_with_the_cure(tmp_path):
     config = config_of(64, memory__grow_from=str(tmp_path / "none"))
-    with pytest.raises(UserError, match="grow_from = '.*none' does not exist; train it with"):
+    with pytest.raises(UserError, match=r"grow_from = '.*none' does not exist; train it with"):
         train(config, tmp_path / "large", "memory", dry_run=False, command="")
 
 
