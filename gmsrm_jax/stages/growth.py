@@ -18,7 +18,7 @@ _FROM_RGB = "from_rgb"  # the same name at every size, but behind it is another 
 def taken_over(drawn: Any, smaller: Any) -> set[tuple[str, ...]]:
     """Paths of the weights that a larger network takes from a smaller one.
 
-    They are those of the same name and shape.
+    They are those of the same name and shape, but for the layer that reads RGB pictures.
     """
     drawn, smaller = (traverse_util.flatten_dict(tree) for tree in (drawn, smaller))
     return {
