@@ -116,8 +116,9 @@ def _patch(p: Params, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _fusion(p: Params, memory: torch.Tensor, encoder: torch.Tensor) -> list[torch.Tensor]:
-    x = torch.cat([memory, encoder], 1)
-    return [F.conv2d(x, p["kernel"], p["bias"], padding=1)]
+    x = F.conv2d(torch.cat([memory, encoder], 1), p["kernel"], p["bias"], padding=1)
+    size, own = (y.square().mean((1, 2, 3), keepdim=True).add(1e-8).sqrt() for y in (memory, x))
+    return [x * (size / own)]
 
 
 def _vgg_features(p: Params, x: torch.Tensor) -> list[torch.Tensor]:

@@ -136,6 +136,7 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     "constants": (lambda x: jnp.concatenate([x, jnp.full((x.shape[0], 2), 3.0)], 1), (4,)),
     "choice": (lambda x: jnp.where(x >= 0.2, jnp.exp(x), jnp.minimum(x / 3, -0.5)), (9,)),
     "curves": (lambda x: jnp.tanh(x) + jax.nn.sigmoid(x) + jax.lax.rsqrt(x * x + 1), (9,)),
+    "roots": (lambda x: jnp.sqrt(x * x + 1), (9,)),
     "clip": (lambda x: jnp.clip(x, -0.5, 0.5) + jax.nn.relu(x), (9,)),
     "types": (lambda x: (x >= 0).astype(jnp.float32) * 2, (9,)),
     "own gradient": (fir_upsample, (4, 4, 2)),

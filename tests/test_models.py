@@ -358,6 +358,29 @@ def test_fusion_starts_with_nothing_of_the_encoder(side):
     np.testing.assert_array_equal(module.apply({"params": params}, memory, encoded), memory)
 
 
+@pytest.mark.parametrize("side", [1, 3])
+def test_fusion_is_a_convolution_as_large_as_the_memory(side):
+    """Gains do not multiply from level to level, whatever the kernel has become."""
+    memory = normal(34, 2, 8, 8, 5) * np.float32([3.0, 0.2])[:, None, None, None]
+    encoded = normal(35, 2, 8, 8, 5)
+    params = weights_for(Fusion(side), memory, encoded)
+    joined = np.concatenate([memory, encoded], -1).astype(np.float64)
+    padded = np.pad(joined, [(0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)])
+    kernel = np.asarray(params["kernel"], np.float64)
+    plain = np.asarray(params["bias"], np.float64) + sum(
+        padded[:, i : i + 8, j : j + 8] @ kernel[i, j] for i in range(side) for j in range(side)
+    )
+
+    def size(x):
+        return np.sqrt(np.square(np.asarray(x, np.float64)).mean((1, 2, 3), keepdims=True))
+
+    got = Fusion(side).apply({"params": params}, memory, encoded)
+    np.testing.assert_allclose(got, plain * size(memory) / size(plain), rtol=1e-4, atol=1e-5)
+    louder = jax.tree.map(lambda leaf: 50.0 * leaf, params)
+    again = Fusion(side).apply({"params": louder}, memory, encoded)
+    np.testing.assert_allclose(again, got, rtol=1e-4, atol=1e-5)
+
+
 def test_first_code_is_the_average_code_with_the_mapping_source(beginnings):
     networks, params = beginnings
     weights = {**params["mapping"], "average_code": jnp.arange(8.0)}

@@ -207,6 +207,7 @@ OPERATORS: dict[str, Operator] = {
     "exp": _elementwise("Exp"),
     "tanh": _elementwise("Tanh"),
     "logistic": _elementwise("Sigmoid"),
+    "sqrt": _elementwise("Sqrt"),
     "rsqrt": _elementwise("Sqrt", "Reciprocal"),
     "square": _square,
     "select_n": _select,

@@ -26,7 +26,9 @@ class Fusion(nn.Module):
     """The trainable 3×3 convolution that joins memory and encoder features, 2C to C.
 
     It starts as a pass-through of the memory's half, so stage 2 begins with exactly the pre-trained
-    memory.
+    memory. Each example leaves it as large as the memory's half came, by root mean square: the
+    decoder normalises what it is given, so nothing else would hold the size, and gains of one level
+    multiply with those of the next.
     """
 
     kernel_size: int = 3
@@ -46,7 +48,14 @@ class Fusion(nn.Module):
         kernel = self.param("kernel", pass_through, (k, k, 2 * channels, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = jnp.concatenate([memory, encoder], axis=-1)
-        return add_bias(conv(x, kernel), bias)
+        joined = add_bias(conv(x, kernel), bias)
+        return (joined * (_size(memory) / _size(joined))).astype(joined.dtype)
+
+
+def _size(x: jax.Array) -> jax.Array:
+    """Root mean square of each example, float32 [N, 1, 1, 1]."""
+    square = jnp.square(x.astype(jnp.float32)).mean((1, 2, 3), keepdims=True)
+    return jnp.sqrt(square + 1e-8)
 
 
 class Filled(NamedTuple):
