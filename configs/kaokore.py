@@ -54,6 +54,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.inpainting.epochs = 5.5  # 30,000 pictures
     config.inpainting.learning_rate = 1e-3
+    config.inpainting.query_rate = 0.1  # at 1 the noise statistics run away
     config.inpainting.ema = 0.995
     config.inpainting.train_noise_strength = True  # from 0, or Eq. 8 would have nothing to steer
     config.inpainting.perceptual_layers = VGG_LAYERS[:2]

@@ -48,6 +48,8 @@ _POSITIVE = (
     "memory.validation_samples",
     "memory.mapping_layers",
     "inpainting.epochs",
+    "inpainting.query_rate",
+    "inpainting.diversity_batch_shrink",
     "inpainting.save_every",
     "inpainting.validate_every",
     "evaluation.batch_size",
@@ -60,6 +62,7 @@ _SETS = {
 _NOT_NEGATIVE = (
     "seed",
     "max_skipped_updates",
+    "inpainting.diversity_grid",
     "evaluation.seed",
     "evaluation.max_images",
 )
@@ -169,6 +172,12 @@ def _check_network(config: ConfigDict) -> None:
         raise UserError(
             f"config.model.remat_from = {first}; use a resolution, a power of two, or 0 for none"
         )
+    grid = config.inpainting.diversity_grid
+    if grid and config.image_size % grid:
+        raise UserError(
+            f"config.inpainting.diversity_grid = {grid} does not divide config.image_size = "
+            f"{config.image_size}; use a power of two"
+        )
     if not config.inpainting.discriminator_features:
         raise UserError("config.inpainting.discriminator_features is empty; name channels")
     layers = tuple(config.inpainting.perceptual_layers)
@@ -216,15 +225,17 @@ def _check_micro_batches(config: ConfigDict) -> None:
                 f"config.{key} = {size} is not a multiple of config.accumulation = {count}; "
                 "change either"
             )
-    if memory.batch_size % memory.path_batch_shrink:
-        raise UserError(
-            f"config.memory.batch_size = {memory.batch_size} is not a multiple of "
-            f"memory.path_batch_shrink = {memory.path_batch_shrink}; change either"
-        )
-    part = memory.batch_size // memory.path_batch_shrink
-    if memory.path_interval and part % count:
-        raise UserError(
-            f"config.memory.batch_size = {memory.batch_size} over memory.path_batch_shrink = "
-            f"{memory.path_batch_shrink} is {part}, not a multiple of config.accumulation = "
-            f"{count}; change one of them"
-        )
+    for key, shrink, used in (
+        ("memory.batch_size", "memory.path_batch_shrink", memory.path_interval),
+        ("batch_size", "inpainting.diversity_batch_shrink", config.inpainting.diversity_weight),
+    ):
+        size, by = _value(config, key), _value(config, shrink)
+        if size % by:
+            raise UserError(
+                f"config.{key} = {size} is not a multiple of {shrink} = {by}; change either"
+            )
+        if used and size // by % count:
+            raise UserError(
+                f"config.{key} = {size} over {shrink} = {by} is {size // by}, not a multiple of "
+                f"config.accumulation = {count}; change one of them"
+            )

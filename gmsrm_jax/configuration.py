@@ -204,6 +204,7 @@ def _inpainting() -> ConfigDict:
     inpainting = ConfigDict()
     inpainting.epochs = 100.0
     inpainting.learning_rate = 2e-4
+    inpainting.query_rate = 1.0  # of query codes and noise statistics, times learning_rate
     inpainting.discriminator_learning_rate = 2e-4
     inpainting.betas = (0.5, 0.999)
     inpainting.schedule = "half_linear"  # constant, then linear to 0 over the second half
@@ -213,6 +214,8 @@ def _inpainting() -> ConfigDict:
     inpainting.adversarial_weight = 0.01  # λ3
     inpainting.kl_weight = 0.01  # λ4
     inpainting.diversity_weight = 0.0  # L1 between two fillings, a second forward pass
+    inpainting.diversity_grid = 0  # of their means over so many squares along a side; 0: of pixels
+    inpainting.diversity_batch_shrink = 1  # the second pass is of batch / this
     inpainting.hole_weight = 10.0  # γ of Eq. 10
     inpainting.reconstruction_norm = "all"  # mean over all elements; "region": over each area
     inpainting.perceptual_layers = VGG_LAYERS

@@ -252,11 +252,18 @@ class Run:
     def _describe_stage(self, stage: Stage, pretrained: Any) -> None:
         key = "batch_size" if stage.name == "inpainting" else f"{stage.name}.batch_size"
         accumulation, memory = self.config.accumulation, self.config.memory
+        inpainting = self.config.inpainting
         check_batch(key, stage.batch_size, self.mesh, accumulation)
-        if stage.name == "memory" and memory.path_interval and accumulation > 1:
-            part = stage.batch_size // memory.path_batch_shrink
-            key = f"{key} / memory.path_batch_shrink"
-            check_batch(key, part, self.mesh, accumulation)
+        shrink, by, used = {
+            "memory": ("memory.path_batch_shrink", memory.path_batch_shrink, memory.path_interval),
+            "inpainting": (
+                "inpainting.diversity_batch_shrink",
+                inpainting.diversity_batch_shrink,
+                inpainting.diversity_weight,
+            ),
+        }[stage.name]
+        if used and accumulation > 1:
+            check_batch(f"{key} / {shrink}", stage.batch_size // by, self.mesh, accumulation)
         say(
             f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
             f"({stage.batch_size // self.mesh.size} per device), "

@@ -70,7 +70,10 @@ def switched():
         inpainting__reconstruction_norm="region",
         inpainting__kl_reduction="sum",
         inpainting__schedule="cosine",
+        inpainting__query_rate=0.5,
         inpainting__diversity_weight=0.1,
+        inpainting__diversity_grid=8,
+        inpainting__diversity_batch_shrink=2,
     )
     recorder, kept, state = begin(config)
     return recorder, kept, train(recorder, state, 3)
@@ -147,6 +150,18 @@ def test_rate_falls_over_the_second_half_and_bounds_the_first_step(calls):
         steps = np.concatenate([np.abs(after[name] - before[name]).ravel() for name in before])
         assert steps.max() < 2e-4 * 1.001
         assert np.median(steps[steps > 0]) == pytest.approx(2e-4, rel=0.05)
+
+
+def test_codes_and_statistics_have_their_share_of_the_rate(switched):
+    _, _, calls = switched
+    before, after = (leaves(s.params["network"]) for s in (calls[0].before, calls[0].after))
+    for heads, rate in ((True, 1e-4), (False, 2e-4)):
+        steps = [
+            np.abs(after[name] - before[name]).max()
+            for name in before
+            if ("query_" in name or "statistics_" in name) == heads
+        ]
+        assert max(steps) == pytest.approx(rate, rel=1e-2)
 
 
 def test_average_moves_by_its_decay(calls):
@@ -238,6 +253,16 @@ def test_total_weighs_every_switched_term(switched):
         assert terms["diversity"] < 0
         wasserstein = 1 - call.scalars["logits/real"] + call.scalars["logits/fake"]
         np.testing.assert_allclose(terms["discriminator"], wasserstein, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_diversity_is_taken_on_its_part_of_the_batch(switched, seen):
+    recorder, _, calls = switched
+    batch = pictures(34, BATCH)
+    hole = (np.arange(BATCH) % 2 == 0) == seen  # it looks at every second picture
+    batch["mask"] = np.ones_like(batch["mask"]) * hole[:, None, None, None].astype(np.uint8)
+    scalars = recorder.call("main", calls[-1].after, batch).scalars
+    assert (scalars["loss/diversity"] < 0) == seen
 
 
 @pytest.mark.parametrize("hole", [0, 1])

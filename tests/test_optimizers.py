@@ -6,7 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from gmsrm_jax.optimizers import average_weights, ema_decay, lazy_adam, learning_rate_schedule
+from gmsrm_jax.optimizers import (
+    average_weights,
+    ema_decay,
+    lazy_adam,
+    learning_rate_schedule,
+    slowed,
+)
 
 
 def adam_path(
@@ -38,6 +44,20 @@ def test_lazy_adam_is_adam_with_corrected_rate_and_betas(betas, interval):
         updates, state = update(jnp.float32(gradient), state)
         weights = optax.apply_updates(weights, updates)
         np.testing.assert_allclose(weights, wanted, rtol=2e-4, atol=1e-7)
+
+
+def test_slowed_modules_move_as_with_a_smaller_rate():
+    gradients = np.random.default_rng(1).normal(size=(8, 3))
+    optimizer = optax.adam(0.01, b1=0.5, b2=0.999)
+    weights = {"query_4": {"kernel": jnp.zeros(3)}, "output": {"kernel": jnp.zeros(3)}}
+    state = optimizer.init(weights)
+    for step, gradient in enumerate(gradients):
+        given = jax.tree.map(lambda _, g=gradient: jnp.float32(g), weights)
+        updates, state = optimizer.update(given, state)
+        weights = optax.apply_updates(weights, slowed(updates, ("query_", "stat"), 0.1))
+        for name, rate in (("query_4", 0.001), ("output", 0.01)):
+            wanted = adam_path(gradients, rate, 0.5, 0.999)[step]
+            np.testing.assert_allclose(weights[name]["kernel"], wanted, rtol=2e-4, atol=1e-7)
 
 
 def test_lazy_correction_is_that_of_stylegan2():

@@ -13,7 +13,7 @@ from gmsrm_jax.models.discriminators import PatchDiscriminator
 from gmsrm_jax.models.inpainting import Filled, build_network, join_frozen, split_frozen
 from gmsrm_jax.models.memory import draw_noise, indexed_noise, memory_resolutions
 from gmsrm_jax.models.vgg import Vgg19Weights, features
-from gmsrm_jax.optimizers import average_weights, learning_rate_schedule
+from gmsrm_jax.optimizers import average_weights, learning_rate_schedule, slowed
 from gmsrm_jax.panels import grid
 from gmsrm_jax.stages.accumulation import in_micro_batches
 from gmsrm_jax.stages.base import Batch, Program, Scalars, TrainState, apply, to_bytes, to_signed
@@ -207,6 +207,7 @@ class InpaintingStage:
         updates, moved = self.network_optimizer.update(
             gradient, state.optimizer["network"], state.params["network"]
         )
+        updates = slowed(updates, ("query_", "statistics_"), settings.query_rate)
         network = optax.apply_updates(state.params["network"], updates)
         scalars |= {
             "gradient/network": optax.global_norm(gradient),
@@ -238,8 +239,8 @@ class InpaintingStage:
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         weights = join_frozen(params, state.kept["network"])
 
-        def fill(noise: list[jax.Array]) -> Filled:
-            return apply(self.network, weights, image, mask, noise)
+        def fill(noise: list[jax.Array], every: int = 1) -> Filled:
+            return apply(self.network, weights, image[::every], mask[::every], noise)
 
         def shown(kind: str) -> jax.Array:
             return filled.image if kind == "raw" else image * (1.0 - mask) + filled.image * mask
@@ -273,8 +274,11 @@ class InpaintingStage:
             scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
             total += settings.kl_weight * scalars["loss/kl"]
         if settings.diversity_weight:
-            other = fill(part["other_noise"])
-            scalars["loss/diversity"] = losses.diversity_loss(filled.image, other.image, mask)
+            every = settings.diversity_batch_shrink
+            other = fill([level[::every] for level in part["other_noise"]], every)
+            scalars["loss/diversity"] = losses.diversity_loss(
+                filled.image[::every], other.image, mask[::every], settings.diversity_grid
+            )
             total += settings.diversity_weight * scalars["loss/diversity"]
         scalars["loss/total"] = total
         return total, (scalars, judged)
