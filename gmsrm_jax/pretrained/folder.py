@@ -1,5 +1,7 @@
 """An exported network: a folder of config.json, model.safetensors, README.md and SHA256SUMS.
 
+Graph files and figures of the card can be beside them.
+
 Weights are stored as safetensors, which holds numbers only: nothing is executed when it is read.
 Its reader notices a truncated file but not a changed bit, so SHA256SUMS is checked first.
 """
@@ -9,7 +11,7 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,10 +25,12 @@ from gmsrm_jax.errors import UserError
 from gmsrm_jax.network_weights import weight_shapes, weights_sha256
 from gmsrm_jax.pretrained.card import (
     CARD_FILE,
+    FIGURE_SUFFIX,
     ONNX_FILE,
     STABLEHLO_FILE,
     card_text,
     checked_facts,
+    checked_figures,
 )
 from gmsrm_jax.pretrained.fields import (
     CONFIG_FILE,
@@ -110,6 +114,7 @@ def save_pretrained(
     overwrite: bool = False,
     extra_files: Mapping[str, bytes] | None = None,
     extra_notes: Sequence[str] = (),
+    card_figures: Mapping[str, tuple[bytes, str]] | None = None,
 ) -> None:
     """Writes an exported folder: all of it, or nothing.
 
@@ -119,15 +124,20 @@ def save_pretrained(
         dtype: of the stored weights, "float32" (exact) or "float16" (half the size).
         card_facts: facts for the model card besides those that the network brings; those given
             here win. See `card.FACTS`.
-        overwrite: replace a folder that holds nothing but an exported network.
+        overwrite: replace a folder that holds nothing but an exported network; if that has
+            figures, only with `card_figures`, which take their place.
         extra_files: STABLEHLO_FILE, ONNX_FILE and their contents.
         extra_notes: lines for the card about the files.
+        card_figures: PNG files for the card, contents and caption by file name, see
+            `card.checked_figures`.
 
     Raises:
-        UserError: the folder is in the way or cannot be written, or a fact is unknown.
+        UserError: the folder is in the way or cannot be written, a fact is unknown, or a figure is
+            refused.
     """
     target = pathlib.Path(folder).expanduser().absolute()
-    check_target(target, overwrite)
+    figures = checked_figures(card_figures or {})
+    check_target(target, overwrite, bool(figures))
     facts = checked_facts({**network.facts, **(card_facts or {})})
     stored = rounded(network, dtype)
     flat = traverse_util.flatten_dict(stored.params, sep="/")
@@ -137,9 +147,17 @@ def save_pretrained(
         CONFIG_FILE: config_text(network.config, dtype, facts),
         MODEL_FILE: safetensors.numpy.save(arrays, metadata={"format": "gmsrm-jax"}),
         CARD_FILE: card_text(
-            stored.config, stored.params, stored.sha256, dtype, facts, extra, extra_notes
+            stored.config,
+            stored.params,
+            stored.sha256,
+            dtype,
+            facts,
+            extra,
+            extra_notes,
+            {name: caption for name, (_, caption) in figures.items()},
         ),
         **extra,
+        **{name: data for name, (data, _) in figures.items()},
     }
     files[SUMS_FILE] = sums_text(files)
     try:
@@ -148,8 +166,13 @@ def save_pretrained(
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-def check_target(target: pathlib.Path, overwrite: bool) -> None:
+def check_target(target: pathlib.Path, overwrite: bool, with_figures: bool = False) -> None:
     """Checks, before long work, that an exported folder may be written here.
+
+    Args:
+        target: the folder.
+        overwrite: whether an exported folder there may be replaced.
+        with_figures: whether figures are to be written; only figures may replace figures.
 
     Raises:
         UserError: something is in the way.
@@ -163,13 +186,29 @@ def check_target(target: pathlib.Path, overwrite: bool) -> None:
         raise UserError(
             f"{target}: exists already; name another folder, or pass --overwrite (overwrite=True)"
         )
+    figures = _listed_figures(target, there)
     # A README.md alone, say, is anybody's; every exported folder has its sums.
-    foreign = ", ".join(sorted(there - _OURS if SUMS_FILE in there else there))[:200]
+    ours = _OURS | figures if SUMS_FILE in there else set()
+    foreign = ", ".join(sorted(there - ours))[:200]
     if foreign:
         raise UserError(
             f"{target}: holds {foreign}, which is no part of an exported network and would be "
             "lost; name another folder"
         )
+    if figures and not with_figures:
+        raise UserError(
+            f"{target}: holds the figures {', '.join(sorted(figures))[:200]}, which would be lost; "
+            "give them again with --card-figure (card_figures), or name another folder"
+        )
+
+
+def _listed_figures(folder: pathlib.Path, there: Collection[str]) -> set[str]:
+    """Which of the names in a folder are figures of its card: SHA256SUMS lists them."""
+    pictures = {name for name in there if name.endswith(FIGURE_SUFFIX)}
+    if not pictures or SUMS_FILE not in there:
+        return set()
+    path, cure = folder / SUMS_FILE, "name another folder"
+    return pictures & parse_sums(read_limited(path, MAX_SUMS_BYTES, cure), str(path), cure).keys()
 
 
 def _write_folder(target: pathlib.Path, files: Mapping[str, bytes]) -> None:
@@ -194,7 +233,8 @@ def _write_folder(target: pathlib.Path, files: Mapping[str, bytes]) -> None:
 def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:
     """Reads an exported folder after checking the sums of what it reads, configuration and weights.
 
-    The card, which people edit where they publish it, and the graph files are not looked at.
+    The card, which people edit where they publish it, its figures and the graph files are not
+    looked at.
 
     Args:
         folder: to read.
