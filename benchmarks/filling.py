@@ -11,7 +11,6 @@ from benchmarks.hardware import summary
 from benchmarks.presets import Preset, make_config
 from benchmarks.training import Emit, random_pictures
 from gmsrm_jax import Inpainter
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.models.inpainting import build_network
 from gmsrm_jax.models.memory import memory_resolutions, noise_shapes
 from gmsrm_jax.network_weights import weight_shapes
@@ -26,16 +25,10 @@ def weights(preset: Preset, name: str | None) -> Pretrained:
 
     Args:
         preset: whose config random weights are drawn for.
-        name: see `load_pretrained`; None: the bundled ones where the preset is as small as they
-            are and they are there, otherwise random weights.
+        name: see `load_pretrained`; None: random weights of the preset's own size.
     """
     if name is not None:
         return load_pretrained(name, offline=True)
-    if preset.config == "demo":
-        try:
-            return load_pretrained(None, offline=True)
-        except UserError as error:
-            print(error)
     config = make_config(preset.config)
     rng = np.random.default_rng(0)
 

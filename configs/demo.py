@@ -1,7 +1,7 @@
 """The embedded default: bundled photographs of facades at 64 px, on two CPU cores, in minutes.
 
 It shows that every part works, and is no measure of what the method can do: a small network sees
-each of 377 photographs about twenty times, in both stages together.
+each of 377 photographs about sixteen times, in both stages together.
 Data: 401 training and 60 test photographs of facades in Saint Petersburg (CC0), in the package.
 VGG-19: relu1_1, relu2_1, relu3_1 of the original network (CC BY 4.0), in the package.
 
@@ -33,7 +33,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.num_threads = 2
 
     config.memory.batch_size = 8
-    config.memory.length_kimg = 4.8
+    config.memory.length_kimg = 3.2
     config.memory.encoder_learning_rate = 1e-3
     config.memory.ema_kimg = 0.4
     config.memory.style_mixing = 0.0  # an example must be compared with its own picture

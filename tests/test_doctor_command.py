@@ -185,6 +185,7 @@ def test_installation_is_described_and_fine(own_cache, capsys, monkeypatch):
     shown = float(out.split("disk: ")[1].split()[0].replace(",", ""))
     assert abs(shown - free) < 2
     assert "bundled facades/train: 401 files" in out
+    assert "bundled weights/facades-128: " in out
     assert out.endswith("nothing needs a look\n")
 
 

@@ -353,25 +353,6 @@ def test_a_full_disk_leaves_what_was_there(
     assert load_pretrained(folder).sha256 == before
 
 
-def test_card_says_what_is_known_and_what_is_not(tmp_path: pathlib.Path) -> None:
-    network = tiny_network(data="my | garden", steps="12")
-    save_pretrained(tmp_path / "out", network, card_facts={"licence": "CC0", "steps": "13"})
-    card = (tmp_path / "out" / "README.md").read_text()
-    rows = dict(line.strip("| ").split(" | ", 1) for line in card.splitlines() if " | " in line[2:])
-    assert rows["Training pictures"] == "my \\| garden"
-    assert rows["Licence of the weights"] == "CC0"
-    assert rows["Training steps"] == "13"
-    assert rows["Hardware"] == rows["Training time"] == "not known"
-    assert network.sha256 in rows["Weights"]
-    assert load_pretrained(tmp_path / "out").facts == {
-        "data": "my | garden",
-        "licence": "CC0",
-        "steps": "13",
-    }
-    with pytest.raises(UserError, match=r"'colour' is no fact.*hardware"):
-        save_pretrained(tmp_path / "other", network, card_facts={"colour": "blue"})
-
-
 def test_no_such_network(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no such folder; name one that" in refusal(tmp_path / "nothing")
@@ -404,7 +385,7 @@ def made_workdir(workdir: pathlib.Path) -> tuple[dict, dict]:
 
 
 def test_a_workdir_gives_averaged_and_frozen_weights(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     workdir = pathlib.Path("runs/demo")
@@ -419,28 +400,21 @@ def test_a_workdir_gives_averaged_and_frozen_weights(
     assert "somebody" not in "".join(
         path.read_text(errors="ignore") for path in pathlib.Path("out").iterdir()
     )
-    # The bundled name stands for it as long as nothing is bundled.
-    if not _is_bundled():
-        capsys.readouterr()
-        assert load_pretrained().sha256 == network.sha256
-        assert "runs/demo" in capsys.readouterr().err
 
 
-def _is_bundled() -> bool:
-    import gmsrm_jax
-
-    return (pathlib.Path(gmsrm_jax.__file__).parent / "assets/weights/facades-128").exists()
-
-
-def test_the_bundled_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_name(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    if _is_bundled():
-        assert load_pretrained().sha256 == load_pretrained("facades-128").sha256
-        assert load_pretrained().config.image_size == 128
-    else:
-        for name in (None, "facades-128"):
-            with pytest.raises(UserError, match="make demo"):
-                load_pretrained(name)
+    network = load_pretrained()
+    assert network.sha256 == load_pretrained("facades-128").sha256
+    assert network.config.image_size == 128
+    assert capsys.readouterr().err == ""
+    own = exported(tmp_path / "facades-128")
+    assert load_pretrained("./facades-128").sha256 == load_pretrained(own).sha256
+    assert capsys.readouterr().err == ""
+    assert load_pretrained("facades-128").sha256 == network.sha256
+    assert "write ./facades-128" in capsys.readouterr().err
 
 
 class FakeHub(types.ModuleType):

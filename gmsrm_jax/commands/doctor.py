@@ -15,6 +15,7 @@ from gmsrm_jax.checkpoints.manifest import has_manifest, problems, problems_of_s
 from gmsrm_jax.checkpoints.steps import step_folders
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.pretrained.names import BUNDLED_NAME
 from gmsrm_jax.sums import SUMS_FILE
 
 _DISTRIBUTION = "gmsrm-jax"
@@ -28,7 +29,8 @@ _PACKAGES = (
     "pillow",
 )
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu")
-_ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19")
+_WEIGHTS = f"weights/{BUNDLED_NAME}"
+_ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", _WEIGHTS)
 _CACHE_OPTION = "jax_compilation_cache_dir"
 _ENOUGH_DISK = 5e9  # bytes: three checkpoints of a run at 256 px, and an evaluation
 
@@ -218,6 +220,9 @@ def _assets() -> Iterator[str]:
             path = asset_path(name)
         except UserError:
             yield f"! bundled {name} is missing: reinstall {_DISTRIBUTION}"
+            continue
+        if name == _WEIGHTS and problems_of_sums(path):
+            yield f"! bundled {name} is damaged: reinstall {_DISTRIBUTION}"
             continue
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)

@@ -33,7 +33,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--checkpoint",
         metavar="NAME|DIR",
         help="weights: a name, an exported folder, the workdir of a training, an https:// address"
-        " or org/name of the Hugging Face Hub (default: runs/demo, which `make demo` makes)",
+        " or org/name of the Hugging Face Hub (default: facades-128, bundled)",
     )
     serve.add_argument("--offline", action="store_true", help="download no weights")
     serve.add_argument(

@@ -12,7 +12,6 @@ from gmsrm_jax.pretrained.hub import fetch_from_hub, is_hub_id
 from gmsrm_jax.sums import SUMS_FILE
 
 BUNDLED_NAME = "facades-128"
-_DEMO = pathlib.Path("runs/demo")
 _REINSTALL = "reinstall gmsrm-jax"
 
 
@@ -23,8 +22,8 @@ def load_pretrained(
 
     Args:
         name_or_path: one of
-            None or "facades-128": the bundled network; as long as there is none, runs/demo in the
-                current folder, where `make demo` trains one;
+            None or "facades-128": the bundled network, also where a folder is called so
+                (that one is "./facades-128");
             a folder that `gmsrm export` or `save_pretrained` wrote;
             a workdir of a training: averaged weights of its newest good checkpoint;
             "https://…": such a folder on a server, see `download_weights`;
@@ -37,7 +36,14 @@ def load_pretrained(
     """
     offline = offline or is_offline()
     if name_or_path is None or name_or_path == BUNDLED_NAME:
-        return _load_bundled()
+        if name_or_path and pathlib.Path(BUNDLED_NAME).exists():
+            # Said aloud: the name is also that of an export that somebody made here.
+            print(
+                f"gmsrm: {BUNDLED_NAME} is the bundled network; for the folder here write "
+                f"./{BUNDLED_NAME}",
+                file=sys.stderr,
+            )
+        return read_folder(asset_path(f"weights/{BUNDLED_NAME}"), BUNDLED_NAME, _REINSTALL)
     name = os.fspath(name_or_path)
     if is_url(name):
         folder = download_weights(name, offline)
@@ -54,24 +60,6 @@ def load_pretrained(
     # ROOT/snapshots/REVISION holds links to ROOT/blobs; without these, nothing is fetched anew.
     root = folder.parent.parent
     return read_folder(folder, name, f"remove {root} to fetch it again, or tell who uploaded it")
-
-
-def _load_bundled() -> Pretrained:
-    try:
-        folder = asset_path(f"weights/{BUNDLED_NAME}")
-    except UserError as error:
-        if not _is_workdir(_DEMO):
-            raise UserError(
-                f"the weights {BUNDLED_NAME} are not bundled yet; `make demo` makes some in a few "
-                f"minutes, which are taken from {_DEMO} in the current folder, or name a folder "
-                "that `gmsrm export` wrote or a workdir of a training"
-            ) from error
-        print(
-            f"gmsrm: the weights {BUNDLED_NAME} are not bundled yet; taking those of {_DEMO}",
-            file=sys.stderr,
-        )
-        return _load_folder(_DEMO)
-    return read_folder(folder, BUNDLED_NAME, _REINSTALL)
 
 
 def _load_folder(folder: pathlib.Path) -> Pretrained:

@@ -1,0 +1,80 @@
+r"""The bundled weights: façades of Saint Petersburg at 128 px, both stages, on two CPU cores.
+
+Aims at Telea and Navier-Stokes on 60 held-out photographs (README): 1 dB PSNR and 0.02 SSIM above
+them where 30 to 60 % of the picture is missing, half their distance in VGG features in the hole.
+Data: 401 training and 60 test photographs of 512 px in data/facades/train and data/facades/val
+(CC0, building-facades-advertising-dataset, Urban Research Lab, ITMO); 120 irregular masks of
+512 px, white is the hole, in data/masks.
+VGG-19: relu1_1, relu2_1, relu3_1 of the original network (CC BY 4.0), in the package.
+Took two hours on two CPU cores, half of it stage 2. Gave 24.7, 23.2, 22.0 dB where 30 to 60 % is
+missing (Navier-Stokes 23.3, 21.9, 20.8), 20.5 dB with a 50 % centre hole (Telea 19.3), and a
+distance in features that is 12 % smaller, not half.
+
+    python -m gmsrm_jax.main --config=configs/facades.py --stage=memory --workdir=runs/facades-32 \
+        --config.image_size=32 --config.memory.grow_from=
+    python -m gmsrm_jax.main --config=configs/facades.py --stage=memory --workdir=runs/facades-64 \
+        --config.image_size=64 --config.memory.grow_from=runs/facades-32 \
+        --config.memory.length_kimg=48
+    python -m gmsrm_jax.main --config=configs/facades.py
+"""
+
+from ml_collections import ConfigDict
+
+from gmsrm_jax.configuration import VGG_LAYERS, apply_argument, base_config
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    config = base_config()
+    config.name = "facades"
+    config.image_size = 128
+    config.log_every = 20
+
+    config.model.channel_base = 2048
+    config.model.channel_max = 128
+    config.model.code_dim = 128
+    config.model.code_channels = 32
+    config.model.stem_skip = True
+
+    config.data.train = "data/facades"
+    config.data.note = "Place the photographs in data/facades/train and data/facades/val"
+    config.data.validation_count = 24
+    config.data.num_threads = 2
+
+    config.memory.grow_from = "runs/facades-64"
+    config.memory.code_source = "mapping"
+    config.memory.batch_size = 8
+    config.memory.length_kimg = 24.0
+    config.memory.learning_rate = 2e-3
+    config.memory.ema_kimg = 1.0
+    config.memory.r1_gamma = 1e-3
+    config.memory.path_interval = 16
+    config.memory.augment = "ada"
+    config.memory.ada_kimg = 20.0
+    config.memory.train_noise_strength = False  # at 0: what it draws comes from the codes alone
+    config.memory.validation_samples = 192
+    config.memory.validate_every = 500
+    config.memory.save_every = 500
+
+    config.inpainting.epochs = 80.0  # 30,000 pictures
+    config.inpainting.learning_rate = 1e-3
+    config.inpainting.query_rate = 0.1  # at 1 the noise statistics run away
+    config.inpainting.ema = 0.995
+    config.inpainting.train_noise_strength = True  # from 0, or Eq. 8 would have nothing to steer
+    config.inpainting.diversity_weight = 0.5
+    config.inpainting.diversity_grid = 16
+    config.inpainting.diversity_batch_shrink = 4
+    config.inpainting.perceptual_layers = VGG_LAYERS[:3]
+    config.inpainting.vgg = "bundled"
+    config.inpainting.discriminator_features = (32, 64, 128, 128)
+    config.inpainting.validate_every = 200
+    config.inpainting.save_every = 100
+
+    config.evaluation.masks = "data/masks"
+    config.evaluation.dataset = "facades"
+    config.evaluation.baselines = ("telea", "ns", "mean")
+    config.evaluation.perceptual = ("vgg_hole",)
+    config.evaluation.noise = "both"
+    config.evaluation.samples = 5
+    config.evaluation.batch_size = 20
+    return apply_argument(config, argument)

@@ -1,0 +1,65 @@
+"""The weights that come with the package: what they are said to be, and that they fill holes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gmsrm_jax import Inpainter
+from gmsrm_jax.assets import asset_path
+from gmsrm_jax.checkpoints.manifest import problems_of_sums
+from gmsrm_jax.data.masks import center_mask
+from gmsrm_jax.data.sources import open_pictures
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def inpainter() -> Inpainter:
+    return Inpainter.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[np.ndarray]:
+    """Twelve facades that no training saw: the middle of each, 128 px."""
+    pictures = open_pictures("bundled:facades/test")
+    middle = []
+    for index in range(0, len(pictures), 5):
+        image = pictures.image(index)
+        top, left = ((side - SIZE) // 2 for side in image.shape[:2])
+        middle.append(image[top : top + SIZE, left : left + SIZE])
+    return middle
+
+
+def psnr_in(hole: np.ndarray, filled: np.ndarray, truth: np.ndarray) -> float:
+    """10·log10(255² / mean squared error) over the hole, in NumPy float64."""
+    error = filled[hole].astype(np.float64) - truth[hole]
+    return float(10 * np.log10(255.0**2 / np.mean(error**2)))
+
+
+def test_fillings_are_nearer_to_the_truth_than_the_mean_colour(
+    inpainter: Inpainter, photographs: list[np.ndarray]
+) -> None:
+    hole = center_mask(SIZE, 0.25)[..., 0] == 1
+    ours, trivial, moved = [], [], []
+    for truth in photographs:
+        first, second = inpainter(truth, hole, num_samples=2, seed=0).images
+        np.testing.assert_array_equal(np.asarray(first)[~hole], truth[~hole])
+        mean = np.broadcast_to(truth[~hole].mean(0), truth.shape)
+        ours.append(psnr_in(hole, np.asarray(first), truth))
+        trivial.append(psnr_in(hole, mean, truth))
+        moved.append(np.abs(np.asarray(first, np.float64) - second)[hole].mean())
+    assert np.mean(ours) >= np.mean(trivial) + 0.5, (ours, trivial)
+    assert np.mean(moved) >= 0.5, f"seeds hardly matter: {moved} of 255"
+
+
+def test_what_is_said_of_them(inpainter: Inpainter) -> None:
+    folder = asset_path("weights/facades-128")
+    assert problems_of_sums(folder) == []
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 32_000_000
+    card = (folder / "README.md").read_text()
+    assert inpainter.sha256 in card
+    assert "float16" in card and "CC0" in card and "not known" not in card
+    for figure in folder.glob("*.png"):
+        assert f"]({figure.name})" in card
+        with Image.open(figure) as picture:
+            assert min(picture.size) >= SIZE
