@@ -72,7 +72,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.evaluation.masks = "data/masks"
     config.evaluation.dataset = "facades"
-    config.evaluation.baselines = ("telea", "ns", "mean")
+    config.evaluation.baselines = ("telea", "ns", "smooth", "mean")
     config.evaluation.perceptual = ("vgg_hole",)
     config.evaluation.noise = "both"
     config.evaluation.samples = 5

@@ -56,7 +56,7 @@ _POSITIVE = (
     "evaluation.samples",
 )
 _SETS = {
-    "evaluation.baselines": ("untrained", "mean", "telea", "ns", "biharmonic"),
+    "evaluation.baselines": ("untrained", "mean", "smooth", "telea", "ns", "biharmonic"),
     "evaluation.perceptual": ("vgg_hole", "lpips_vgg", "lpips_alex", "fid"),
 }
 _NOT_NEGATIVE = (

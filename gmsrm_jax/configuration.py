@@ -127,6 +127,9 @@ def _model() -> ConfigDict:
     model.noise_statistics = "encoder_decoder"  # Eq. 8; "encoder" is Algorithm 1, line 7
     model.fusion_kernel = 3  # side of the fusion convolutions, 3 or 1
     model.stem_skip = False  # join the stem's feature before the output convolution
+    # The output convolution gives a correction to a smooth filling of the known colours, which
+    # instance norms hide from the decoder: see models/smooth_fill.py. For short training.
+    model.smooth_skip = False
     # Blocks at this resolution and above are computed again in the backward pass instead of
     # being stored: less memory for a third more time. 0: none.
     model.remat_from = 0
@@ -240,7 +243,7 @@ def _evaluation() -> ConfigDict:
     evaluation.seed = 0  # of the mask assignment and of the noise
     evaluation.noise = "sampled"  # "mean": ε = 0; "both": a row of each
     evaluation.samples = 1  # fillings of each hole that are scored; the first is in the tables
-    evaluation.baselines = ("untrained", "mean")  # also telea, ns, biharmonic (extra `eval`)
+    evaluation.baselines = ("untrained", "mean")  # smooth; telea, ns, biharmonic: [eval]
     evaluation.predictions = ()  # "NAME=DIR": pictures filled by another program
     evaluation.perceptual = ()  # vgg_hole, lpips_vgg, lpips_alex, fid (with P-IDS and U-IDS)
     evaluation.weights = "weights"  # folder of what the last three need, see `gmsrm convert`

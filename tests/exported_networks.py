@@ -25,7 +25,7 @@ def tiny_config(variant: str = "gm_srm", code_source: str = "encoder") -> Config
     config.memory.code_source = code_source
     config.model.channel_base, config.model.channel_max = 128, 8
     config.model.code_dim, config.model.code_channels = 8, 4
-    config.model.stem_skip = code_source == "mapping"
+    config.model.stem_skip = config.model.smooth_skip = code_source == "mapping"
     return config
 
 

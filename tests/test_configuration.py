@@ -52,6 +52,7 @@ def test_benchmarks_have_the_papers_settings(name):
     assert (config.model.channel_base, config.model.channel_max) == (16384, 512)
     assert (config.memory.augment, config.memory.reconstruction_weight) == ("none", 0)
     assert not config.model.stem_skip
+    assert not config.model.smooth_skip
 
 
 def test_celebahq_is_tested_without_a_crop():

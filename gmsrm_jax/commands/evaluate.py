@@ -55,7 +55,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a row for pictures that another program filled, named as --export-inputs does",
     )
     add("--export-inputs", metavar="DIR", help="only write the holed pictures and masks, and end")
-    add("--baselines", type=_words, metavar="A,B", help="of untrained,mean,telea,ns,biharmonic")
+    add(
+        "--baselines",
+        type=_words,
+        metavar="A,B",
+        help="of untrained,mean,smooth,telea,ns,biharmonic",
+    )
     add("--perceptual", type=_words, metavar="A,B", help="of vgg_hole,lpips_vgg,lpips_alex,fid")
     add("--weights", metavar="DIR", help="where `gmsrm convert` wrote weights of lpips_* and fid")
     add(

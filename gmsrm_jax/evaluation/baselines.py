@@ -7,9 +7,11 @@ OpenCV and scikit-image need the extra `eval`.
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
+import jax
 import numpy as np
 
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.models.smooth_fill import smooth_fill
 
 # Neighbourhood of a pixel that is filled [px]; OpenCV's own examples use 3.
 _OPENCV_RADIUS = 3.0
@@ -32,6 +34,12 @@ def mean_colour(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) 
     count = np.sum(known, axis=(1, 2), keepdims=True)
     colour = total / np.maximum(count, 1.0)
     return np.broadcast_to(colour, image.shape).astype(np.float32)
+
+
+def smooth(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
+    """Pull-push, what a network with `model.smooth_skip` corrects; shapes as for `mean_colour`."""
+    del example_index
+    return np.asarray(jax.jit(smooth_fill)(image, mask))
 
 
 def telea(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
@@ -67,6 +75,7 @@ def biharmonic(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -
 
 BASELINES: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
     "mean": ("mean colour", mean_colour),
+    "smooth": ("smooth (pull-push)", smooth),
     "telea": ("Telea (OpenCV)", telea),
     "ns": ("Navier-Stokes (OpenCV)", navier_stokes),
     "biharmonic": ("biharmonic (scikit-image)", biharmonic),

@@ -206,6 +206,7 @@ OPERATORS: dict[str, Operator] = {
     "ge": _elementwise("GreaterOrEqual"),
     "exp": _elementwise("Exp"),
     "tanh": _elementwise("Tanh"),
+    "atanh": _elementwise("Atanh"),
     "logistic": _elementwise("Sigmoid"),
     "sqrt": _elementwise("Sqrt"),
     "rsqrt": _elementwise("Sqrt", "Reciprocal"),

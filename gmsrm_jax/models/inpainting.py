@@ -17,9 +17,11 @@ from gmsrm_jax.models.memory import (
     channel_table,
     memory_resolutions,
 )
+from gmsrm_jax.models.smooth_fill import smooth_fill
 from gmsrm_jax.variants import VARIANTS
 
 LOG_VARIANCE_LIMIT = 10.0
+_INSIDE = 0.98  # colours in front of arctanh, which is infinite at ±1; 0.02 is 2.5 of 255
 
 
 class Fusion(nn.Module):
@@ -84,6 +86,7 @@ class InpaintingNetwork(nn.Module):
         noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
         fusion_kernel: side of the fusion convolutions.
         stem_skip: join the stem's feature before the output convolution.
+        smooth_skip: the output convolution gives a correction to `smooth_fill`, at first none.
         dtype: format of feature maps, see `layers`.
         remat_from: see `layers.rematerialised`.
     """
@@ -96,6 +99,7 @@ class InpaintingNetwork(nn.Module):
     noise_statistics: str = "encoder_decoder"
     fusion_kernel: int = 3
     stem_skip: bool = False
+    smooth_skip: bool = False
     dtype: DTypeLike = jnp.float32
     remat_from: int = 0
 
@@ -142,7 +146,7 @@ class InpaintingNetwork(nn.Module):
             r: block(DecoderBlock, 2 * r)(self.channels[2 * r], name=f"decoder_{r}")
             for r in self.levels
         }
-        self.output = Conv(3, result=jnp.float32, name="output")
+        self.output = Conv(3, result=jnp.float32, zero_init=self.smooth_skip, name="output")
 
     def query(self, resolution: int, previous: jax.Array, code: jax.Array | None) -> jax.Array:
         """The code c^i of a level: Eq. 3 at 4×4, Eq. 7 above it.
@@ -220,9 +224,10 @@ class InpaintingNetwork(nn.Module):
             decoded = self.decoder[r](joined)
         if self.stem_skip:
             decoded = jnp.concatenate([decoded, encoded[image.shape[1]]], axis=-1)
-        return Filled(
-            jnp.tanh(self.output(decoded)), jnp.stack(means, 1), jnp.stack(log_variances, 1)
-        )
+        raw = self.output(decoded)
+        if self.smooth_skip:
+            raw = raw + jnp.arctanh(_INSIDE * smooth_fill(image, mask))
+        return Filled(jnp.tanh(raw), jnp.stack(means, 1), jnp.stack(log_variances, 1))
 
 
 def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> InpaintingNetwork:
@@ -243,6 +248,7 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
         noise_statistics=model.noise_statistics,
         fusion_kernel=model.fusion_kernel,
         stem_skip=model.stem_skip,
+        smooth_skip=model.smooth_skip,
         dtype=dtype,
         remat_from=model.remat_from,
     )

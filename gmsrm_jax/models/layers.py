@@ -282,12 +282,14 @@ class Conv(nn.Module):
         kernel_size: side of the kernel.
         stride: between two outputs.
         result: format of the output; None for that of the input.
+        zero_init: begin with zeros, whatever the input.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     result: DTypeLike | None = None
+    zero_init: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -297,7 +299,7 @@ class Conv(nn.Module):
             self.kernel_size,
             self.stride,
             (self.kernel_size - 1) // 2,
-            nn.initializers.he_normal(),
+            nn.initializers.zeros if self.zero_init else nn.initializers.he_normal(),
             self.result,
             name="conv",
         )(x)

@@ -25,6 +25,7 @@ NETWORK_FIELDS = (
     "model.noise_statistics",
     "model.fusion_kernel",
     "model.stem_skip",
+    "model.smooth_skip",
     "memory.code_source",
 )
 _FORMAT, _VERSION = "gmsrm-jax", 1
