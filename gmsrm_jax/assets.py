@@ -1,4 +1,4 @@
-"""Where the files that ship with the package lie: photographs, mask lists, VGG-19 features."""
+"""Where the files that ship with the package lie: photographs, mask lists, VGG-19, weights."""
 
 import importlib.resources
 import pathlib
@@ -6,6 +6,8 @@ import pathlib
 from gmsrm_jax.errors import UserError
 
 BUNDLED = "bundled:"
+BUNDLED_NETWORK = "facades-128"  # the default of whoever fills holes
+NETWORK_FOLDER = f"weights/{BUNDLED_NETWORK}"
 _ROOT = pathlib.Path(str(importlib.resources.files("gmsrm_jax"))) / "assets"
 
 

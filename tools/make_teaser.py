@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.assets import BUNDLED_NETWORK, resolve_path
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.sources import Pictures, open_pictures
@@ -28,7 +28,6 @@ from gmsrm_jax.jax_setup import set_up_jax
 from gmsrm_jax.mask_sets import MaskSet, open_masks
 from gmsrm_jax.panels import labelled_sheet, mask_picture, to_png, upscale
 from gmsrm_jax.pretrained import Pretrained, load_pretrained
-from gmsrm_jax.pretrained.names import BUNDLED_NAME
 from gmsrm_jax.resume import config_of_run
 from gmsrm_jax.run_log import open_text_log
 from gmsrm_jax.sums import SUMS_FILE
@@ -126,7 +125,7 @@ def _test_rule(checkpoint: str | None, network: Pretrained) -> ConfigDict:
 
     Only a workdir is a folder without sums of its files.
     """
-    if checkpoint not in (None, BUNDLED_NAME):
+    if checkpoint not in (None, BUNDLED_NETWORK):
         folder = pathlib.Path(checkpoint).expanduser()
         if folder.is_dir() and not (folder / SUMS_FILE).is_file():
             return config_of_run(folder).data

@@ -10,12 +10,11 @@ import shutil
 from collections.abc import Iterator
 
 import gmsrm_jax
-from gmsrm_jax.assets import asset_path
+from gmsrm_jax.assets import NETWORK_FOLDER, asset_path
 from gmsrm_jax.checkpoints.manifest import has_manifest, problems, problems_of_sums
 from gmsrm_jax.checkpoints.steps import step_folders
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.errors import UserError
-from gmsrm_jax.pretrained.names import BUNDLED_NAME
 from gmsrm_jax.sums import SUMS_FILE
 
 _DISTRIBUTION = "gmsrm-jax"
@@ -29,8 +28,7 @@ _PACKAGES = (
     "pillow",
 )
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu")
-_WEIGHTS = f"weights/{BUNDLED_NAME}"
-_ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", _WEIGHTS)
+_ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", NETWORK_FOLDER)
 _CACHE_OPTION = "jax_compilation_cache_dir"
 _ENOUGH_DISK = 5e9  # bytes: three checkpoints of a run at 256 px, and an evaluation
 
@@ -221,7 +219,7 @@ def _assets() -> Iterator[str]:
         except UserError:
             yield f"! bundled {name} is missing: reinstall {_DISTRIBUTION}"
             continue
-        if name == _WEIGHTS and problems_of_sums(path):
+        if name == NETWORK_FOLDER and problems_of_sums(path):
             yield f"! bundled {name} is damaged: reinstall {_DISTRIBUTION}"
             continue
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

@@ -4,14 +4,13 @@ import os
 import pathlib
 import sys
 
-from gmsrm_jax.assets import asset_path
+from gmsrm_jax.assets import BUNDLED_NETWORK, NETWORK_FOLDER, asset_path
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.pretrained.download import download_weights, is_offline, is_url
 from gmsrm_jax.pretrained.folder import Pretrained, read_folder
 from gmsrm_jax.pretrained.hub import fetch_from_hub, is_hub_id
 from gmsrm_jax.sums import SUMS_FILE
 
-BUNDLED_NAME = "facades-128"
 _REINSTALL = "reinstall gmsrm-jax"
 
 
@@ -35,15 +34,15 @@ def load_pretrained(
         UserError: there is no such network, or a file of it is missing, damaged or foreign.
     """
     offline = offline or is_offline()
-    if name_or_path is None or name_or_path == BUNDLED_NAME:
-        if name_or_path and pathlib.Path(BUNDLED_NAME).exists():
+    if name_or_path is None or name_or_path == BUNDLED_NETWORK:
+        if name_or_path and pathlib.Path(BUNDLED_NETWORK).exists():
             # Said aloud: the name is also that of an export that somebody made here.
             print(
-                f"gmsrm: {BUNDLED_NAME} is the bundled network; for the folder here write "
-                f"./{BUNDLED_NAME}",
+                f"gmsrm: {BUNDLED_NETWORK} is the bundled network; for the folder here write "
+                f"./{BUNDLED_NETWORK}",
                 file=sys.stderr,
             )
-        return read_folder(asset_path(f"weights/{BUNDLED_NAME}"), BUNDLED_NAME, _REINSTALL)
+        return read_folder(asset_path(NETWORK_FOLDER), BUNDLED_NETWORK, _REINSTALL)
     name = os.fspath(name_or_path)
     if is_url(name):
         folder = download_weights(name, offline)
@@ -72,7 +71,7 @@ def _load_folder(folder: pathlib.Path) -> Pretrained:
     if not folder.exists():
         raise UserError(
             f"{folder}: there is no such folder; name one that `gmsrm export` wrote, a workdir of "
-            f"a training, an https:// address, org/name of the Hub, or {BUNDLED_NAME}"
+            f"a training, an https:// address, org/name of the Hub, or {BUNDLED_NETWORK}"
         )
     what = f"a folder without {SUMS_FILE}" if folder.is_dir() else "a file"
     raise UserError(
