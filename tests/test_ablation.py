@@ -32,6 +32,8 @@ SHORT = [
     "evaluation.baselines=('mean',)",
     "tensorboard=False",
 ]
+# The networks run for moments: XLA's optimisation would take longer than it saves.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 pytestmark = pytest.mark.slow
 
 
@@ -39,7 +41,12 @@ def gmsrm(*words, devices=4):
     result = subprocess.run(
         [sys.executable, "-m", "gmsrm_jax.cli", *map(str, words)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "XLA_FLAGS": QUICK,
+        },
         capture_output=True,
         text=True,
     )
@@ -49,7 +56,8 @@ def gmsrm(*words, devices=4):
 
 def ablate(workdir):
     changes = [word for change in SHORT for word in ("--set", change)]
-    return gmsrm("ablate", "--config", "configs/paris.py:runlocal", "--workdir", workdir, *changes)
+    words = ["ablate", "--config", "configs/paris.py:runlocal", "--workdir", workdir, *changes]
+    return gmsrm(*words, devices=1)
 
 
 @pytest.fixture(scope="module")
