@@ -1,4 +1,4 @@
-"""tools/make_teaser.py and tools/memory_figure.py: pictures for the README and the model card."""
+"""The tools that draw: make_teaser, memory_figure, validation_figure."""
 
 import importlib
 import pathlib
@@ -386,3 +386,63 @@ def test_memory_figure_refuses_in_one_line(tool, tmp_path, monkeypatch, make, op
     assert only_line(error).startswith("memory_figure: error: ")
     assert words in error
     assert not pathlib.Path("out").exists()
+
+
+# --- the validation -----------------------------------------------------------------------------
+
+
+def validated(workdir: pathlib.Path, scores: dict[int, float]) -> None:
+    (workdir / "inpainting").mkdir(parents=True)
+    opened = RunLog(workdir / "inpainting", 0, tensorboard=False)
+    for seen, score in scores.items():
+        opened.scalars(
+            seen // 4, seen, {"validation/psnr": score, "validation/hole_l1": 40 - score}
+        )
+        opened.scalars(seen // 4 + 1, seen + 4, {"loss/total": 1.0})
+    opened.close()
+
+
+def test_validation_figure_draws_a_line_for_each_run(tool, tmp_path):
+    validated(tmp_path / "one", {4000: 20.0, 8000: 24.0, 16000: 26.0})
+    validated(tmp_path / "two", {4000: 21.0, 8000: float("nan"), 16000: 25.0})
+    runs = [f"all losses={tmp_path / 'one'}", f"L1 alone={tmp_path / 'two'}"]
+
+    status, said, _ = tool("validation_figure", *runs, "--output", tmp_path / "psnr.png")
+
+    assert status == 0
+    assert only_line(said) == (
+        f"{tmp_path / 'psnr.png'}: psnr, last: all losses 26.00, L1 alone 25.00"
+    )
+    chart = pixels(tmp_path / "psnr.png")
+    blue, orange = where(chart, BLUE), where(chart, ORANGE)
+    # From 20 to 26 dB and from 21 to 25: a higher value is higher up, and both are as wide.
+    height = blue[:, 0].max() - blue[:, 0].min(), orange[:, 0].max() - orange[:, 0].min()
+    assert height[1] / height[0] == pytest.approx(4 / 6, abs=0.02)
+    assert blue[:, 0].min() < orange[:, 0].min()
+    assert blue[:, 0].max() > orange[:, 0].max()
+    assert blue[:, 1].min() == orange[:, 1].min()
+    assert blue[:, 1].max() == orange[:, 1].max()
+    options = ["--quantity", "hole_l1", "--output", tmp_path / "l1.png"]
+    assert only_line(tool("validation_figure", *runs, *options)[1]).endswith(
+        "14.00, L1 alone 15.00"
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "output", "words"),
+    [
+        ("runs/x", "out.png", "runs/x: has no label or no workdir; write LABEL=WORKDIR"),
+        ("x=runs/none", "out.png", "log.jsonl: holds no validation/psnr; train it with"),
+        ("x=runs/x", "out.svg", "--output=out.svg: its name must end in .png"),
+    ],
+)
+def test_validation_figure_refuses_in_one_line(tool, tmp_path, monkeypatch, run, output, words):
+    monkeypatch.chdir(tmp_path)
+    validated(pathlib.Path("runs/x"), {4000: 20.0})
+
+    status, said, error = tool("validation_figure", run, "--output", output)
+
+    assert (status, said) == (2, "")
+    assert only_line(error).startswith("validation_figure: error: ")
+    assert words in error
+    assert not pathlib.Path(output).exists()

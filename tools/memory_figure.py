@@ -7,7 +7,6 @@ up from the current one, as in training.
 """
 
 import argparse
-import itertools
 import math
 import pathlib
 import sys
@@ -19,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from line_chart import Line, line_chart
 from ml_collections import ConfigDict
-from PIL import Image, ImageDraw, ImageFont
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config_checks import check_growth
@@ -31,7 +30,6 @@ from gmsrm_jax.files import write_atomically
 from gmsrm_jax.jax_setup import set_up_jax
 from gmsrm_jax.models.vgg import load_vgg19
 from gmsrm_jax.panels import grid, to_png, upscale
-from gmsrm_jax.report.charts import nice_ticks
 from gmsrm_jax.resume import config_of_run
 from gmsrm_jax.run_log import open_text_log, read_log
 from gmsrm_jax.stages.base import apply, to_bytes, to_signed
@@ -45,13 +43,6 @@ _COLUMNS = 6
 _AT_ONCE = 16  # samples, always, so that a sample does not depend on how many are asked for
 _LEAST_PIXELS = 96  # smaller samples are enlarged
 _SEEDS = 2**32
-# Of the chart in pixels; it is drawn larger and reduced, for smooth lines.
-_WIDTH, _HEIGHT, _FINER = 720, 420, 3
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 44, 56
-_FONT_SIZE, _LINE_WIDTH, _DOT = 15, 2, 4
-_INK, _GRID = "#50575c", "#e3e6e8"
-# Okabe and Ito's, safe for colour-blind readers.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
 
 @dataclass(frozen=True)
@@ -165,55 +156,9 @@ def draw_samples(stage: MemoryStage, generator: Any, count: int, seed: int) -> n
 
 def distance_chart(curves: Sequence[Curve]) -> np.ndarray:
     """Draws the distances over the pictures seen, uint8 [H, W, 3], with a legend above."""
-    canvas = Image.new("RGB", (_WIDTH * _FINER, _HEIGHT * _FINER), "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(_FONT_SIZE * _FINER)
-    x_high = 1.03 * max(curve.thousands[-1] for curve in curves)
-    y_high = 1.06 * max(max(curve.distances) for curve in curves)
-    left, right, base = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return (x * _FINER, y * _FINER)
-
-    def place(thousands: float, distance: float) -> tuple[float, float]:
-        x = left + thousands / x_high * (right - left)
-        return at(x, base - distance / y_high * (base - _TOP))
-
-    thin, thick = _FINER, _LINE_WIDTH * _FINER
-    for tick in nice_ticks(0.0, y_high):
-        y = place(0.0, tick)[1] / _FINER
-        draw.line([at(left, y), at(right, y)], _GRID, thin)
-        draw.text(at(left - 8, y), f"{tick:.4g}", _INK, font, anchor="rm")
-    for tick in nice_ticks(0.0, x_high):
-        x = place(tick, 0.0)[0] / _FINER
-        draw.line([at(x, base), at(x, base + 5)], _INK, thin)
-        draw.text(at(x, base + 8), f"{tick:.4g}", _INK, font, anchor="ma")
-    draw.line([at(left, base), at(right, base)], _INK, thin)
-    middle = at((left + right) / 2, _HEIGHT - 8)
+    lines = [Line(f"{curve.size} px", curve.thousands, curve.distances) for curve in curves]
     all_sizes = ", smaller sizes counted in" if len(curves) > 1 else ""
-    draw.text(middle, f"thousands of pictures seen{all_sizes}", _INK, font, anchor="md")
-    _draw_upwards(canvas, "distance on VGG features", font, at(8, (_TOP + base) / 2))
-    legend = float(left)
-    for curve, colour in zip(curves, itertools.cycle(_COLOURS), strict=False):
-        points = [place(*point) for point in zip(curve.thousands, curve.distances, strict=True)]
-        draw.line(points, colour, thick, joint="curve")
-        sample = [at(legend, _TOP / 2), at(legend + 28, _TOP / 2)]
-        draw.line(sample, colour, thick)
-        for x, y in [*points, at(legend + 14, _TOP / 2)]:
-            draw.circle((x, y), _DOT * _FINER, colour)
-        label = f"{curve.size} px"
-        draw.text(at(legend + 36, _TOP / 2), label, _INK, font, anchor="lm")
-        legend += 36 + font.getlength(label) / _FINER + 28
-    return np.asarray(canvas.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS))
-
-
-def _draw_upwards(canvas: Image.Image, text: str, font: Any, middle: tuple[float, float]) -> None:
-    """Writes a text that is read from below; `middle` is that of its left edge."""
-    length, height = round(font.getlength(text)), _FONT_SIZE * _FINER * 3 // 2
-    line = Image.new("RGB", (length, height), "white")
-    ImageDraw.Draw(line).text((0, 0), text, _INK, font)
-    turned = line.transpose(Image.Transpose.ROTATE_90)
-    canvas.paste(turned, (round(middle[0]), round(middle[1] - length / 2)))
+    return line_chart(lines, f"thousands of pictures seen{all_sizes}", "distance on VGG features")
 
 
 def make_figures(workdir: pathlib.Path, output: pathlib.Path, count: int, seed: int) -> str:
