@@ -1,5 +1,9 @@
 """The weights that come with the package: what they are said to be, and that they fill holes."""
 
+import pathlib
+import re
+import shlex
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,9 +11,11 @@ from PIL import Image
 from gmsrm_jax import Inpainter
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.checkpoints.manifest import problems_of_sums
+from gmsrm_jax.cli import main
 from gmsrm_jax.data.masks import center_mask
 from gmsrm_jax.data.sources import open_pictures
 
+ROOT = pathlib.Path(__file__).parent.parent
 SIZE = 128
 
 
@@ -63,3 +69,33 @@ def test_what_is_said_of_them(inpainter: Inpainter) -> None:
         assert f"]({figure.name})" in card
         with Image.open(figure) as picture:
             assert min(picture.size) >= SIZE
+
+
+def test_the_readme_s_command_gives_the_picture_that_it_shows(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```bash\n(gmsrm inpaint --image gmsrm_jax/assets.*?)```", readme, re.DOTALL)
+    assert block
+    words = shlex.split(block[1].replace("\\\n", " "))[1:]
+    monkeypatch.chdir(ROOT)
+    image, mask = (words[words.index(option) + 1] for option in ("--image", "--mask"))
+    place = words.index("--output") + 1
+    assert words[place] == "filled.png"
+    words[place] = str(tmp_path / "filled.png")
+
+    assert main(words) == 0
+
+    assert (
+        f"]({mask})" in readme
+        and "](docs/example_filled.png)" in readme
+        and f"]({image})" in readme
+    )
+    known = np.asarray(Image.open(mask)) < 128
+    filled, shown, given = (
+        np.asarray(Image.open(path).convert("RGB"), np.int16)
+        for path in (tmp_path / "filled.png", "docs/example_filled.png", image)
+    )
+    np.testing.assert_array_equal(filled[known], given[known])
+    # Other processors round differently.
+    assert np.abs(filled - shown).max() <= 2
