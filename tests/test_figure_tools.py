@@ -1,4 +1,4 @@
-"""The tools that draw: make_teaser, memory_figure, validation_figure."""
+"""The tools behind a model card: make_teaser, memory_figure, validation_figure, distance_scale."""
 
 import importlib
 import pathlib
@@ -12,15 +12,20 @@ import pytest
 from exported_networks import exported, tiny_config, tiny_network
 from ml_collections import ConfigDict
 from PIL import Image
+from scipy import ndimage
 from small_networks import filled_by_hand
 from small_stages import abstract_memory, small_config, snapshot
+from vgg_references import pictures as facades
+from vgg_references import reference_vgg_hole
 
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.data.decoding import resize_for_test
+from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES
 from gmsrm_jax.holes import center_mask, write_mask_bank
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.models.inpainting import split_frozen
+from gmsrm_jax.models.vgg import load_vgg19
 from gmsrm_jax.network_weights import weight_shapes
 from gmsrm_jax.panels import to_png
 from gmsrm_jax.resume import remember_config
@@ -446,3 +451,82 @@ def test_validation_figure_refuses_in_one_line(tool, tmp_path, monkeypatch, run,
     assert only_line(error).startswith("validation_figure: error: ")
     assert words in error
     assert not pathlib.Path(output).exists()
+
+
+# --- what a distance is worth -------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_pictures(tmp_path: pathlib.Path) -> tuple[np.ndarray, list[str]]:
+    """Two facades, and a call that scores them in rectangular and centre holes."""
+    truths = facades(2, SIZE)
+    for name, truth in zip("ab", truths, strict=True):
+        (tmp_path / f"{name}.png").write_bytes(to_png(truth))
+    fields = [
+        f"image_size={SIZE}",
+        f"data.test={tmp_path}",
+        "data.test_resize=direct",
+        "evaluation.masks=generated",
+    ]
+    return truths, [str(TOOLS.parent / "configs/demo.py"), *(f"--set={x}" for x in fields)]
+
+
+def test_distance_scale_is_that_of_the_truth_moved_or_blurred(tool, two_pictures):
+    truths, call = two_pictures
+
+    status, said, _ = tool("distance_scale", *call)
+
+    rows = [[part.strip() for part in line.strip("|").split("|")] for line in said.splitlines()]
+    assert status == 0
+    assert rows[0] == ["the truth", *BIN_NAMES]
+    found = {row[0]: dict(zip(BIN_NAMES, row[1:], strict=True)) for row in rows[2:]}
+    params = load_vgg19("bundled", ("relu3_1",)).params
+
+    def expected(change: Callable[[np.ndarray], np.ndarray], ratio: float) -> np.ndarray:
+        """Distance in the hole and PSNR, means over both pictures."""
+        hole = center_mask(SIZE, ratio)
+        scores = []
+        for truth in truths:
+            filled = np.where(hole > 0, change(truth), truth)
+            errors = np.mean((filled.astype(np.float64) - truth) ** 2, axis=(0, 1))
+            distance = reference_vgg_hole(params, filled, truth, hole)
+            scores.append((distance, np.mean(10 * np.log10(255**2 / errors))))  # of each channel
+        return np.mean(scores, axis=0)
+
+    def moved(pixels: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda truth: truth[:, np.maximum(np.arange(SIZE) - pixels, 0)]
+
+    def blurred(deviation: float) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda truth: ndimage.gaussian_filter(
+            truth.astype(np.float64), (deviation, deviation, 0), mode="nearest"
+        )
+
+    def numbers(text: str) -> list[float]:
+        return [float(part) for part in text.split("/")]
+
+    for ratio in (0.25, 0.5):
+        column = f"centre {ratio:.0%}"
+        for pixels in (1, 2, 4):
+            score = numbers(found[f"moved by {pixels} px"][column])
+            assert (np.abs(score - expected(moved(pixels), ratio)) <= [0.0051, 0.051]).all()
+        for deviation in (1.0, 2.0):  # a fast approximation of the Gaussian
+            score = numbers(found[f"blurred, σ = {deviation} px"][column])
+            np.testing.assert_allclose(score, expected(blurred(deviation), ratio), rtol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["none.py"], "none.py"),
+        (["--set=data.test=none"], "none"),
+        (["--set=data.tset=x"], "tset"),
+    ],
+)
+def test_distance_scale_refuses_in_one_line(tool, two_pictures, options, words):
+    call = options if options[0].endswith(".py") else [*two_pictures[1], *options]
+
+    status, said, error = tool("distance_scale", *call)
+
+    assert (status, said) == (2, "")
+    assert only_line(error).startswith("distance_scale: error: ")
+    assert words in error

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from table_readers import plain, read_html, read_latex, read_markdown
-from vgg_references import pictures, reference_features
+from vgg_references import pictures, reference_vgg_hole
 
 from gmsrm_jax.configuration import base_config
 from gmsrm_jax.contenders import open_judge
@@ -27,21 +27,6 @@ def weights():
     return load_vgg19("bundled", (VGG_HOLE_LAYER,))
 
 
-def reference(weights, prediction, target, mask):
-    """The definition for one picture [H, W, 3], position by position."""
-    first, second = (
-        reference_features(weights.params, x[..., ::-1] - np.array([103.939, 116.779, 123.68]))[2]
-        / 57.6
-        for x in (prediction.astype(np.float64), target.astype(np.float64))
-    )
-    total = weight = 0.0
-    for i, j in np.ndindex(first.shape[:2]):
-        share = mask[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].astype(np.float64).mean()
-        total += share * np.abs(first[i, j] - second[i, j]).mean()
-        weight += share
-    return total / weight
-
-
 @pytest.fixture(scope="module")
 def filled():
     """(prediction, target, mask): two facades, holes that cover few cells wholly, filled wrong."""
@@ -55,7 +40,7 @@ def filled():
 
 def test_is_the_weighted_mean_of_a_float64_loop(weights, filled):
     found = vgg_hole(weights, *filled)
-    expected = [reference(weights, *row) for row in zip(*filled, strict=True)]
+    expected = [reference_vgg_hole(weights.params, *row) for row in zip(*filled, strict=True)]
     assert found.dtype == np.float32 and found.shape == (2,)
     np.testing.assert_allclose(found, expected, rtol=2e-6)
     # The weighting matters: a plain mean over the picture is another number.
@@ -66,7 +51,7 @@ def test_is_the_weighted_mean_of_a_float64_loop(weights, filled):
 def test_pixels_beside_the_last_whole_cell_do_not_count(weights, filled):
     odd = [x[1, :30, :27] for x in filled]
     assert odd[2][28:].any() and odd[2][:, 24:].any()
-    expected = reference(weights, odd[0], odd[1], odd[2][:28, :24])
+    expected = reference_vgg_hole(weights.params, odd[0], odd[1], odd[2][:28, :24])
     assert vgg_hole(weights, *odd) == pytest.approx(expected, rel=2e-6)
 
 
@@ -181,7 +166,7 @@ def test_an_evaluation_states_the_distance_of_its_composites(evaluation, weights
             raw = fill(holed[None], mask[None].astype(np.float32), np.array([example]))[0]
             if mask.any():
                 rounded = composite(truth, mask, raw)[0]
-                expected[picture, place] = reference(weights, rounded, truth, mask)
+                expected[picture, place] = reference_vgg_hole(weights.params, rounded, truth, mask)
         cells = [line[VGG_HOLE] for line in lines if line["method"] == method]
         written = np.array([float(cell or "nan") for cell in cells]).reshape(expected.shape)
         np.testing.assert_allclose(written, expected, rtol=1e-5)
@@ -221,8 +206,8 @@ def test_samples_have_a_mean_a_best_and_a_distance_between_them(evaluation, weig
         truth, mask = found.image(picture), mask_list.mask(example)
         index = [example, example + 2 * len(BIN_NAMES)]
         pair = [composite(truth, mask, raw)[0] for raw in drawn(None, None, index)]
-        scores.append([reference(weights, x, truth, mask) for x in pair])
-        apart.append(reference(weights, *pair, mask))
+        scores.append([reference_vgg_hole(weights.params, x, truth, mask) for x in pair])
+        apart.append(reference_vgg_hole(weights.params, *pair, mask))
     expected = {
         "samples_mean": np.mean(scores),
         "samples_best": np.min(scores, 1).mean(),

@@ -1,4 +1,4 @@
-"""VGG-19 features as loops in float64, and real pictures for them."""
+"""VGG-19 features, and the distance in the hole, as loops in float64; real pictures for them."""
 
 import numpy as np
 from PIL import Image
@@ -38,3 +38,17 @@ def reference_features(params, x):
         if name.endswith("_1"):
             taps.append(x)
     return taps
+
+
+def reference_vgg_hole(params, prediction, target, mask):
+    """The VGG distance in the hole for one picture [H, W, 3], position by position."""
+    first, second = (
+        reference_features(params, x[..., ::-1] - np.array([103.939, 116.779, 123.68]))[2] / 57.6
+        for x in (prediction.astype(np.float64), target.astype(np.float64))
+    )
+    total = weight = 0.0
+    for i, j in np.ndindex(first.shape[:2]):
+        share = mask[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].astype(np.float64).mean()
+        total += share * np.abs(first[i, j] - second[i, j]).mean()
+        weight += share
+    return total / weight
