@@ -8,6 +8,7 @@ expected to come nearer than a truth that is moved by as little as its edges can
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -38,8 +39,8 @@ def blurred(truth: np.ndarray, deviation: float) -> np.ndarray:
 
 
 CHANGES: dict[str, Change] = {
-    **{f"moved by {k} px": lambda truth, k=k: moved(truth, k) for k in (1, 2, 4)},
-    **{f"blurred, σ = {s} px": lambda truth, s=s: blurred(truth, s) for s in (0.5, 1.0, 2.0)},
+    **{f"moved by {k} px": partial(moved, pixels=k) for k in (1, 2, 4)},
+    **{f"blurred, σ = {s} px": partial(blurred, deviation=s) for s in (0.5, 1.0, 2.0)},
 }
 
 
