@@ -70,6 +70,7 @@ def runlocal(config: ConfigDict) -> None:
     config.memory.validation_samples = 16
     config.memory.save_every = 8
     config.memory.validate_every = 8
+    config.inpainting.begin_from = ""
     config.inpainting.epochs = 0.35
     config.inpainting.perceptual_layers = VGG_LAYERS[:3]
     config.inpainting.vgg = "bundled"
@@ -205,6 +206,9 @@ def _memory() -> ConfigDict:
 def _inpainting() -> ConfigDict:
     """Stage 2."""
     inpainting = ConfigDict()
+    # A trained network whose weights are taken in place of stage 1's and drawn ones: "facades-128",
+    # an exported folder, a workdir, or another name that `gmsrm inpaint --checkpoint` takes.
+    inpainting.begin_from = ""
     inpainting.epochs = 100.0
     inpainting.learning_rate = 2e-4
     inpainting.query_rate = 1.0  # of query codes and noise statistics, times learning_rate

@@ -1,6 +1,7 @@
 """A whole training run: both stages, then the evaluation, each part done once in a workdir."""
 
 import contextlib
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -20,6 +21,8 @@ from gmsrm_jax.data.splits import has_test_pictures
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
 from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
+from gmsrm_jax.pretrained import Pretrained, load_pretrained
+from gmsrm_jax.pretrained.fields import check_begin_from
 from gmsrm_jax.processes import check_agreement, everywhere, from_process_0, gather
 from gmsrm_jax.resume import (
     check_config_of_run,
@@ -75,6 +78,13 @@ def train(
         wants.remove("memory")
         if not wants:
             raise UserError(f"variant {config.variant!r} has no memory; use --stage=inpainting")
+    if config.inpainting.begin_from and "memory" in wants:
+        wants.remove("memory")
+        if not wants:
+            raise UserError(
+                f"config.inpainting.begin_from = '{config.inpainting.begin_from}' brings a memory; "
+                "use --stage=inpainting, or set it to ''"
+            )
     evaluates = "inpainting" in wants and has_test_pictures(config)
     first, alone = jax.process_index() == 0, jax.process_count() == 1
     with contextlib.ExitStack() as opened:
@@ -140,7 +150,11 @@ class Run:
         dry_run: bool = False,
         memory_workdir: pathlib.Path | None = None,
     ):
-        """Opens the devices and the features of the losses."""
+        """Opens the devices, the features of the losses, and what stage 2 is to begin with.
+
+        Raises:
+            UserError: config.inpainting.begin_from or vgg cannot be read or does not fit.
+        """
         self.dry_run, self.memory_workdir = dry_run, memory_workdir or workdir
         self._detail = say if dry_run else note
         self.config, self.workdir, self.data = config, workdir, data
@@ -148,6 +162,8 @@ class Run:
         self.validation = data.validation()
         layers = max(tuple(config.inpainting.perceptual_layers), DISTANCE_LAYERS, key=len)
         self.vgg: Vgg19Weights = load_vgg19(config.inpainting.vgg, layers)
+        # Read here, so that a wrong name ends the run before its workdir holds a config.
+        self.begin_from = self._trained_network() if config.inpainting.begin_from else None
 
     def stage(self, name: str) -> Stage:
         """Builds a stage."""
@@ -160,7 +176,9 @@ class Run:
         pretrained = None
         if name == "memory" and self.config.memory.grow_from and not self._begun(name):
             pretrained = self._smaller_memory()
-        if name == "inpainting" and VARIANTS[self.config.variant].memory:
+        elif name == "inpainting" and self.begin_from is not None:
+            pretrained = {"network": self.begin_from.params}
+        elif name == "inpainting" and VARIANTS[self.config.variant].memory:
             pretrained = self.memory_snapshot()
         train_stage(
             self.stage(name),
@@ -178,6 +196,17 @@ class Run:
     def _begun(self, name: str) -> bool:
         folder = checkpoint_folder(self.workdir, name)
         return from_process_0(lambda: bool(step_folders(folder)))
+
+    def _trained_network(self) -> Pretrained:
+        """The network whose weights stage 2 begins with, on the host.
+
+        Raises:
+            UserError: there is none, or its fields are not those of the config.
+        """
+        network = load_pretrained(self.config.inpainting.begin_from)
+        check_begin_from(self.config, network.config)
+        # What a workdir gives lies on one device, and the run has a mesh.
+        return dataclasses.replace(network, params=jax.device_get(network.params))
 
     def _smaller_memory(self) -> dict[str, Any]:
         """The last state of the stage 1 that this one grows from, finished or stopped.
@@ -244,7 +273,11 @@ class Run:
         pretrained = None
         for name in wants:
             stage = self.stage(name)
-            if name == "inpainting" and VARIANTS[config.variant].memory:
+            if name == "inpainting" and self.begin_from is not None:
+                begin = self.begin_from
+                say(f"inpainting: begins as {begin.source}, weights SHA-256 {begin.sha256[:12]}")
+                pretrained = {"network": begin.params}
+            elif name == "inpainting" and VARIANTS[config.variant].memory:
                 memory = self.stage("memory")
                 pretrained = abstract_state(memory, config.seed, None).kept
             self._describe_stage(stage, pretrained)

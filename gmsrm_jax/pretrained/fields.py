@@ -40,6 +40,25 @@ def network_config(config: ConfigDict) -> ConfigDict:
     return _with_fields({key: flat[key] for key in NETWORK_FIELDS})
 
 
+def check_begin_from(config: ConfigDict, given: ConfigDict) -> None:
+    """Checks that stage 2 can begin with the weights of a trained network.
+
+    Args:
+        config: of the run.
+        given: of the network that config.inpainting.begin_from names.
+
+    Raises:
+        UserError: names the field that does not allow it, and both values.
+    """
+    ours, theirs = flatten(config.to_dict()), flatten(given.to_dict())
+    for key in NETWORK_FIELDS:
+        if ours[key] != theirs[key]:
+            raise UserError(
+                f"config.inpainting.begin_from: {config.inpainting.begin_from} has {key} = "
+                f"{theirs[key]!r}, and this config {ours[key]!r}; use the same"
+            )
+
+
 def config_text(config: ConfigDict, dtype: str, facts: Mapping[str, str]) -> bytes:
     """The text of config.json.
 

@@ -82,14 +82,17 @@ class InpaintingStage:
 
         Args:
             key: random key.
-            pretrained: `kept` of stage 1's state; None for the variant without a memory.
+            pretrained: `kept` of stage 1's state; None for the variant without a memory. With
+                inpainting.begin_from, {network}: all weights of a trained network, of these shapes.
         """
         size = max(self.network.channels)
         image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
         keys = jax.random.split(key, 3)
         noise = draw_noise(keys[0], 1, self.resolutions)
         drawn = self.network.init(keys[1], image, mask, noise)["params"]
-        if self.parts.memory:
+        if self.settings.begin_from:
+            drawn = pretrained["network"]
+        elif self.parts.memory:
             drawn = self._take_over(drawn, pretrained)
         network, frozen = split_frozen(drawn, self.settings.train_noise_strength)
         judged = mask if self.settings.discriminator_mask else None

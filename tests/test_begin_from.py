@@ -1,0 +1,86 @@
+"""inpainting.begin_from: a stage 2 that begins with all weights of a trained network."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from exported_networks import exported
+from ml_collections import ConfigDict
+from small_stages import leaves, small_config
+
+from gmsrm_jax.configuration import base_config, runlocal
+from gmsrm_jax.errors import UserError
+from gmsrm_jax.experiment import train
+from gmsrm_jax.pretrained import load_pretrained
+
+
+def config_of(begin_from: pathlib.Path, **fields: object) -> ConfigDict:
+    """Two steps at a rate that moves nothing, without a test set."""
+    return small_config(
+        inpainting__begin_from=str(begin_from),
+        inpainting__learning_rate=1e-12,
+        inpainting__epochs=0.02,
+        data__test_fraction=0.0,
+        xla_optimization_level=0,
+        **fields,
+    )
+
+
+@pytest.mark.slow
+def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys):
+    folder = exported(tmp_path / "folder")
+    given = leaves(load_pretrained(folder).params)
+    for source, workdir in (("folder", "first"), ("first", "second")):
+        config = config_of(tmp_path / source)
+        train(config, tmp_path / workdir, "all", dry_run=False, command="")
+
+        assert f"inpainting: begins as {tmp_path / source}" in capsys.readouterr().out
+        trained = leaves(load_pretrained(tmp_path / workdir).params)
+        assert trained.keys() == given.keys()
+        for name, weight in given.items():
+            np.testing.assert_allclose(trained[name], weight, atol=1e-7, err_msg=name)
+        assert not (tmp_path / workdir / "memory").exists()
+
+
+@pytest.mark.slow
+def test_frozen_memory_stays_and_the_rest_learns(tmp_path):
+    folder = exported(tmp_path / "folder")
+    config = config_of(folder, inpainting__ema=0.5)
+    config.inpainting.learning_rate = 1e-2
+
+    train(config, tmp_path / "run", "inpainting", dry_run=False, command="")
+
+    given, trained = (load_pretrained(tmp_path / name).params for name in ("folder", "run"))
+    equal = jax.tree.map(np.array_equal, given, trained)
+    assert jax.tree.all(equal["memory"])
+    assert not equal["output"]["conv"]["kernel"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"image_size": 64}, "has image_size = 32, and this config 64; use the same"),
+        ({"variant": "base"}, "has variant = 'gm_srm', and this config 'base'; use the same"),
+        ({"memory__code_source": "mapping"}, "has memory.code_source = 'encoder', and this"),
+    ],
+)
+def test_another_network_is_refused_before_the_workdir_holds_a_config(tmp_path, fields, words):
+    config = config_of(exported(tmp_path / "folder"), **fields)
+    with pytest.raises(UserError, match=r"config\.inpainting\.begin_from: .*folder") as caught:
+        train(config, tmp_path / "run", "all", dry_run=False, command="")
+    assert words in str(caught.value)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_stage_1_has_nothing_to_do(tmp_path):
+    config = config_of(tmp_path / "folder")
+    with pytest.raises(UserError, match="brings a memory; use --stage=inpainting, or set it to"):
+        train(config, tmp_path / "run", "memory", dry_run=False, command="")
+
+
+def test_short_local_run_begins_from_nothing():
+    config = base_config()
+    config.inpainting.begin_from = "facades-128"
+    runlocal(config)
+    assert config.inpainting.begin_from == ""
