@@ -51,6 +51,11 @@ def ablate(config: ConfigDict, workdir: pathlib.Path, command: str) -> pathlib.P
     """
     if not (config.data.test or config.data.test_fraction):
         raise UserError("an ablation needs test pictures; set data.test or data.test_fraction")
+    if config.inpainting.begin_from:
+        raise UserError(
+            f"inpainting.begin_from = {config.inpainting.begin_from!r} brings a memory, and an "
+            "ablation trains its own; set it to ''"
+        )
     if config.evaluation.noise == "mean":
         raise UserError(
             "evaluation.noise = 'mean' leaves out the variants' rows of Table IV; set it to "

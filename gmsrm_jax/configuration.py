@@ -206,8 +206,9 @@ def _memory() -> ConfigDict:
 def _inpainting() -> ConfigDict:
     """Stage 2."""
     inpainting = ConfigDict()
-    # A trained network whose weights are taken in place of stage 1's and drawn ones: "facades-128",
-    # an exported folder, a workdir, or another name that `gmsrm inpaint --checkpoint` takes.
+    # A trained network whose weights, frozen memory and all, are taken in place of stage 1's and
+    # drawn ones: "facades-128", an exported folder, a workdir, or another name that
+    # `gmsrm inpaint --checkpoint` takes. Discriminator and optimizers begin anew.
     inpainting.begin_from = ""
     inpainting.epochs = 100.0
     inpainting.learning_rate = 2e-4

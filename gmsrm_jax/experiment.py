@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.checkpoints.steps import step_folders
+from gmsrm_jax.checkpoints.steps import saved_steps
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config_checks import check_growth
 from gmsrm_jax.data.loading import TrainingData, open_data
@@ -21,8 +21,10 @@ from gmsrm_jax.data.splits import has_test_pictures
 from gmsrm_jax.devices import check_batch, data_mesh, replicated
 from gmsrm_jax.errors import Stopped, UserError
 from gmsrm_jax.models.vgg import Vgg19Weights, load_vgg19
+from gmsrm_jax.network_weights import weight_shapes
 from gmsrm_jax.pretrained import Pretrained, load_pretrained
 from gmsrm_jax.pretrained.fields import check_begin_from
+from gmsrm_jax.pretrained.names import is_workdir
 from gmsrm_jax.processes import check_agreement, everywhere, from_process_0, gather
 from gmsrm_jax.resume import (
     check_config_of_run,
@@ -117,6 +119,8 @@ def train(
         if data.bad is not None:
             data.bad.judged_in_common = not alone
         run = everywhere(lambda: Run(config, workdir, data, dry_run, memory_workdir))
+        # Before the workdir holds a config that a wrong name would be part of.
+        run.read_begin_from()
         everywhere(lambda: open_text_log(None if dry_run else workdir / "train.log", first))
         run.describe(wants)
         if dry_run:
@@ -150,11 +154,7 @@ class Run:
         dry_run: bool = False,
         memory_workdir: pathlib.Path | None = None,
     ):
-        """Opens the devices, the features of the losses, and what stage 2 is to begin with.
-
-        Raises:
-            UserError: config.inpainting.begin_from or vgg cannot be read or does not fit.
-        """
+        """Opens the devices and the features of the losses."""
         self.dry_run, self.memory_workdir = dry_run, memory_workdir or workdir
         self._detail = say if dry_run else note
         self.config, self.workdir, self.data = config, workdir, data
@@ -162,8 +162,7 @@ class Run:
         self.validation = data.validation()
         layers = max(tuple(config.inpainting.perceptual_layers), DISTANCE_LAYERS, key=len)
         self.vgg: Vgg19Weights = load_vgg19(config.inpainting.vgg, layers)
-        # Read here, so that a wrong name ends the run before its workdir holds a config.
-        self.begin_from = self._trained_network() if config.inpainting.begin_from else None
+        self.begin_from: Pretrained | None = None
 
     def stage(self, name: str) -> Stage:
         """Builds a stage."""
@@ -176,8 +175,8 @@ class Run:
         pretrained = None
         if name == "memory" and self.config.memory.grow_from and not self._begun(name):
             pretrained = self._smaller_memory()
-        elif name == "inpainting" and self.begin_from is not None:
-            pretrained = {"network": self.begin_from.params}
+        elif name == "inpainting" and self.config.inpainting.begin_from:
+            pretrained = self._begin_from_weights()
         elif name == "inpainting" and VARIANTS[self.config.variant].memory:
             pretrained = self.memory_snapshot()
         train_stage(
@@ -195,18 +194,42 @@ class Run:
 
     def _begun(self, name: str) -> bool:
         folder = checkpoint_folder(self.workdir, name)
-        return from_process_0(lambda: bool(step_folders(folder)))
+        return from_process_0(lambda: bool(saved_steps(folder)))
 
-    def _trained_network(self) -> Pretrained:
-        """The network whose weights stage 2 begins with, on the host.
+    def read_begin_from(self) -> None:
+        """Reads the network that stage 2 is to begin with; a stage 2 that was begun needs none.
 
         Raises:
-            UserError: there is none, or its fields are not those of the config.
+            UserError: there is none, its fields are not those of the config, or the processes read
+                different weights.
         """
-        network = load_pretrained(self.config.inpainting.begin_from)
+        if not self.config.inpainting.begin_from or self._begun("inpainting"):
+            return
+        self.begin_from = everywhere(self._trained_network)
+        check_agreement({"network to begin with (SHA-256)": self.begin_from.sha256})
+
+    def _trained_network(self) -> Pretrained:
+        name = self.config.inpainting.begin_from
+        if jax.process_count() > 1 and is_workdir(pathlib.Path(name)):
+            # Its checkpoint would be read in common, and a process that does not see it would
+            # leave the others waiting.
+            raise UserError(
+                f"config.inpainting.begin_from = {name!r} is a workdir; for several processes "
+                "make a folder of it with `gmsrm export`"
+            )
+        try:
+            network = load_pretrained(name)
+        except UserError as error:
+            raise UserError(f"config.inpainting.begin_from = {name!r}: {error}") from error
         check_begin_from(self.config, network.config)
         # What a workdir gives lies on one device, and the run has a mesh.
         return dataclasses.replace(network, params=jax.device_get(network.params))
+
+    def _begin_from_weights(self) -> dict[str, Any]:
+        """{network}: the weights that were read, or their shapes for what is only restored."""
+        if self.begin_from is None:
+            return {"network": weight_shapes(self.config)}
+        return {"network": self.begin_from.params}
 
     def _smaller_memory(self) -> dict[str, Any]:
         """The last state of the stage 1 that this one grows from, finished or stopped.
@@ -273,10 +296,13 @@ class Run:
         pretrained = None
         for name in wants:
             stage = self.stage(name)
-            if name == "inpainting" and self.begin_from is not None:
-                begin = self.begin_from
-                say(f"inpainting: begins as {begin.source}, weights SHA-256 {begin.sha256[:12]}")
-                pretrained = {"network": begin.params}
+            if name == "inpainting" and config.inpainting.begin_from:
+                if self.begin_from is not None:
+                    say(
+                        f"inpainting: begins as {self.begin_from.source}, weights SHA-256 "
+                        f"{self.begin_from.sha256[:12]}; its memory is taken, no stage 1 is trained"
+                    )
+                pretrained = self._begin_from_weights()
             elif name == "inpainting" and VARIANTS[config.variant].memory:
                 memory = self.stage("memory")
                 pretrained = abstract_state(memory, config.seed, None).kept

@@ -42,7 +42,8 @@ def check_config_of_run(config: ConfigDict, workdir: pathlib.Path, pictures: str
     path = _path(workdir)
     if not path.exists():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    # Fields that an earlier version of the program had not are as their defaults are.
+    before = flatten(base_config().to_dict()) | json.loads(path.read_text(encoding="utf-8"))
     now = _fields(config, pictures if pictures is not None else before.get(_PICTURES))
     changed = [
         f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)"

@@ -1,6 +1,7 @@
 """inpainting.begin_from: a stage 2 that begins with all weights of a trained network."""
 
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from exported_networks import exported
 from ml_collections import ConfigDict
 from small_stages import leaves, small_config
 
+from gmsrm_jax.ablation import ablate
 from gmsrm_jax.configuration import base_config, runlocal
 from gmsrm_jax.errors import UserError
 from gmsrm_jax.experiment import train
@@ -42,6 +44,10 @@ def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys)
             np.testing.assert_allclose(trained[name], weight, atol=1e-7, err_msg=name)
         assert not (tmp_path / workdir / "memory").exists()
 
+    shutil.rmtree(folder)
+    train(config_of(folder), tmp_path / "first", "all", dry_run=False, command="")
+    assert "finished before, nothing to do" in capsys.readouterr().out
+
 
 @pytest.mark.slow
 def test_frozen_memory_stays_and_the_rest_learns(tmp_path):
@@ -71,6 +77,30 @@ def test_another_network_is_refused_before_the_workdir_holds_a_config(tmp_path, 
         train(config, tmp_path / "run", "all", dry_run=False, command="")
     assert words in str(caught.value)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_missing_network_is_named_with_the_field(tmp_path):
+    config = config_of(tmp_path / "none")
+    words = r"begin_from = '.*none': .*none: there is no such folder; name one"
+    with pytest.raises(UserError, match=words):
+        train(config, tmp_path / "run", "all", dry_run=False, command="")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_dry_run_tells_what_the_run_would_begin_as(tmp_path, capsys):
+    config = config_of(exported(tmp_path / "folder", dtype="float16"))
+
+    train(config, tmp_path / "run", "all", dry_run=True, command="")
+
+    said = capsys.readouterr().out
+    digest = load_pretrained(tmp_path / "folder").sha256[:12]
+    assert f"begins as {tmp_path / 'folder'}, weights SHA-256 {digest}; its memory is taken" in said
+    assert said.count(" steps of ") == 1
+
+
+def test_ablation_trains_its_own_memory(tmp_path):
+    with pytest.raises(UserError, match="brings a memory, and an ablation trains its own"):
+        ablate(config_of(tmp_path / "folder", data__test="bundled:facades/test"), tmp_path, "")
 
 
 def test_stage_1_has_nothing_to_do(tmp_path):

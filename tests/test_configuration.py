@@ -1,6 +1,7 @@
 """Configs: the paper's settings, the argument behind the colon, and values that are refused."""
 
 import importlib.util
+import json
 import pathlib
 import re
 
@@ -9,6 +10,9 @@ import pytest
 from gmsrm_jax.config_checks import check_config
 from gmsrm_jax.configuration import base_config
 from gmsrm_jax.errors import UserError
+from gmsrm_jax.pretrained import load_pretrained
+from gmsrm_jax.pretrained.fields import check_begin_from
+from gmsrm_jax.resume import check_config_of_run, remember_config
 from gmsrm_jax.variants import VARIANTS
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -123,3 +127,26 @@ def test_only_a_folder_of_masks_can_be_inverted(masks):
     config.evaluation.masks = masks
     with pytest.raises(UserError, match=rf"evaluation\.invert_masks .*{masks}"):
         check_config(config)
+
+
+def test_workdir_of_an_earlier_version_goes_on_where_new_fields_have_their_defaults(tmp_path):
+    config = base_config()
+    remember_config(config, tmp_path, "fingerprint")
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    del fields["inpainting.begin_from"]
+    path.write_text(json.dumps(fields), encoding="utf-8")
+
+    check_config_of_run(config, tmp_path, "fingerprint")
+
+    config.inpainting.begin_from = "facades-128"
+    with pytest.raises(UserError, match=r"inpainting\.begin_from \('' then, 'facades-128' now\)"):
+        check_config_of_run(config, tmp_path, "fingerprint")
+
+
+def test_finetune_has_the_network_and_losses_that_the_bundled_weights_were_trained_with():
+    config, facades = load(path_of("finetune")), load(path_of("facades"))
+    check_begin_from(config, load_pretrained(config.inpainting.begin_from).config)
+    own = ("begin_from", "epochs", "learning_rate", "save_every")
+    for key, value in facades.inpainting.items():
+        assert key in own or config.inpainting[key] == value, key

@@ -120,6 +120,13 @@ def test_missing_smaller_memory_is_named_with_the_cure(tmp_path):
         train(config, tmp_path / "large", "memory", dry_run=False, command="")
 
 
+def test_first_save_that_was_killed_does_not_count_as_begun(tmp_path):
+    (tmp_path / "large" / "memory" / "checkpoints" / "5").mkdir(parents=True)
+    config = config_of(64, memory__grow_from=str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"grow_from = '.*none' does not exist; train it with"):
+        train(config, tmp_path / "large", "memory", dry_run=False, command="")
+
+
 def test_short_local_run_begins_from_nothing():
     config = base_config()
     config.memory.grow_from = "runs/small"

@@ -64,7 +64,7 @@ def load_pretrained(
 def _load_folder(folder: pathlib.Path) -> Pretrained:
     if (folder / SUMS_FILE).is_file():
         return read_folder(folder, str(folder), "export or copy it again")
-    if _is_workdir(folder):
+    if is_workdir(folder):
         from gmsrm_jax.pretrained.workdir import read_workdir
 
         return read_workdir(folder)
@@ -80,5 +80,6 @@ def _load_folder(folder: pathlib.Path) -> Pretrained:
     )
 
 
-def _is_workdir(folder: pathlib.Path) -> bool:
+def is_workdir(folder: pathlib.Path) -> bool:
+    """Whether stage 2 was begun in this folder."""
     return (folder / "inpainting" / "checkpoints").is_dir()

@@ -48,11 +48,13 @@ def _facts(config: ConfigDict, folder: pathlib.Path, step: int) -> dict[str, str
 
 
 def _data(config: ConfigDict) -> str:
-    """The training pictures without the folders of somebody's machine."""
+    """The training pictures, and what training began with, without the folders of a machine."""
     spec = config.data.train
     if not spec.startswith((BUNDLED, "tfds:")):
         spec = pathlib.Path(spec).name
-    return f"{spec} ({config.data.note})" if config.data.note else spec
+    data = f"{spec} ({config.data.note})" if config.data.note else spec
+    begin = config.inpainting.begin_from
+    return f"{data}; begun with the weights of {pathlib.Path(begin).name}" if begin else data
 
 
 def _table(folder: pathlib.Path, step: int) -> str | None:

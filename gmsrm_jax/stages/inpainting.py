@@ -82,15 +82,15 @@ class InpaintingStage:
 
         Args:
             key: random key.
-            pretrained: `kept` of stage 1's state; None for the variant without a memory. With
-                inpainting.begin_from, {network}: all weights of a trained network, of these shapes.
+            pretrained: `kept` of stage 1's state; {network}, all weights of a trained network of
+                these shapes, which are taken as they are; None for the variant without a memory.
         """
         size = max(self.network.channels)
         image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
         keys = jax.random.split(key, 3)
         noise = draw_noise(keys[0], 1, self.resolutions)
         drawn = self.network.init(keys[1], image, mask, noise)["params"]
-        if self.settings.begin_from:
+        if pretrained is not None and "network" in pretrained:
             drawn = pretrained["network"]
         elif self.parts.memory:
             drawn = self._take_over(drawn, pretrained)
