@@ -7,7 +7,7 @@ CC BY-SA 4.0); 120 irregular masks of 512 px, white is the hole, in data/masks.
 VGG-19: relu1_1, relu2_1 of the original network (CC BY 4.0), in the package.
 Length: stage 1 of 24,000 pictures at 32 px, once, and 24,000 at 64 px for each seed; 30,000 in
 stage 2 of each variant. Took 5 core-hours of a CPU, half of that on two. Gave 19.5 to 19.7 dB for
-all variants (Telea 18.7 dB), Base last and GM-SRM first, by little: docs/ablation.md.
+all variants (Telea 18.7 dB): no order that two seeds would establish, see docs/ablation.md.
 
     python -m gmsrm_jax.main --config=configs/kaokore.py --stage=memory --workdir=runs/kaokore-32 \
         --config.image_size=32 --config.memory.grow_from= --config.memory.length_kimg=24

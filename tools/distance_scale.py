@@ -1,8 +1,8 @@
 """Says what a VGG distance in the hole is worth: python tools/distance_scale.py configs/facades.py.
 
 The hole of each test picture is filled with the truth itself, moved to the right or blurred; the
-table gives the distance from the truth, and PSNR, in each bin of hole sizes. No filling can be
-expected to come nearer than a truth that is moved by as little as its edges can be guessed.
+table gives the distance from the truth, and PSNR, in each bin of hole sizes: a scale to read the
+distances of fillings on. What lies along the rows stays in its place when they are moved.
 """
 
 import argparse

@@ -159,7 +159,7 @@ class InpaintingStage:
         image, mask = to_signed(images), masks.astype(jnp.float32)
         return apply(self.exact_network, params, image, mask, noise).image
 
-    def _take_over(self, drawn: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    def _take_over(self, drawn: dict[str, Any], kept: Any) -> dict[str, Any]:
         """Puts stage 1's weights in the places of the drawn ones."""
         source = kept["generator"]
         joined = {**drawn, "memory": {part: source["memory"][part] for part in drawn["memory"]}}
