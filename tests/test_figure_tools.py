@@ -433,6 +433,18 @@ def test_validation_figure_draws_a_line_for_each_run(tool, tmp_path):
     )
 
 
+def test_long_numbers_at_the_axis_leave_room_for_its_label(tool, tmp_path):
+    validated(tmp_path / "run", {4000: 27.321, 8000: 27.378, 16000: 27.409})
+
+    tool("validation_figure", f"run={tmp_path / 'run'}", "--output", tmp_path / "psnr.png")
+
+    # Down the left edge: paper, the label that is read from below, paper again, then the numbers.
+    inked = (pixels(tmp_path / "psnr.png")[60:360, :70] < 200).any(axis=(0, 2))
+    changes = np.flatnonzero(np.diff(inked.astype(int)))
+    assert changes[0] < 10
+    assert changes[2] - changes[1] >= 5
+
+
 @pytest.mark.parametrize(
     ("run", "output", "words"),
     [

@@ -12,7 +12,7 @@ from gmsrm_jax.report.charts import nice_ticks
 
 # In pixels; a chart is drawn larger and reduced, for smooth lines.
 _WIDTH, _HEIGHT, _FINER = 720, 420, 3
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 44, 56
+_LABEL, _GAP, _RIGHT, _TOP, _BOTTOM = 38, 8, 20, 44, 56
 _FONT_SIZE, _LINE_WIDTH, _DOT = 15, 2, 4
 _MARGIN = 0.06  # of what the values span, above and, where the axis does not begin at 0, below
 _INK, _GRID = "#50575c", "#e3e6e8"
@@ -57,7 +57,9 @@ def line_chart(
     low, high = 0.0 if from_zero else min(values), max(values)
     margin = _MARGIN * ((high - low) or abs(high) or 1.0)
     y_low, y_high = low if from_zero else low - margin, high + margin
-    left, right, base = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    ticks = {tick: f"{tick:.4g}" for tick in nice_ticks(y_low, y_high)}
+    widest = max(font.getlength(text) for text in ticks.values()) / _FINER
+    left, right, base = _LABEL + widest + _GAP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 
     def at(x: float, y: float) -> tuple[float, float]:
         return (x * _FINER, y * _FINER)
@@ -67,10 +69,10 @@ def line_chart(
         return at(x, base - (value - y_low) / (y_high - y_low) * (base - _TOP))
 
     thin, thick = _FINER, _LINE_WIDTH * _FINER
-    for tick in nice_ticks(y_low, y_high):
+    for tick, text in ticks.items():
         y = place(0.0, tick)[1] / _FINER
         draw.line([at(left, y), at(right, y)], _GRID, thin)
-        draw.text(at(left - 8, y), f"{tick:.4g}", _INK, font, anchor="rm")
+        draw.text(at(left - _GAP, y), text, _INK, font, anchor="rm")
     for tick in nice_ticks(0.0, x_high):
         x = place(tick, y_low)[0] / _FINER
         draw.line([at(x, base), at(x, base + 5)], _INK, thin)
