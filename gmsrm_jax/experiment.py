@@ -85,7 +85,7 @@ def train(
         if not wants:
             raise UserError(
                 f"config.inpainting.begin_from = '{config.inpainting.begin_from}' brings a memory; "
-                "use --stage=inpainting, or set it to ''"
+                "use --stage=inpainting"
             )
     evaluates = "inpainting" in wants and has_test_pictures(config)
     first, alone = jax.process_index() == 0, jax.process_count() == 1

@@ -105,7 +105,7 @@ def test_ablation_trains_its_own_memory(tmp_path):
 
 def test_stage_1_has_nothing_to_do(tmp_path):
     config = config_of(tmp_path / "folder")
-    with pytest.raises(UserError, match="brings a memory; use --stage=inpainting, or set it to"):
+    with pytest.raises(UserError, match="brings a memory; use --stage=inpainting"):
         train(config, tmp_path / "run", "memory", dry_run=False, command="")
 
 

@@ -147,6 +147,6 @@ def test_workdir_of_an_earlier_version_goes_on_where_new_fields_have_their_defau
 def test_finetune_has_the_network_and_losses_that_the_bundled_weights_were_trained_with():
     config, facades = load(path_of("finetune")), load(path_of("facades"))
     check_begin_from(config, load_pretrained(config.inpainting.begin_from).config)
-    own = ("begin_from", "epochs", "learning_rate", "save_every")
+    own = ("begin_from", "epochs", "learning_rate", "save_every", "validate_every")
     for key, value in facades.inpainting.items():
         assert key in own or config.inpainting[key] == value, key
