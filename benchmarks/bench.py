@@ -25,8 +25,8 @@ from typing import Any
 from benchmarks.presets import PRESETS, ROOT, SECTIONS, Preset, make_config
 from benchmarks.tables import add_shares, markdown
 from benchmarks.twin import has_torch
-from gmsrm_jax.configuration import flatten
-from gmsrm_jax.files import write_atomically
+from gmsrm_jax.config.fields import flatten
+from gmsrm_jax.runtime.files import write_atomically
 
 SCHEMA = 1
 _LEAST = 5.0  # seconds under which a measurement is not begun

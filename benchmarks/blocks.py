@@ -13,19 +13,19 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from benchmarks.full_size import random_vgg19
-from gmsrm_jax.losses import perceptual_loss
-from gmsrm_jax.models.discriminators import ResidualDown
-from gmsrm_jax.models.encoder_decoder import DecoderBlock, ResidualAttention
-from gmsrm_jax.models.inpainting import Fusion
-from gmsrm_jax.models.layers import (
+from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, ResidualAttention
+from gmsrm_jax.methods.gm_srm.memory import SynthesisLayer, ToRGB, channel_table
+from gmsrm_jax.methods.gm_srm.network import Fusion
+from gmsrm_jax.nn.layers import (
     LEAKY_SLOPE,
     Conv,
     PlainConv,
     fir_upsample,
     instance_norm,
 )
-from gmsrm_jax.models.memory import SynthesisLayer, ToRGB, channel_table
-from gmsrm_jax.models.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.losses import perceptual_loss
+from gmsrm_jax.nn.patch_discriminator import ResidualDown
+from gmsrm_jax.nn.vgg import Vgg19Weights, features
 
 _VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 

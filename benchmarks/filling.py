@@ -11,11 +11,11 @@ from benchmarks.hardware import summary
 from benchmarks.presets import Preset, make_config
 from benchmarks.training import Emit, random_pictures
 from gmsrm_jax import Inpainter
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.models.memory import memory_resolutions, noise_shapes
-from gmsrm_jax.network_weights import weight_shapes
-from gmsrm_jax.pretrained import Pretrained, load_pretrained
-from gmsrm_jax.pretrained.folder import pretrained
+from gmsrm_jax.methods.gm_srm.memory import memory_resolutions, noise_shapes
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.methods.network_weights import weight_shapes
+from gmsrm_jax.networks import Pretrained, load_pretrained
+from gmsrm_jax.networks.folder import pretrained
 
 RANDOM = "random weights"
 

@@ -18,14 +18,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from gmsrm_jax.configuration import VGG_LAYERS, base_config
-from gmsrm_jax.devices import data_mesh, replicated, split
-from gmsrm_jax.models.vgg import Vgg19Weights
-from gmsrm_jax.stages.base import Stage
-from gmsrm_jax.stages.inpainting import InpaintingStage
-from gmsrm_jax.stages.memory import MemoryStage
-from gmsrm_jax.train import abstract_state, lower_programs
-from gmsrm_jax.weights.vgg19 import CONVOLUTIONS, needed_convolutions
+from gmsrm_jax.config.fields import VGG_LAYERS, base_config
+from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
+from gmsrm_jax.methods.base import Stage
+from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
+from gmsrm_jax.nn.vgg import Vgg19Weights
+from gmsrm_jax.runtime.devices import data_mesh, replicated, split
+from gmsrm_jax.training.loop import abstract_state, lower_programs
 
 GIB = 2**30
 

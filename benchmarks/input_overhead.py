@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.devices import replicated, to_devices
-from gmsrm_jax.experiment import Run
-from gmsrm_jax.train import initial_state, lower_programs
+from gmsrm_jax.runtime.devices import replicated, to_devices
+from gmsrm_jax.training.loop import initial_state, lower_programs
+from gmsrm_jax.training.run import Run
 
 _DEMO = pathlib.Path(__file__).parent.parent / "configs" / "demo.py"
 

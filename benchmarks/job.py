@@ -27,7 +27,7 @@ def main() -> None:
 
         measure_startup(preset, emit, name=name, **job)
         return
-    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
 
     set_up_jax("default")
     if kind == "machine":

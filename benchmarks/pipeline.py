@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.configuration import base_config
+from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data.crops import (
     StoredHeader,
     View,

@@ -6,7 +6,7 @@ import runpy
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import base_config, runlocal
+from gmsrm_jax.config.fields import base_config, runlocal
 
 ROOT = pathlib.Path(__file__).parent.parent
 SECTIONS = ("training", "scaling", "inference", "startup", "twin")

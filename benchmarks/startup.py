@@ -16,7 +16,7 @@ from benchmarks.filling import weights
 from benchmarks.hardware import summary
 from benchmarks.presets import ROOT, Preset
 from benchmarks.training import Emit, random_pictures
-from gmsrm_jax.pretrained import save_pretrained
+from gmsrm_jax.networks import save_pretrained
 
 _IMPORTS = ("import gmsrm_jax", "from gmsrm_jax import Inpainter")
 TARGETS = {"warm": 5.0, "cold": 18.0}  # seconds of `gmsrm inpaint` on two cores

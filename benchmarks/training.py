@@ -14,12 +14,12 @@ from benchmarks.full_size import random_vgg19
 from benchmarks.hardware import GIB, summary
 from benchmarks.presets import Preset, make_config
 from benchmarks.profiles import summarise_profile
-from gmsrm_jax.devices import check_batch, to_devices, to_every_device
-from gmsrm_jax.stages.base import Batch, Stage
-from gmsrm_jax.stages.distance import DISTANCE_LAYERS
-from gmsrm_jax.stages.inpainting import InpaintingStage
-from gmsrm_jax.stages.memory import MemoryStage
-from gmsrm_jax.train import compile_programs, initial_state, lower_programs
+from gmsrm_jax.methods.base import Batch, Stage
+from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
+from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
+from gmsrm_jax.runtime.devices import check_batch, to_devices, to_every_device
+from gmsrm_jax.training.loop import compile_programs, initial_state, lower_programs
 
 Row = dict[str, Any]
 Emit = Callable[[Row], None]

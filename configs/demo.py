@@ -10,7 +10,7 @@ VGG-19: relu1_1, relu2_1, relu3_1 of the original network (CC BY 4.0), in the pa
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

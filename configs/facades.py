@@ -29,7 +29,7 @@ adversarial_weight, kl_weight and diversity_weight of config.inpainting at 0.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

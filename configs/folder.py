@@ -14,7 +14,7 @@ known in advance.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

@@ -16,7 +16,7 @@ all variants (Telea 18.7 dB): no order that two seeds would establish, see docs/
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

@@ -16,7 +16,7 @@ yet, so neither time nor score is known.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import apply_argument, base_config
+from gmsrm_jax.config.fields import apply_argument, base_config
 
 
 def get_config(argument: str | None = None) -> ConfigDict:

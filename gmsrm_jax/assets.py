@@ -3,7 +3,7 @@
 import importlib.resources
 import pathlib
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 BUNDLED = "bundled:"
 BUNDLED_NETWORK = "facades-128"  # the default of whoever fills holes

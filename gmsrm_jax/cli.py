@@ -21,7 +21,7 @@ from gmsrm_jax.commands import (
     serve,
     study,
 )
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 # TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -4,7 +4,7 @@
         [--mode=train|evaluate] [--stage=all|memory|inpainting] [--dry_run]
 
 Where a cluster starts it once on every machine, it finds the other processes by itself, or by the
-environment that gmsrm_jax/processes.py lists.
+environment that gmsrm_jax/runtime/processes.py lists.
 
 Exit status, of every process:
 
@@ -30,8 +30,8 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.signals import exit_status
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.signals import exit_status
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, configs/NAME.py[:ARGUMENT,…]; --config.FIELD=VALUE changes a field"
@@ -75,7 +75,7 @@ def _parse(arguments: list[str]) -> None:
         if not culprits:
             raise
         raise UserError(
-            f"{culprits[0]}: no such field; gmsrm_jax/configuration.py lists them all"
+            f"{culprits[0]}: no such field; gmsrm_jax/config/fields.py lists them all"
         ) from error
     if len(unparsed) > 1:
         raise UserError(
@@ -87,7 +87,7 @@ def _parse(arguments: list[str]) -> None:
 
 def _run(command: str) -> None:
     """Dispatches on the flags."""
-    from gmsrm_jax.config_checks import check_config
+    from gmsrm_jax.config.checks import check_config
 
     config = _CONFIG.value
     check_config(config)
@@ -98,11 +98,11 @@ def _run(command: str) -> None:
 
     import jax
 
-    from gmsrm_jax.experiment import train
-    from gmsrm_jax.jax_setup import set_up_jax
-    from gmsrm_jax.processes import initialise
-    from gmsrm_jax.run_log import open_text_log
-    from gmsrm_jax.scoring import evaluate_run
+    from gmsrm_jax.evaluation.run import evaluate_run
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.log import open_text_log
+    from gmsrm_jax.runtime.processes import initialise
+    from gmsrm_jax.training.run import train
 
     set_up_jax(config.matmul_precision)
     # What libraries tell their developers, such as tracebacks of Orbax's threads; what goes wrong

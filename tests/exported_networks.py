@@ -11,10 +11,10 @@ import safetensors.numpy
 from ml_collections import ConfigDict
 from small_networks import filled_by_hand
 
-from gmsrm_jax.configuration import base_config
-from gmsrm_jax.network_weights import weight_shapes
-from gmsrm_jax.pretrained import Pretrained, save_pretrained
-from gmsrm_jax.pretrained.folder import pretrained
+from gmsrm_jax.config.fields import base_config
+from gmsrm_jax.methods.network_weights import weight_shapes
+from gmsrm_jax.networks import Pretrained, save_pretrained
+from gmsrm_jax.networks.folder import pretrained
 
 SIZE = 32
 

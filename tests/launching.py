@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from gmsrm_jax import main
-from gmsrm_jax.configuration import flatten
+from gmsrm_jax.config.fields import flatten
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 LAUNCH = REPOSITORY / "launch"

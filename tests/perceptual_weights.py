@@ -6,8 +6,8 @@ definitions in PyTorch on the very arrays that the tests convert.
 
 import numpy as np
 
-from gmsrm_jax.weights.inception import CONVOLUTIONS
-from gmsrm_jax.weights.lpips import BACKBONES, HEADS
+from gmsrm_jax.foreign.inception import CONVOLUTIONS
+from gmsrm_jax.foreign.lpips import BACKBONES, HEADS
 
 
 def kernel(rng, outputs, inputs, height, width):

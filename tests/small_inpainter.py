@@ -5,10 +5,10 @@ import functools
 from ml_collections import ConfigDict
 from small_networks import SIZE, abstract_inputs, filled_by_hand, shapes_of
 
-from gmsrm_jax.configuration import base_config
+from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.pretrained.folder import Pretrained, pretrained
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.networks.folder import Pretrained, pretrained
 
 
 def small_config() -> ConfigDict:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax.models.inpainting import InpaintingNetwork
-from gmsrm_jax.models.memory import channel_table, memory_resolutions, noise_shapes
+from gmsrm_jax.methods.gm_srm.memory import channel_table, memory_resolutions, noise_shapes
+from gmsrm_jax.methods.gm_srm.network import InpaintingNetwork
 
 SIZE, LEVELS = 32, [4, 8, 16]
 CHANNELS = channel_table(SIZE, 128, 8)

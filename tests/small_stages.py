@@ -9,12 +9,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from small_networks import compiled, filled_by_hand
 
-from gmsrm_jax.config_checks import check_config
-from gmsrm_jax.configuration import base_config, runlocal
-from gmsrm_jax.models.vgg import load_vgg19
-from gmsrm_jax.stages.base import Stage, TrainState
-from gmsrm_jax.stages.inpainting import InpaintingStage
-from gmsrm_jax.stages.memory import MemoryStage
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import base_config, runlocal
+from gmsrm_jax.methods.base import Stage, TrainState
+from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
+from gmsrm_jax.nn.vgg import load_vgg19
 
 SIZE, BATCH, PICTURES = 32, 4, 32
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.evaluation.mask_list_file import read_mask_list
-from gmsrm_jax.variants import VARIANTS
+from gmsrm_jax.data.masks.list_file import read_mask_list
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 
 ROOT = pathlib.Path(__file__).parent.parent
 ROWS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}

@@ -18,11 +18,11 @@ from small_stages import (
     snapshot,
 )
 
-from gmsrm_jax.config_checks import check_config
-from gmsrm_jax.configuration import base_config
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.models import discriminators
-from gmsrm_jax.stages.accumulation import in_micro_batches
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import base_config
+from gmsrm_jax.nn import patch_discriminator as discriminators
+from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.runtime.errors import UserError
 
 BATCH = 4
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from small_networks import compiled
 
-from gmsrm_jax.augment import ada_augment, adapt_probability, diff_augment, draw_ada, draw_diff
+from gmsrm_jax.methods.gm_srm.augment import (
+    ada_augment,
+    adapt_probability,
+    diff_augment,
+    draw_ada,
+    draw_diff,
+)
 
 SIZE = 32
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from skimage.restoration import inpaint_biharmonic
 
+from gmsrm_jax.data.masks.files import center_mask
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.baselines import BASELINES, check_baselines
-from gmsrm_jax.holes import center_mask
+from gmsrm_jax.methods.classical import BASELINES, check_baselines
+from gmsrm_jax.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from exported_networks import exported
 from ml_collections import ConfigDict
 from small_stages import leaves, small_config
 
-from gmsrm_jax.ablation import ablate
-from gmsrm_jax.configuration import base_config, runlocal
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.experiment import train
-from gmsrm_jax.pretrained import load_pretrained
+from gmsrm_jax.config.fields import base_config, runlocal
+from gmsrm_jax.evaluation.compare import ablate
+from gmsrm_jax.networks import load_pretrained
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.training.run import train
 
 
 def config_of(begin_from: pathlib.Path, **fields: object) -> ConfigDict:

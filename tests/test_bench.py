@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gmsrm_jax.models.encoder_decoder import Encoder
-from gmsrm_jax.models.memory import GenerativeMemory, draw_noise
+from gmsrm_jax.methods.gm_srm.encoder_decoder import Encoder
+from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, draw_noise
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -15,7 +15,7 @@ from PIL import Image
 from gmsrm_jax.data.builders import BUILDERS, GmsrmCelebaHq, GmsrmParisStreetview, GmsrmPlaces2
 from gmsrm_jax.data.builders.storage import Picture
 from gmsrm_jax.data.tfds_pictures import TfdsPictures, open_tfds, prepare, split_names
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 FORMS = ("folder", "zip", "tar", "tar.gz")
 MAX_PIXELS = 10**6

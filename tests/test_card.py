@@ -10,9 +10,9 @@ from PIL import Image
 from weights_server import serving
 
 from gmsrm_jax.checkpoints.manifest import problems_of_sums
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.pretrained import load_pretrained, save_pretrained
-from gmsrm_jax.pretrained.download import download_weights
+from gmsrm_jax.networks import load_pretrained, save_pretrained
+from gmsrm_jax.networks.download import download_weights
+from gmsrm_jax.runtime.errors import UserError
 
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"]
 

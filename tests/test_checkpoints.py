@@ -19,9 +19,9 @@ import pytest
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.checkpoints.manifest import MANIFEST, problems
 from gmsrm_jax.checkpoints.store import Checkpoints, open_finished
-from gmsrm_jax.devices import data_mesh, replicated
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.stages.base import TrainState
+from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.runtime.devices import data_mesh, replicated
+from gmsrm_jax.runtime.errors import UserError
 
 WIDTH = 6
 

@@ -19,8 +19,8 @@ from small_stages import (
     snapshot,
 )
 
-from gmsrm_jax.devices import replicated, split, to_devices
-from gmsrm_jax.train import abstract_state, lower_programs
+from gmsrm_jax.runtime.devices import replicated, split, to_devices
+from gmsrm_jax.training.loop import abstract_state, lower_programs
 
 FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SETTINGS = {

@@ -7,13 +7,13 @@ import re
 
 import pytest
 
-from gmsrm_jax.config_checks import check_config
-from gmsrm_jax.configuration import base_config
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.pretrained import load_pretrained
-from gmsrm_jax.pretrained.fields import check_begin_from
-from gmsrm_jax.resume import check_config_of_run, remember_config
-from gmsrm_jax.variants import VARIANTS
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import base_config
+from gmsrm_jax.config.of_run import check_config_of_run, remember_config
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.networks import load_pretrained
+from gmsrm_jax.networks.fields import check_begin_from
+from gmsrm_jax.runtime.errors import UserError
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
 PAPER = ("paris", "celebahq", "places2")

@@ -11,9 +11,9 @@ from perceptual_weights import inception_state
 from torch_writers import WRITERS, write_arrays, write_zip
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.weights import inception as format_of_inception
-from gmsrm_jax.weights.inception import CONVOLUTIONS, PUBLISHED_FILE, read_inception
+from gmsrm_jax.foreign import inception as format_of_inception
+from gmsrm_jax.foreign.inception import CONVOLUTIONS, PUBLISHED_FILE, read_inception
+from gmsrm_jax.runtime.errors import UserError
 
 # Two layers stand for all 94, whose file has 87 MB; test_inception.py converts that once.
 LAYERS = ("Conv2d_3b_1x1", "Mixed_6b.branch7x7_2")

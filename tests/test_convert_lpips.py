@@ -11,9 +11,9 @@ from perceptual_weights import backbone_state, heads_state
 from torch_writers import WRITERS, write_arrays, write_zip
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.models.lpips import load_lpips
-from gmsrm_jax.weights import lpips as format_of_lpips
-from gmsrm_jax.weights.lpips import BACKBONE_FILES, HEAD_FILES, read_lpips
+from gmsrm_jax.foreign import lpips as format_of_lpips
+from gmsrm_jax.foreign.lpips import BACKBONE_FILES, HEAD_FILES, read_lpips
+from gmsrm_jax.metrics.lpips import load_lpips
 
 
 def command(folder, *further, net="alex", output="out.npz"):

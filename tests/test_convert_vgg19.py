@@ -8,9 +8,9 @@ from torch_writers import WRITERS, write_arrays, write_zip
 
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.cli import main
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.models.vgg import load_vgg19
-from gmsrm_jax.weights.vgg19 import CONVOLUTIONS, convert_vgg19, read_vgg19
+from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, convert_vgg19, read_vgg19
+from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.errors import UserError
 
 BUNDLED = asset_path("vgg19/vgg19_conv1_1_to_conv3_1.npz")
 

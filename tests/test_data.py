@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from gmsrm_jax.configuration import base_config
+from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data import arrays, crops
 from gmsrm_jax.data.decoding import PNG
 from gmsrm_jax.data.loading import open_data
+from gmsrm_jax.data.masks.files import read_mask_bank, write_mask_bank
 from gmsrm_jax.data.pipeline import TfData
 from gmsrm_jax.data.splits import split_pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.holes import read_mask_bank, write_mask_bank
+from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
 COUNT = 14

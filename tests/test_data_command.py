@@ -44,7 +44,7 @@ def test_findings_are_named_and_make_the_status_1(folder, capsys):
     (folder / "test" / "copy.png").write_bytes((folder / "train" / "01.png").read_bytes())
     config = folder.parent / "card.py"
     config.write_text(
-        "from gmsrm_jax.configuration import apply_argument, base_config\n"
+        "from gmsrm_jax.config.fields import apply_argument, base_config\n"
         "def get_config(argument=None):\n"
         "    config = base_config()\n"
         "    config.image_size = 32\n"

@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from gmsrm_jax.data import decoding
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image, read_header
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 52, 3), np.uint8)
 

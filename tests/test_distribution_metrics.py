@@ -7,7 +7,6 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.metrics.distribution import (
     DEFINITIONS,
     FeatureStatistics,
@@ -15,6 +14,7 @@ from gmsrm_jax.metrics.distribution import (
     frechet_distance,
     inception_discriminative_scores,
 )
+from gmsrm_jax.runtime.errors import UserError
 
 
 def features(seed, count, dimension, shift=0.0, scale=1.0):

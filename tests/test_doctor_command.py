@@ -16,7 +16,7 @@ from gmsrm_jax.checkpoints.manifest import MANIFEST
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.cli import main
 from gmsrm_jax.commands import doctor
-from gmsrm_jax.stages.base import TrainState
+from gmsrm_jax.methods.base import TrainState
 
 ROOT = pathlib.Path(__file__).parent.parent
 

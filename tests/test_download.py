@@ -12,9 +12,9 @@ import pytest
 from exported_networks import change_config, exported
 from weights_server import Behaviour, serving
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.pretrained import download, load_pretrained
-from gmsrm_jax.pretrained.download import cache_folder, download_weights
+from gmsrm_jax.networks import download, load_pretrained
+from gmsrm_jax.networks.download import cache_folder, download_weights
+from gmsrm_jax.runtime.errors import UserError
 
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"]
 MODEL = "model.safetensors"

@@ -4,15 +4,16 @@ import json
 
 import pytest
 
-from gmsrm_jax import contenders, scoring
-from gmsrm_jax.ablation import ablate
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
-from gmsrm_jax.configuration import apply_argument, base_config
-from gmsrm_jax.contenders import open_judge, open_methods
-from gmsrm_jax.devices import data_mesh
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.resume import remember_config
+from gmsrm_jax.config.fields import apply_argument, base_config
+from gmsrm_jax.config.of_run import remember_config
+from gmsrm_jax.evaluation import rows as contenders
+from gmsrm_jax.evaluation import run as scoring
+from gmsrm_jax.evaluation.compare import ablate
+from gmsrm_jax.evaluation.rows import open_judge, open_methods
+from gmsrm_jax.runtime.devices import data_mesh
+from gmsrm_jax.runtime.errors import UserError
 
 
 @pytest.fixture

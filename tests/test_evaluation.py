@@ -9,9 +9,15 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from gmsrm_jax.data.masks.assignment import (
+    assign_from_folder,
+    make_mask_list,
+    open_mask_list,
+    read_mask_list,
+    write_mask_list,
+)
+from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, ratio_bin
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.baselines import mean_colour
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS, composite
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
@@ -21,15 +27,9 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluated_names,
 )
 from gmsrm_jax.evaluation.examples import read_examples, spread
-from gmsrm_jax.evaluation.mask_lists import (
-    assign_from_folder,
-    make_mask_list,
-    open_mask_list,
-    read_mask_list,
-    write_mask_list,
-)
 from gmsrm_jax.evaluation.tables import best_rows, format_table
-from gmsrm_jax.holes import RATIO_BINS, bin_name, ratio_bin
+from gmsrm_jax.methods.classical import mean_colour
+from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
 RATIOS = (0.05, 0.15, 0.25, 0.35, 0.45, 0.55)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.batches import composite, pictures_sha256
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PARTS_FOLDER, PER_IMAGE_FILE, evaluate
-from gmsrm_jax.evaluation.judge import Judge
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, build_mask_list
-from gmsrm_jax.evaluation.outcome import SAMPLES
+from gmsrm_jax.evaluation.measures import Judge
+from gmsrm_jax.evaluation.scores import SAMPLES
+from gmsrm_jax.runtime.errors import UserError
 
 SIZE, COUNT = 32, 6
 TOTAL = COUNT * len(BIN_NAMES)

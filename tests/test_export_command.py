@@ -14,13 +14,13 @@ from PIL import Image
 from small_networks import applied, inputs
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.export import graphs
 from gmsrm_jax.export.parity import check_parity
 from gmsrm_jax.export.program import fill_program
 from gmsrm_jax.export.stablehlo import to_stablehlo
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.pretrained import load_pretrained
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.networks import load_pretrained
+from gmsrm_jax.runtime.errors import UserError
 
 
 @pytest.fixture

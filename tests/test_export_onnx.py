@@ -13,12 +13,12 @@ from exported_networks import SIZE, tiny_network
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from small_networks import applied, compiled, inputs, normal
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.export import onnx_file
 from gmsrm_jax.export.onnx_file import to_onnx
 from gmsrm_jax.export.program import Program, fill_program
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.models.layers import fir_upsample
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.nn.layers import fir_upsample
+from gmsrm_jax.runtime.errors import UserError
 
 
 def session(data: bytes) -> onnxruntime.InferenceSession:

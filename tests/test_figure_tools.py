@@ -20,17 +20,17 @@ from vgg_references import reference_vgg_hole
 
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
+from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES
-from gmsrm_jax.holes import center_mask, write_mask_bank
+from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
+from gmsrm_jax.data.masks.list_file import BIN_NAMES
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.models.inpainting import split_frozen
-from gmsrm_jax.models.vgg import load_vgg19
-from gmsrm_jax.network_weights import weight_shapes
-from gmsrm_jax.panels import to_png
-from gmsrm_jax.resume import remember_config
-from gmsrm_jax.run_log import RunLog
-from gmsrm_jax.stages.base import TrainState
+from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.methods.gm_srm.network import split_frozen
+from gmsrm_jax.methods.network_weights import weight_shapes
+from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.image_grid import to_png
+from gmsrm_jax.runtime.log import RunLog
 
 TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 SIZE, CELL, GAP = 32, 96, 4

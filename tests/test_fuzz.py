@@ -24,9 +24,9 @@ from good_pictures import PILLOW_MODES, READ, good_files, picture_of
 from mutations import Generator, any_file, mutated
 from PIL import Image
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
 from gmsrm_jax.inference.picture_io import Picture, open_picture, save_picture
+from gmsrm_jax.runtime.errors import UserError
 
 SEED = 0
 LOADER_ITEMS = 2400  # each a picture and a mask

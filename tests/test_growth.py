@@ -11,16 +11,16 @@ from small_networks import applied, compiled, normal, weights_for
 from small_stages import leaves, small_config
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
-from gmsrm_jax.config_checks import check_growth
-from gmsrm_jax.configuration import base_config, runlocal
-from gmsrm_jax.devices import data_mesh, replicated
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.experiment import train
-from gmsrm_jax.models.discriminators import MemoryDiscriminator
-from gmsrm_jax.models.memory import GenerativeMemory, channel_table, noise_shapes
-from gmsrm_jax.stages.growth import grow, taken_over
-from gmsrm_jax.stages.memory import MemoryStage
-from gmsrm_jax.train import abstract_state
+from gmsrm_jax.config.checks import check_growth
+from gmsrm_jax.config.fields import base_config, runlocal
+from gmsrm_jax.methods.gm_srm.growth import grow, taken_over
+from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, channel_table, noise_shapes
+from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator
+from gmsrm_jax.runtime.devices import data_mesh, replicated
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.training.loop import abstract_state
+from gmsrm_jax.training.run import train
 
 SMALL, LARGE = channel_table(32, 512, 8), channel_table(64, 512, 8)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax import holes
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.data.masks import files as holes
+from gmsrm_jax.runtime.errors import UserError
 
 
 def random_masks(count, size, seed=0):

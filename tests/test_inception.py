@@ -8,9 +8,9 @@ import pytest
 from perceptual_weights import inception_pictures, inception_state
 from torch_writers import write_arrays, write_stream
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.models.inception import inception_features, inception_input, load_inception
-from gmsrm_jax.weights.inception import CONVOLUTIONS, convert_inception
+from gmsrm_jax.foreign.inception import CONVOLUTIONS, convert_inception
+from gmsrm_jax.metrics.inception import inception_features, inception_input, load_inception
+from gmsrm_jax.runtime.errors import UserError
 
 REFERENCES = pathlib.Path(__file__).parent / "data" / "perceptual_references.npz"
 PICTURES = inception_pictures()

@@ -14,12 +14,12 @@ from PIL import Image, ImageCms
 from PIL.JpegImagePlugin import get_sampling
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference import bulk
 from gmsrm_jax.inference.bulk import BulkFiller, Filling
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.pairing import Job, Pair
+from gmsrm_jax.runtime.errors import UserError
 
 HEIGHT, WIDTH = 60, 72
 HOLE = np.s_[20:36, 28:50]

@@ -19,10 +19,10 @@ from small_inpainter import small_inpainter, small_pretrained
 from small_networks import SIZE
 
 import gmsrm_jax
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.inpainter import Inpainter, Result
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.models.memory import indexed_noise, memory_resolutions
+from gmsrm_jax.methods.gm_srm.memory import indexed_noise, memory_resolutions
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.runtime.errors import UserError
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:

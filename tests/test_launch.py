@@ -19,7 +19,7 @@ from launching import (
     stand_in,
 )
 
-from gmsrm_jax import processes
+from gmsrm_jax.runtime import processes
 
 README = (LAUNCH / "README.md").read_text()
 ARGUMENTS = ["--config=configs/paris.py", "--workdir=/mnt/gmsrm/runs/paris"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from launching import LAUNCH, REPOSITORY, environment, shell, stand_in, started, virtual_environment
 
-from gmsrm_jax.holes import write_mask_bank
+from gmsrm_jax.data.masks.files import write_mask_bank
 
 # What a process is told, as one line.
 RECORD = """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_networks import compiled
 
-from gmsrm_jax.models import layers
+from gmsrm_jax.nn import layers
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -12,12 +12,12 @@ import threading
 
 import pytest
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.workdir_lock import lock_workdir
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.lock import lock_workdir
 
 HOLDER = """
 import pathlib, sys, time
-from gmsrm_jax.workdir_lock import lock_workdir
+from gmsrm_jax.runtime.lock import lock_workdir
 with lock_workdir(pathlib.Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(600)
@@ -71,7 +71,7 @@ def test_lock_of_another_host_is_waited_for(tmp_path, holder, monkeypatch, capsy
 
 def test_lock_of_another_host_that_lives_is_not_waited_for_for_ever(tmp_path, holder, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    monkeypatch.setattr("gmsrm_jax.workdir_lock._LEASE_SECONDS", 0.5)
+    monkeypatch.setattr("gmsrm_jax.runtime.lock._LEASE_SECONDS", 0.5)
     with pytest.raises(UserError, match="in use by another run"), lock_workdir(tmp_path):
         pass
 

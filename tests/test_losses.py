@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gmsrm_jax import losses
+from gmsrm_jax.nn import losses
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 from perceptual_weights import backbone_state, heads_state, picture_pairs, pictures
 from torch_writers import write_arrays, write_zip
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.foreign.lpips import BACKBONES, HEADS, convert_lpips
+from gmsrm_jax.metrics.lpips import Lpips, load_lpips
 from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, lpips
-from gmsrm_jax.models.lpips import Lpips, load_lpips
-from gmsrm_jax.weights.lpips import BACKBONES, HEADS, convert_lpips
+from gmsrm_jax.runtime.errors import UserError
 
 REFERENCES = pathlib.Path(__file__).parent / "data" / "perceptual_references.npz"
 NETS = ("vgg", "alex")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.mask_io import mask_from_alpha, open_hole, open_mask
 from gmsrm_jax.inference.picture_io import Picture, open_picture
+from gmsrm_jax.runtime.errors import UserError
 
 HEIGHT, WIDTH = 14, 22
 

@@ -7,10 +7,10 @@ import tensorflow as tf
 from mask_references import REFERENCES, brush_reference, within
 
 from gmsrm_jax.data import masks
-from gmsrm_jax.data.masks import drawing
-from gmsrm_jax.data.masks.free_form import brush_strokes
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.holes import center_mask
+from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.samplers import drawing
+from gmsrm_jax.data.masks.samplers.free_form import brush_strokes
+from gmsrm_jax.runtime.errors import UserError
 
 NAMES = sorted(masks.SAMPLERS)
 LAMA_EVALUATION = ["lama_thin", "lama_medium", "lama_thick"]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.evaluation.mask_lists import make_mask_list, read_mask_list
+from gmsrm_jax.data.masks.assignment import make_mask_list, read_mask_list
 
 BINS = ("no hole", "0-10%", "10-20%", "20-30%", "30-40%", "40-50%", "50-60%", ">60%")
 
@@ -261,7 +261,7 @@ def test_assign_draws_the_masks_that_an_evaluation_would(pictures, tmp_path):
 def test_assign_takes_the_test_pictures_of_a_config(mask_folder, tmp_path):
     card = tmp_path / "card.py"
     card.write_text(
-        "from gmsrm_jax.configuration import apply_argument, base_config\n"
+        "from gmsrm_jax.config.fields import apply_argument, base_config\n"
         "def get_config(argument=None):\n"
         "    config = base_config()\n"
         "    config.data.train = 'bundled:facades/train'\n"

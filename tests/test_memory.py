@@ -17,9 +17,8 @@ from small_networks import (
     weights_for,
 )
 
-from gmsrm_jax.models import layers
-from gmsrm_jax.models.discriminators import MemoryDiscriminator, PatchDiscriminator
-from gmsrm_jax.models.memory import (
+from gmsrm_jax.methods.gm_srm.generator import draw_cuts, mix_codes
+from gmsrm_jax.methods.gm_srm.memory import (
     GenerativeMemory,
     MappingNetwork,
     SynthesisLayer,
@@ -27,7 +26,8 @@ from gmsrm_jax.models.memory import (
     indexed_noise,
     noise_shapes,
 )
-from gmsrm_jax.models.pretraining import draw_cuts, mix_codes
+from gmsrm_jax.nn import layers
+from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator, PatchDiscriminator
 
 CHANNELS = {4: 8, 8: 6, 16: 4}
 

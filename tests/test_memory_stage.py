@@ -21,9 +21,9 @@ from small_stages import (
     small_config,
 )
 
-from gmsrm_jax import augment
-from gmsrm_jax.stages.base import to_signed
-from gmsrm_jax.stages.memory_programs import MemoryPrograms
+from gmsrm_jax.methods.base import to_signed
+from gmsrm_jax.methods.gm_srm import augment
+from gmsrm_jax.methods.gm_srm.stage_1_programs import MemoryPrograms
 
 STEPS = 4
 

@@ -23,11 +23,9 @@ from small_networks import (
     weights_for,
 )
 
-from gmsrm_jax.models import layers
-from gmsrm_jax.models.discriminators import MemoryDiscriminator, PatchDiscriminator
-from gmsrm_jax.models.encoder_decoder import DecoderBlock, Encoder, GridVector
-from gmsrm_jax.models.inpainting import Fusion, InpaintingNetwork
-from gmsrm_jax.models.memory import (
+from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator
+from gmsrm_jax.methods.gm_srm.memory import (
     GenerativeMemory,
     MappingNetwork,
     channel_table,
@@ -35,8 +33,10 @@ from gmsrm_jax.models.memory import (
     memory_resolutions,
     noise_shapes,
 )
-from gmsrm_jax.models.pretraining import MemoryGenerator
-from gmsrm_jax.variants import VARIANTS
+from gmsrm_jax.methods.gm_srm.network import Fusion, InpaintingNetwork
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.nn import layers
+from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator, PatchDiscriminator
 
 MEMORY_VARIANTS = ("gm_bm", "gm_csv", "gm_srm")
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from gmsrm_jax.optimizers import (
+from gmsrm_jax.nn.optimizers import (
     average_weights,
     ema_decay,
     lazy_adam,

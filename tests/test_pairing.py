@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
+from gmsrm_jax.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.panels import grid, labelled_sheet, mask_picture, outline, to_png, upscale
+from gmsrm_jax.runtime.image_grid import (
+    grid,
+    labelled_sheet,
+    mask_picture,
+    outline,
+    to_png,
+    upscale,
+)
 
 
 def test_grid_places_pictures_row_by_row():

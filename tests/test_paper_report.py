@@ -11,15 +11,15 @@ from html_page import Page
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from PIL import Image
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.data.masks.list_file import BIN_NAMES
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.figure_examples import figure_examples
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES
 from gmsrm_jax.evaluation.published import CENTRE_BINS, PUBLISHED
-from gmsrm_jax.panels import outline
 from gmsrm_jax.report.paper_report import figure_7, write_ablation, write_outputs
 from gmsrm_jax.report.pictures import ablation, comparison, not_filled, panel_rows
 from gmsrm_jax.report.report import write_report
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.image_grid import outline
 
 SVG = "{http://www.w3.org/2000/svg}"
 METHODS = ("GM-SRM", "Base", "mean colour")

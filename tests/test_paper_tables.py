@@ -8,8 +8,7 @@ import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from table_readers import FORMATS, plain, read_html, read_latex, read_markdown, value_rows
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import BIN_NAMES
 from gmsrm_jax.evaluation.paper_tables import (
     ablation_table,
     centre_table,
@@ -19,6 +18,7 @@ from gmsrm_jax.evaluation.paper_tables import (
 from gmsrm_jax.evaluation.published import CENTRE_BINS, IRREGULAR_BINS, PUBLISHED, TYPES
 from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.table_formats import to_html, to_latex, to_markdown
+from gmsrm_jax.runtime.errors import UserError
 
 NASTY = r"50%_of|a&b {#1} $x$ ~^ \cmd <i> [2] *"
 PAPER_DIGITS = {"psnr": 2, "ssim": 3, "ncc": 3, "lmse": 3}

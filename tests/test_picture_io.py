@@ -10,7 +10,6 @@ import pytest
 from good_pictures import chunk
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.array_png import encode_png
 from gmsrm_jax.inference.picture_io import (
     encode_picture,
@@ -18,6 +17,7 @@ from gmsrm_jax.inference.picture_io import (
     open_picture,
     save_picture,
 )
+from gmsrm_jax.runtime.errors import UserError
 
 SHAPE = (17, 23)
 MODES = (

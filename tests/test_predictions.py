@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
 from gmsrm_jax.evaluation.predictions import Predictions, export_inputs, file_name
+from gmsrm_jax.runtime.errors import UserError
 
 NAMES = ("a.jpg", "deep/b 1.png")
 

@@ -24,7 +24,7 @@ from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 STEPS = 60
 OUTSIDE_STEPS = """
 import sys, time
-from gmsrm_jax.signals import exit_status
+from gmsrm_jax.runtime.signals import exit_status
 
 def run():
     print("up", flush=True)
@@ -172,7 +172,7 @@ def test_signal_while_the_main_thread_cannot_be_interrupted_is_answered():
     # As in a compilation: a call of C that returns to Python long after. It says itself that it is
     # up: said before the call, the signal could come before it too.
     program = (
-        "import ctypes, sys\nfrom gmsrm_jax.signals import exit_status\n"
+        "import ctypes, sys\nfrom gmsrm_jax.runtime.signals import exit_status\n"
         "def work():\n    ctypes.CDLL(None).system(b'echo up; exec sleep 30 >&- 2>&-')\n"
         "sys.exit(exit_status(work))"
     )

@@ -27,16 +27,16 @@ from ml_collections import ConfigDict
 from small_networks import filled_by_hand
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
-from gmsrm_jax.configuration import base_config
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.models.inpainting import split_frozen
-from gmsrm_jax.network_weights import weight_shapes, weights_sha256
-from gmsrm_jax.pretrained import folder as reader
-from gmsrm_jax.pretrained import load_pretrained, save_pretrained
-from gmsrm_jax.pretrained.fields import NETWORK_FIELDS, network_config
-from gmsrm_jax.pretrained.folder import pretrained
-from gmsrm_jax.resume import remember_config
-from gmsrm_jax.stages.base import TrainState
+from gmsrm_jax.config.fields import base_config
+from gmsrm_jax.config.of_run import remember_config
+from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.methods.gm_srm.network import split_frozen
+from gmsrm_jax.methods.network_weights import weight_shapes, weights_sha256
+from gmsrm_jax.networks import folder as reader
+from gmsrm_jax.networks import load_pretrained, save_pretrained
+from gmsrm_jax.networks.fields import NETWORK_FIELDS, network_config
+from gmsrm_jax.networks.folder import pretrained
+from gmsrm_jax.runtime.errors import UserError
 
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"]
 # The largest weight is below 10, where float16 has steps of 2^-8.
@@ -476,7 +476,7 @@ def test_hub_without_answer(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
 def test_reading_needs_no_tensorflow_and_no_checkpoints(folder: pathlib.Path) -> None:
     code = (
         "import sys\n"
-        "from gmsrm_jax.pretrained import load_pretrained\n"
+        "from gmsrm_jax.networks import load_pretrained\n"
         f"load_pretrained({str(folder)!r})\n"
         "heavy = {'tensorflow', 'tensorflow_datasets', 'clu', 'orbax', 'onnx', 'huggingface_hub'}\n"
         "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))\n"

@@ -10,7 +10,7 @@ import pytest
 from toy_runs import FOLDER, assert_same_run, end, lines, start, start_two, wait_for
 
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 STEPS = 12
 SLURM = {
@@ -157,9 +157,9 @@ def initialise(environment):
             sys.executable,
             "-c",
             "import sys\n"
-            "from gmsrm_jax.signals import exit_status\n"
+            "from gmsrm_jax.runtime.signals import exit_status\n"
             "def run():\n"
-            "    from gmsrm_jax.processes import initialise\n"
+            "    from gmsrm_jax.runtime.processes import initialise\n"
             "    initialise()\n"
             "sys.exit(exit_status(run))",
         ],

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from gmsrm_jax.data.arrays import write_pictures
+from gmsrm_jax.data.masks.assignment import make_mask_list, write_mask_list
+from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.mask_lists import make_mask_list, write_mask_list
-from gmsrm_jax.holes import center_mask, write_mask_bank
 
 ROOT = pathlib.Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from small_networks import SIZE, abstract_inputs, compiled, filled_by_hand, inputs, shapes_of, small
 
+from gmsrm_jax.data.masks.files import center_mask
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.baselines import BASELINES
-from gmsrm_jax.holes import center_mask
-from gmsrm_jax.models.smooth_fill import smooth_fill
+from gmsrm_jax.methods.classical import BASELINES
+from gmsrm_jax.nn.smooth_fill import smooth_fill
 
 
 def reference(image: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from gmsrm_jax.data import decoding, listing
 from gmsrm_jax.data.arrays import write_pictures
 from gmsrm_jax.data.listing import index_folder, list_images
 from gmsrm_jax.data.sources import Reading, open_pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.run_log import open_text_log
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.log import open_text_log
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.configuration import base_config
+from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data.splits import open_test, split_pictures
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 
 @pytest.fixture

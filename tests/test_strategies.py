@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.regions import find_regions
 from gmsrm_jax.inference.rings import depth_map, dilated
 from gmsrm_jax.inference.strategies import check_strategy, choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
 from gmsrm_jax.inference.windows import Window, cut, scaled
+from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
 

@@ -13,7 +13,7 @@ from PIL import Image
 from gmsrm_jax.data.decoding import JPEG, PNG
 from gmsrm_jax.data.sources import EncodedPictures, Reading, open_pictures
 from gmsrm_jax.data.tfds_pictures import TfdsPictures, open_tfds, prepare, split_names
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 COUNT, SIDE = 12, 64  # of celeb_a_hq
 MAX_PIXELS = 10**6

@@ -43,8 +43,8 @@ from torch_writers import (
     write_zip,
 )
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.weights.torch_files import read_torch_state_dict
+from gmsrm_jax.foreign.torch_files import read_torch_state_dict
+from gmsrm_jax.runtime.errors import UserError
 
 DATA = pathlib.Path(__file__).parent / "data"
 REAL = [DATA / "torch_zip.pth", DATA / "torch_stream.pth"]

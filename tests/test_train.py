@@ -9,11 +9,11 @@ import pytest
 from toy_stage import BATCH, Data, Stage
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
-from gmsrm_jax.devices import data_mesh, replicated
-from gmsrm_jax.errors import NotFinite, UserError
-from gmsrm_jax.run_log import RunLog, format_seconds, read_log
-from gmsrm_jax.stages.base import TrainState
-from gmsrm_jax.train import abstract_state, train_stage
+from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.runtime.devices import data_mesh, replicated
+from gmsrm_jax.runtime.errors import NotFinite, UserError
+from gmsrm_jax.runtime.log import RunLog, format_seconds, read_log
+from gmsrm_jax.training.loop import abstract_state, train_stage
 
 
 def run(workdir, stage, data=None, max_skipped_updates=0):

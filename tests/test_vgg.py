@@ -13,15 +13,15 @@ from PIL import Image, ImageFilter
 from vgg_references import pictures, reference_features
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.models.vgg import (
+from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
+from gmsrm_jax.nn.vgg import (
     PERCEPTUAL_LAYERS,
     Vgg19Weights,
     features,
     load_vgg19,
     max_pool,
 )
-from gmsrm_jax.weights.vgg19 import CONVOLUTIONS, needed_convolutions
+from gmsrm_jax.runtime.errors import UserError
 
 LAYERS = PERCEPTUAL_LAYERS[:3]
 BUNDLED = asset_path("vgg19/vgg19_conv1_1_to_conv3_1.npz")

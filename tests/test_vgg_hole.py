@@ -8,15 +8,15 @@ import pytest
 from table_readers import plain, read_html, read_latex, read_markdown
 from vgg_references import pictures, reference_vgg_hole
 
-from gmsrm_jax.configuration import base_config
-from gmsrm_jax.contenders import open_judge
+from gmsrm_jax.config.fields import base_config
+from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.baselines import BASELINES
 from gmsrm_jax.evaluation.batches import composite
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PER_IMAGE_FILE, evaluate
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.evaluation.rows import open_judge
+from gmsrm_jax.methods.classical import BASELINES
 from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, VGG_HOLE_LAYER, vgg_hole
-from gmsrm_jax.models.vgg import load_vgg19
+from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.report.paper_report import write_outputs
 
 SIZE = 32

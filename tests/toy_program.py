@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 
-from gmsrm_jax.signals import exit_status, noticed_by_steps
+from gmsrm_jax.runtime.signals import exit_status, noticed_by_steps
 
 
 def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
@@ -22,10 +22,10 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
         from toy_stage import Data, Stage
 
         from gmsrm_jax.checkpoints import store
-        from gmsrm_jax.devices import data_mesh
-        from gmsrm_jax.processes import check_agreement, initialise
-        from gmsrm_jax.run_log import open_text_log
-        from gmsrm_jax.train import train_stage
+        from gmsrm_jax.runtime.devices import data_mesh
+        from gmsrm_jax.runtime.log import open_text_log
+        from gmsrm_jax.runtime.processes import check_agreement, initialise
+        from gmsrm_jax.training.loop import train_stage
 
         write_manifest = store.write_manifest
 

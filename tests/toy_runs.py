@@ -14,9 +14,9 @@ import pytest
 from toy_stage import Stage
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
-from gmsrm_jax.devices import data_mesh, replicated
-from gmsrm_jax.run_log import read_log
-from gmsrm_jax.train import abstract_state
+from gmsrm_jax.runtime.devices import data_mesh, replicated
+from gmsrm_jax.runtime.log import read_log
+from gmsrm_jax.training.loop import abstract_state
 
 FOLDER = pathlib.Path(__file__).parent
 # Threads of Gloo write into each other's lines.

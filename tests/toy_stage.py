@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax.stages.base import TrainState
+from gmsrm_jax.methods.base import TrainState
 
 BATCH = 4
 

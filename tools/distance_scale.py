@@ -16,14 +16,14 @@ from PIL import Image, ImageFilter
 
 from gmsrm_jax import metrics
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
-from gmsrm_jax.config_checks import check_config
+from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.jax_setup import set_up_jax
+from gmsrm_jax.evaluation.run import open_test_set
 from gmsrm_jax.metrics.perceptual import VGG_HOLE_LAYER, vgg_hole
-from gmsrm_jax.models.vgg import load_vgg19
-from gmsrm_jax.run_log import open_text_log
-from gmsrm_jax.scoring import open_test_set
+from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.jax_setup import set_up_jax
+from gmsrm_jax.runtime.log import open_text_log
 
 Change = Callable[[np.ndarray], np.ndarray]
 

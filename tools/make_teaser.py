@@ -15,22 +15,22 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import BUNDLED_NETWORK, resolve_path
+from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
+from gmsrm_jax.data.masks.assignment import make_mask_list
+from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, center_mask, ratio_bin
+from gmsrm_jax.data.masks.list_file import BIN_NAMES, CENTRE_RATIOS
+from gmsrm_jax.data.masks.sets import MaskSet, open_masks
 from gmsrm_jax.data.sources import Pictures, open_pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.mask_list_file import BIN_NAMES, CENTRE_RATIOS
-from gmsrm_jax.evaluation.mask_lists import make_mask_list
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.holes import RATIO_BINS, bin_name, center_mask, ratio_bin
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.jax_setup import set_up_jax
-from gmsrm_jax.mask_sets import MaskSet, open_masks
-from gmsrm_jax.panels import labelled_sheet, mask_picture, to_png, upscale
-from gmsrm_jax.pretrained import Pretrained, load_pretrained
-from gmsrm_jax.resume import config_of_run
-from gmsrm_jax.run_log import open_text_log
-from gmsrm_jax.sums import SUMS_FILE
+from gmsrm_jax.networks import Pretrained, load_pretrained
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import labelled_sheet, mask_picture, to_png, upscale
+from gmsrm_jax.runtime.jax_setup import set_up_jax
+from gmsrm_jax.runtime.log import open_text_log
+from gmsrm_jax.runtime.sha256sums import SUMS_FILE
 
 _RATIOS = ("20-30%", "40-50%", "centre 25%")
 _CENTRES = dict(zip(BIN_NAMES[len(RATIO_BINS) :], CENTRE_RATIOS, strict=True))

@@ -22,20 +22,20 @@ from line_chart import Line, line_chart
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
-from gmsrm_jax.config_checks import check_growth
+from gmsrm_jax.config.checks import check_growth
+from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.devices import local_mesh, replicated
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.jax_setup import set_up_jax
-from gmsrm_jax.models.vgg import load_vgg19
-from gmsrm_jax.panels import grid, to_png, upscale
-from gmsrm_jax.resume import config_of_run
-from gmsrm_jax.run_log import open_text_log, read_log
-from gmsrm_jax.stages.base import apply, to_bytes, to_signed
-from gmsrm_jax.stages.distance import DISTANCE_LAYERS
-from gmsrm_jax.stages.memory import MemoryStage
-from gmsrm_jax.train import abstract_state
+from gmsrm_jax.methods.base import apply, to_bytes, to_signed
+from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
+from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.devices import local_mesh, replicated
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import grid, to_png, upscale
+from gmsrm_jax.runtime.jax_setup import set_up_jax
+from gmsrm_jax.runtime.log import open_text_log, read_log
+from gmsrm_jax.training.loop import abstract_state
 
 SAMPLES_FILE, DISTANCE_FILE = "memory_samples.png", "memory_distance.png"
 _DISTANCE = "validation/vgg_distance"

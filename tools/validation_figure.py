@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from line_chart import Line, line_chart
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.panels import to_png
-from gmsrm_jax.run_log import open_text_log, read_log
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import to_png
+from gmsrm_jax.runtime.log import open_text_log, read_log
 
 _QUANTITIES = {"psnr": "PSNR [dB]", "hole_l1": "L1 in the hole [levels of 255]"}
 

@@ -11,8 +11,8 @@ import os
 import pathlib
 import secrets
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums, read_limited
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.sha256sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums, read_limited
 
 MANIFEST = "manifest.json"
 # What an exported network cannot be read without.

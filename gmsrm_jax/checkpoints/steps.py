@@ -8,7 +8,7 @@ import pathlib
 import shutil
 
 from gmsrm_jax.checkpoints.manifest import MANIFEST, has_manifest, problems, sync_folder
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _TO_KEEP = 2
 _REMOVING = "removing"

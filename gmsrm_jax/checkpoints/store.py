@@ -34,9 +34,9 @@ from gmsrm_jax.checkpoints.steps import (
     tidy,
     what_is_wrong,
 )
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.processes import from_process_0
-from gmsrm_jax.stages.base import TrainState
+from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.processes import from_process_0
 
 # So long do processes wait for one that cannot finish its part of a save; Orbax's own is double.
 _PATIENCE_SECONDS = 600

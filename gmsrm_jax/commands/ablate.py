@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _SEEDS = 2**32  # JAX takes the seeds above as their last 32 bits
 
@@ -51,10 +51,10 @@ def run(args: argparse.Namespace) -> None:
     """Runs the ablation."""
     seeds = None if args.seeds is None else _read_seeds(args.seeds)
 
-    from gmsrm_jax.ablation import ablate, ablate_seeds
-    from gmsrm_jax.config_checks import check_config
-    from gmsrm_jax.jax_setup import set_up_jax
-    from gmsrm_jax.run_log import open_text_log
+    from gmsrm_jax.config.checks import check_config
+    from gmsrm_jax.evaluation.compare import ablate, ablate_seeds
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.log import open_text_log
 
     open_text_log(None)
     config = read_config_file(args.config)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.configuration import flatten
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.config.fields import flatten
+from gmsrm_jax.runtime.errors import UserError
 
 
 def is_config_file(target: str) -> bool:
@@ -50,7 +50,7 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
         if not equals or field not in known:
             raise UserError(
                 f"{change!r}: no field of this name; write FIELD=VALUE, such as batch_size=16 "
-                "(gmsrm_jax/configuration.py lists them all)"
+                "(gmsrm_jax/config/fields.py lists them all)"
             )
         *rooms, name = field.split(".")
         parent = functools.reduce(lambda room, key: room[key], rooms, config)

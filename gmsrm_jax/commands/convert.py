@@ -3,9 +3,9 @@
 import argparse
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.weights.inception import PUBLISHED_FILE, convert_inception
-from gmsrm_jax.weights.lpips import ALEX, BACKBONE_FILES, HEAD_FILES, VGG, convert_lpips
-from gmsrm_jax.weights.vgg19 import CONVOLUTIONS, convert_vgg19
+from gmsrm_jax.foreign.inception import PUBLISHED_FILE, convert_inception
+from gmsrm_jax.foreign.lpips import ALEX, BACKBONE_FILES, HEAD_FILES, VGG, convert_lpips
+from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, convert_vgg19
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -17,10 +17,10 @@ from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
 from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.panels import grid, to_png
-from gmsrm_jax.run_log import Progress, open_text_log
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import grid, to_png
+from gmsrm_jax.runtime.log import Progress, open_text_log
 
 _SHOWN = 20  # names of a kind, without --all
 _SHEET_COLUMNS = 8
@@ -158,8 +158,8 @@ def _positive(text: str) -> int:
 
 def _config(args: argparse.Namespace) -> ConfigDict:
     """Returns the config that the target and the options describe."""
-    from gmsrm_jax.config_checks import check_config
-    from gmsrm_jax.configuration import base_config
+    from gmsrm_jax.config.checks import check_config
+    from gmsrm_jax.config.fields import base_config
 
     if is_config_file(args.target):
         config = read_config_file(args.target)

@@ -14,8 +14,8 @@ from gmsrm_jax.assets import NETWORK_FOLDER, asset_path
 from gmsrm_jax.checkpoints.manifest import has_manifest, problems, problems_of_sums
 from gmsrm_jax.checkpoints.steps import step_folders
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.sums import SUMS_FILE
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.sha256sums import SUMS_FILE
 
 _DISTRIBUTION = "gmsrm-jax"
 _PACKAGES = (
@@ -184,7 +184,7 @@ def _devices() -> Iterator[str]:
 def _compile_cache() -> Iterator[str]:
     import jax
 
-    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
 
     set_up_jax("default")
     name = getattr(jax.config, _CACHE_OPTION)

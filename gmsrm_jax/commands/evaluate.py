@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _POLL_SECONDS = 10.0
 # Option -> field of config.evaluation; those not given keep what the training's config says.
@@ -91,12 +91,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates what the options say."""
-    from gmsrm_jax.config_checks import check_config
-    from gmsrm_jax.configuration import base_config
-    from gmsrm_jax.jax_setup import set_up_jax
-    from gmsrm_jax.resume import config_of_run
-    from gmsrm_jax.run_log import open_text_log
-    from gmsrm_jax.scoring import evaluate_run, export_test_set
+    from gmsrm_jax.config.checks import check_config
+    from gmsrm_jax.config.fields import base_config
+    from gmsrm_jax.config.of_run import config_of_run
+    from gmsrm_jax.evaluation.run import evaluate_run, export_test_set
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.log import open_text_log
 
     workdir = Path(args.checkpoint).expanduser()
     config = config_of_run(workdir)
@@ -136,8 +136,8 @@ def _follow(workdir: Path, patience: float, score: Callable[[int], None]) -> Non
         NotScored: at the end, if weights of a perceptual measure are missing.
     """
     from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
-    from gmsrm_jax.run_log import say
-    from gmsrm_jax.scoring import NotScored
+    from gmsrm_jax.evaluation.run import NotScored
+    from gmsrm_jax.runtime.log import say
 
     folder = checkpoint_folder(workdir, "inpainting")
     last, seen = None, time.monotonic()

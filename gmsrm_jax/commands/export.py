@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -70,10 +70,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Exports what the options say."""
     from gmsrm_jax.export.graphs import check_packages, make_graphs, rounding_note
-    from gmsrm_jax.jax_setup import set_up_jax
-    from gmsrm_jax.pretrained import load_pretrained, save_pretrained
-    from gmsrm_jax.pretrained.card import checked_facts, checked_figures
-    from gmsrm_jax.pretrained.folder import check_target, rounded
+    from gmsrm_jax.networks import load_pretrained, save_pretrained
+    from gmsrm_jax.networks.card import checked_facts, checked_figures
+    from gmsrm_jax.networks.folder import check_target, rounded
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
 
     output = Path(args.output).expanduser()
     figures = checked_figures(_figures(args.card_figure))
@@ -114,8 +114,8 @@ def _fact(text: str) -> tuple[str, str]:
 
 def _figures(texts: list[str]) -> dict[str, tuple[bytes, str]]:
     """Contents and caption of each figure, by the base name of its file."""
-    from gmsrm_jax.pretrained.card import FIGURE_SUFFIX, MAX_FIGURE_BYTES
-    from gmsrm_jax.sums import read_limited
+    from gmsrm_jax.networks.card import FIGURE_SUFFIX, MAX_FIGURE_BYTES
+    from gmsrm_jax.runtime.sha256sums import read_limited
 
     cure = f"give --card-figure a PNG file of at most {MAX_FIGURE_BYTES >> 20} MiB"
     figures: dict[str, tuple[bytes, str]] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.decoding import MAX_PIXELS
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.inpainter import Inpainter
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     """Fills what the options say; returns the exit status."""
     from gmsrm_jax.inference.manifest import Manifest
     from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
-    from gmsrm_jax.run_log import open_text_log, say
+    from gmsrm_jax.runtime.log import open_text_log, say
 
     started = time.monotonic()
     open_text_log(None)
@@ -186,7 +186,7 @@ def _fill(
 ) -> int:
     """Fills pictures, says what is wrong with which, and returns how many failed."""
     from gmsrm_jax.inference.bulk import BulkFiller, Filling
-    from gmsrm_jax.run_log import Progress, say
+    from gmsrm_jax.runtime.log import Progress, say
 
     filling = Filling(
         num_samples=args.num_samples,
@@ -228,7 +228,7 @@ def _fill(
 
 def _load(args: argparse.Namespace) -> "Inpainter":
     from gmsrm_jax.inference.inpainter import Inpainter
-    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
 
     set_up_jax("default", args.device)
     return Inpainter.from_pretrained(args.checkpoint, device=args.device, offline=args.offline)

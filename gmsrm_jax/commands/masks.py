@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _POLARITY = "White (128 and above) is the hole, black with --invert."
 _SAMPLER = (
@@ -144,8 +144,8 @@ def _add_show(actions: Subparsers) -> None:
 
 
 def _draw(args: argparse.Namespace) -> None:
-    from gmsrm_jax.mask_sets import check_output, draw_masks, write_masks
-    from gmsrm_jax.mask_summary import describe
+    from gmsrm_jax.data.masks.sets import check_output, draw_masks, write_masks
+    from gmsrm_jax.data.masks.summary import describe
 
     _prepare()
     check_output(args.output, args.overwrite)
@@ -156,8 +156,8 @@ def _draw(args: argparse.Namespace) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from gmsrm_jax.mask_sets import check_output, read_mask_folder, write_masks
-    from gmsrm_jax.mask_summary import describe
+    from gmsrm_jax.data.masks.sets import check_output, read_mask_folder, write_masks
+    from gmsrm_jax.data.masks.summary import describe
 
     _prepare()
     _check_suffix(args.output, ".npz")
@@ -169,12 +169,12 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _assign(args: argparse.Namespace) -> None:
-    from gmsrm_jax.configuration import base_config
+    from gmsrm_jax.config.fields import base_config
+    from gmsrm_jax.data.masks.assignment import assign_from_folder, make_mask_list
+    from gmsrm_jax.data.masks.list_file import save_mask_list
     from gmsrm_jax.data.sources import EncodedPictures, open_pictures
     from gmsrm_jax.data.splits import open_test
     from gmsrm_jax.evaluation.evaluate import evaluated_names
-    from gmsrm_jax.evaluation.mask_list_file import save_mask_list
-    from gmsrm_jax.evaluation.mask_lists import assign_from_folder, make_mask_list
 
     _prepare()
     _check_suffix(args.output, ".npz")
@@ -207,10 +207,10 @@ def _assign(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from gmsrm_jax.files import write_atomically
-    from gmsrm_jax.mask_sets import open_masks
-    from gmsrm_jax.mask_summary import contact_sheet, describe
-    from gmsrm_jax.panels import to_png
+    from gmsrm_jax.data.masks.sets import open_masks
+    from gmsrm_jax.data.masks.summary import contact_sheet, describe
+    from gmsrm_jax.runtime.files import write_atomically
+    from gmsrm_jax.runtime.image_grid import to_png
 
     _prepare()
     if args.output:
@@ -233,7 +233,7 @@ def _samplers(args: argparse.Namespace) -> None:
 
 def _prepare() -> None:
     """Lets progress and pictures that are left out be said on the terminal."""
-    from gmsrm_jax.run_log import open_text_log
+    from gmsrm_jax.runtime.log import open_text_log
 
     # TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -11,8 +11,8 @@ import warnings
 import webbrowser
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.local_address import address, is_local, listen
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.local_address import address, is_local, listen
 
 _MIN_TOKEN = 16
 _TOKEN_VARIABLE = "GMSRM_TOKEN"
@@ -131,7 +131,7 @@ def _serve(args: argparse.Namespace, token: str) -> None:
 
 def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None:
     from gmsrm_jax.inference.inpainter import Inpainter
-    from gmsrm_jax.jax_setup import set_up_jax
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.serve import server
     from gmsrm_jax.serve.app import make_app
     from gmsrm_jax.serve.limits import MIB, Limits

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -85,7 +85,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serves until it is interrupted, unless only the tally is wanted, and tallies."""
-    from gmsrm_jax.run_log import open_text_log
+    from gmsrm_jax.runtime.log import open_text_log
     from gmsrm_jax.study.votes import FILE_NAME
 
     open_text_log(None)
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, path: Path) -> None:
-    from gmsrm_jax.local_address import is_local
+    from gmsrm_jax.runtime.local_address import is_local
     from gmsrm_jax.study.presentation import Presentation
     from gmsrm_jax.study.samples import read_samples
     from gmsrm_jax.study.server import StudyServer

@@ -17,10 +17,10 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.loading import Batch, rows_per_process
+from gmsrm_jax.data.masks.files import read_packed_masks
 from gmsrm_jax.data.sources import ArrayPictures
 from gmsrm_jax.data.splits import Split
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.holes import read_packed_masks
+from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_SALT = np.uint32(0xFFFFFFFF)  # salts of training streams start at 0
 

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.run_log import say
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.log import say
 
 _NAMED = 3  # in an error; `gmsrm data` names all
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmsrm_jax.data.decoding import Header, UnreadablePicture
-from gmsrm_jax.run_log import Progress
+from gmsrm_jax.runtime.log import Progress
 
 _THREADS = 8
 _CHUNK = 256  # pictures

@@ -17,8 +17,8 @@ import numpy as np
 
 from gmsrm_jax.data.decoding import Header
 from gmsrm_jax.data.headers import Headers
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.run_log import say
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.log import say
 
 _VERSION = 2  # raised when the numbers come to mean something else
 _SMALL = 512  # pictures, below which an index is not worth a file

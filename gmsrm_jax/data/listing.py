@@ -17,7 +17,7 @@ import numpy as np
 from gmsrm_jax.data.decoding import read_header
 from gmsrm_jax.data.headers import Headers, read_headers
 from gmsrm_jax.data.index_file import Index, read_index, write_index
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.splits import split_pictures
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 Batch = dict[str, np.ndarray]
 

@@ -17,7 +17,7 @@ from gmsrm_jax.data.masks import sampler
 from gmsrm_jax.data.sources import EncodedPictures
 from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.tensorflow_cpu import tf
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _PREFETCH = 2  # batches
 _VALIDATION_SALT = -1  # salts of training streams start at 0

@@ -15,7 +15,7 @@ from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.decoding import MAX_PIXELS, MIN_SIDE, UnreadablePicture, decode_image
 from gmsrm_jax.data.headers import Headers
 from gmsrm_jax.data.listing import Listing, index_files, index_folder
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 TFDS = "tfds:"
 LIST_SUFFIXES = (".txt", ".flist")

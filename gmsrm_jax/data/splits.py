@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.decoding import UnreadablePicture, resize_for_test
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
 _BY_FOLDER = "sub-folders "  # how a rule by folders begins

@@ -4,7 +4,7 @@ Raises:
     UserError: TensorFlow is not installed; says what runs without it.
 """
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 try:
     import tensorflow as tf

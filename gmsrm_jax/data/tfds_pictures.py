@@ -16,7 +16,7 @@ from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.decoding import Header, UnreadablePicture, decode_image, read_header
 from gmsrm_jax.data.headers import read_headers
 from gmsrm_jax.data.index_file import Index, read_index, write_index
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 try:
     import tensorflow_datasets as tfds

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from gmsrm_jax.data.masks.list_file import MaskList
 from gmsrm_jax.data.sources import Pictures
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.mask_list_file import MaskList
+from gmsrm_jax.runtime.errors import UserError
 
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(image, mask, example_index) → raw output.

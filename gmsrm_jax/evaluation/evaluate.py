@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from gmsrm_jax.data.decoding import resize_for_test
+from gmsrm_jax.data.masks.assignment import MaskList
 from gmsrm_jax.data.sources import Pictures
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.batches import (
     IMAGE_KINDS,
     Fill,
@@ -27,11 +27,11 @@ from gmsrm_jax.evaluation.batches import (
     load_batches,
 )
 from gmsrm_jax.evaluation.examples import Examples, spread, write_examples
-from gmsrm_jax.evaluation.judge import Judge
-from gmsrm_jax.evaluation.mask_lists import MaskList
-from gmsrm_jax.evaluation.outcome import SAMPLES, Outcome
+from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.partial import Parts
-from gmsrm_jax.files import write_atomically
+from gmsrm_jax.evaluation.scores import SAMPLES, Outcome
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.csv"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS
+from gmsrm_jax.runtime.errors import UserError
 
 
 def figure_examples(

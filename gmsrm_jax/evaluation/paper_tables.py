@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
 from gmsrm_jax.evaluation.tables import DIGITS, UNDEFINED
 from gmsrm_jax.metrics import Definition
+from gmsrm_jax.runtime.errors import UserError
 
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""

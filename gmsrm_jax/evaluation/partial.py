@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gmsrm_jax.files import write_atomically
+from gmsrm_jax.runtime.files import write_atomically
 
 _KEY_FILE = "key.json"
 

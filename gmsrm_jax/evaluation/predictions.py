@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.evaluation.mask_list_file import MaskList
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.panels import to_png
+from gmsrm_jax.data.masks.list_file import MaskList
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import to_png
 
 _HOLE_GREY = 128  # as 8 bits of the 0 in [-1, 1] that methods here are given
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.paper_tables import (
     Metrics,
@@ -17,6 +16,7 @@ from gmsrm_jax.evaluation.paper_tables import (
 )
 from gmsrm_jax.evaluation.table_formats import Cell, Table
 from gmsrm_jax.metrics import Definition
+from gmsrm_jax.runtime.errors import UserError
 
 
 def seeds_table(

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.export.parity import check_parity, photographs, run_network
 from gmsrm_jax.export.program import fill_program
 from gmsrm_jax.export.stablehlo import PLATFORMS, run_stablehlo, to_stablehlo
-from gmsrm_jax.pretrained.card import ONNX_FILE, STABLEHLO_FILE
-from gmsrm_jax.pretrained.folder import MODEL_FILE, Pretrained
+from gmsrm_jax.networks.card import ONNX_FILE, STABLEHLO_FILE
+from gmsrm_jax.networks.folder import MODEL_FILE, Pretrained
+from gmsrm_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass

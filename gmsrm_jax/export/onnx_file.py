@@ -17,10 +17,10 @@ from jax.extend import core
 from onnx import TensorProto, helper
 
 import gmsrm_jax
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.export.onnx_graph import BATCH, Graph, Value, is_open, shape_of
 from gmsrm_jax.export.onnx_operators import OPERATORS
 from gmsrm_jax.export.program import OUTPUT, Program, abstract_inputs
+from gmsrm_jax.runtime.errors import UserError
 
 OPSET, _IR_VERSION = 17, 8
 # A protocol buffer ends at 2 GiB.

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 # The name of the open size.
 BATCH = "n"

@@ -10,8 +10,8 @@ import numpy as np
 from jax.extend import core
 from onnx import helper
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.export.onnx_graph import Graph, Value, is_open, shape_of
+from gmsrm_jax.runtime.errors import UserError
 
 Operator = Callable[[Graph, core.JaxprEqn, list[Value]], Value]
 

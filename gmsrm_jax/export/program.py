@@ -6,11 +6,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.models.memory import memory_resolutions, noise_shapes
-from gmsrm_jax.pretrained.folder import Pretrained
-from gmsrm_jax.stages.base import apply
-from gmsrm_jax.variants import VARIANTS
+from gmsrm_jax.methods.base import apply
+from gmsrm_jax.methods.gm_srm.memory import memory_resolutions, noise_shapes
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.networks.folder import Pretrained
 
 OUTPUT = "filled"
 

@@ -22,8 +22,8 @@ from gmsrm_jax.data.decoding import (
     orientation_of,
     reason_of,
 )
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.array_png import decode_png
+from gmsrm_jax.runtime.errors import UserError
 
 ImageSource = str | os.PathLike | bytes | bytearray | Image.Image
 

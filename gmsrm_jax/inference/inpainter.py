@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from gmsrm_jax.data.decoding import MAX_PIXELS
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.mask_io import Mask, open_hole
 from gmsrm_jax.inference.network import Network, find_device
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
 from gmsrm_jax.inference.strategies import check_strategy, choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
+from gmsrm_jax.runtime.errors import UserError
 
 ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
@@ -74,7 +74,7 @@ class Inpainter:
         """Puts a network on a device.
 
         Args:
-            pretrained: what `gmsrm_jax.pretrained.load_pretrained` returns: config, params,
+            pretrained: what `gmsrm_jax.networks.load_pretrained` returns: config, params,
                 sha256 and source.
             device: "auto", "cpu", "gpu" or "tpu".
             max_batch: squares in the largest batch, rounded down to a power of two; None: 4 on a
@@ -114,13 +114,13 @@ class Inpainter:
         Raises:
             UserError: no such weights or device; names it and the cure.
         """
-        from gmsrm_jax.pretrained import load_pretrained
+        from gmsrm_jax.networks import load_pretrained
 
         return cls(load_pretrained(name_or_path, offline), device=device, max_batch=max_batch)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes the weights as a folder that `from_pretrained` reads."""
-        from gmsrm_jax.pretrained import save_pretrained
+        from gmsrm_jax.networks import save_pretrained
 
         save_pretrained(folder, self._pretrained)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.tiling import Square
-from gmsrm_jax.models.inpainting import build_network
-from gmsrm_jax.models.memory import draw_noise, memory_resolutions
+from gmsrm_jax.methods.gm_srm.memory import draw_noise, memory_resolutions
+from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.runtime.errors import UserError
 
 DEVICES = ("auto", "cpu", "gpu", "tpu")
 # Batches gain little on a CPU and each bucket is a program to compile.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.listing import SUFFIXES, list_images
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.picture_io import format_of
+from gmsrm_jax.runtime.errors import UserError
 
 _NAMED = 5  # names in a message
 _LAMA_MASK = re.compile(r"(.+)_mask\d*$")

@@ -25,12 +25,12 @@ import numpy as np
 from PIL import Image
 
 from gmsrm_jax.data.decoding import DAMAGED, MAX_PIXELS
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.files import write_atomically
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.array_png import encode_png
+from gmsrm_jax.inference.icc import Profile, open_profile
 from gmsrm_jax.inference.image_files import ImageSource, open_upright
-from gmsrm_jax.inference.profiles import Profile, open_profile
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
 
 PictureSource = ImageSource | np.ndarray
 FilledPicture = Image.Image | np.ndarray

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.inference.profiles import Profile, open_profile
+from gmsrm_jax.inference.icc import Profile, open_profile
+from gmsrm_jax.runtime.errors import UserError
 
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "LA;16")
 COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "HSV", "LAB", "RGB;16", "RGBA;16")

@@ -16,11 +16,11 @@ from collections.abc import Generator
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.regions import Box, Regions, any_in_cells, find_regions
 from gmsrm_jax.inference.rings import depth_map, dilated
 from gmsrm_jax.inference.tiling import Filling, Square, fill_by_rings
 from gmsrm_jax.inference.windows import cell_starts, centred, cut, paste, scaled
+from gmsrm_jax.runtime.errors import UserError
 
 STRATEGIES = ("auto", "resize", "crop", "tile")
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.metrics.paper import Definition
+from gmsrm_jax.runtime.errors import UserError
 
 _BLOCK = 1024  # features; a block's product then outweighs the pass over the covariance
 

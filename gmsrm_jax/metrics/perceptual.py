@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gmsrm_jax.metrics.lpips import SMALLEST_SIDE, Lpips, LpipsWeights
 from gmsrm_jax.metrics.paper import Definition, each_picture
-from gmsrm_jax.models.lpips import SMALLEST_SIDE, Lpips, LpipsWeights
-from gmsrm_jax.models.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import Vgg19Weights, features
 
 VGG_HOLE = "vgg_hole"
 VGG_HOLE_LAYER = "relu3_1"

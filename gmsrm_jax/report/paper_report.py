@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.paper_tables import (
@@ -21,12 +22,11 @@ from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
 from gmsrm_jax.evaluation.tables import heading
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.holes import RATIO_BINS, bin_name
-from gmsrm_jax.panels import to_png
 from gmsrm_jax.report.charts import RatioLine, beside, ratio_chart
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
 from gmsrm_jax.report.style import page
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import to_png
 
 FIGURE_7_METRICS = ("psnr", "ssim")
 _NO_NAME = "Test pictures"

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from gmsrm_jax.configuration import flatten
+from gmsrm_jax.config.fields import flatten
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.paper_tables import full_table
 from gmsrm_jax.evaluation.table_formats import Group, Table, to_html
-from gmsrm_jax.files import write_atomically
-from gmsrm_jax.panels import to_png
 from gmsrm_jax.report.charts import Curve, line_chart
 from gmsrm_jax.report.paper_report import PaperOutputs
 from gmsrm_jax.report.pictures import Figure, PanelRow, Picture, panel_rows
 from gmsrm_jax.report.style import page
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import to_png
 
 __all__ = ["PanelRow", "Picture", "panel_rows", "write_report"]
 

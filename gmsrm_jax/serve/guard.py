@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gmsrm_jax.local_address import is_local
+from gmsrm_jax.runtime.local_address import is_local
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.messages import FILE_PATH, Answer, Body, Headers
 from gmsrm_jax.serve.storage import Storage

@@ -11,10 +11,10 @@ from gradio.components.image_editor import EditorValue
 from PIL import Image
 from pydantic import ValidationError
 
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
 from gmsrm_jax.inference.picture_io import Picture, open_picture
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.serve.examples import Example
 from gmsrm_jax.serve.filling import (
     Filled,

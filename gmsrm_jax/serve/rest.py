@@ -14,9 +14,9 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field, ValidationError
 
 import gmsrm_jax
-from gmsrm_jax.errors import UserError
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.mask_io import open_hole
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.serve.filling import Filled, MaskOptions, Options, fill, open_input
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.worker import Worker

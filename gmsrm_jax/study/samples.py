@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
 from gmsrm_jax.data.listing import list_images
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 INPUT = "input"
 _NAMED = 3  # samples that a message names before it counts the others

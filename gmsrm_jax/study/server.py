@@ -22,9 +22,9 @@ from urllib.parse import SplitResult, urlsplit
 from PIL import Image
 
 from gmsrm_jax.data.decoding import decode_image
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.local_address import address, is_local, listen
-from gmsrm_jax.run_log import say
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.local_address import address, is_local, listen
+from gmsrm_jax.runtime.log import say
 from gmsrm_jax.study.presentation import LABELS, Presentation
 from gmsrm_jax.study.samples import INPUT
 from gmsrm_jax.study.votes import NotStored, Vote, Votes

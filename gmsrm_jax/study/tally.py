@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gmsrm_jax.files import write_atomically
+from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.study.presentation import LABELS
 from gmsrm_jax.study.votes import Vote, Votes
 

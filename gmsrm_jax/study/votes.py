@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.study.presentation import Presentation
 from gmsrm_jax.study.samples import named
 

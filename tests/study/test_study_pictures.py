@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from studies import ANNA, METHODS, SAMPLES, methods_of, save
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.study.presentation import Presentation
 from gmsrm_jax.study.samples import read_samples
 

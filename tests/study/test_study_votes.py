@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from studies import ANNA, BEN, CARA, METHODS, SAMPLES, save, vote
 
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.study.presentation import Presentation
 from gmsrm_jax.study.samples import read_samples
 from gmsrm_jax.study.votes import FILE_NAME, NotStored, Vote, Votes

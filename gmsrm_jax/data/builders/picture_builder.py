@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from gmsrm_jax.data.builders.storage import Found, Picture, Place, find_pictures, read_pictures
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 Splits = dict[str, dict[str, Picture]]  # by split and key
 _FORMAT = "array_record"  # the format of TFDS that gives random access

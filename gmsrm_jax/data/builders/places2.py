@@ -12,7 +12,7 @@ from gmsrm_jax.data.builders.picture_builder import (
     seeded_order,
 )
 from gmsrm_jax.data.builders.storage import Found, Place
-from gmsrm_jax.errors import UserError
+from gmsrm_jax.runtime.errors import UserError
 
 _COUNT, _HELD_OUT = 40_000, 1_500  # pictures of a category; for the validation, and for the test
 _HELD_OUT_FOLDERS = {"val", "validation", "test"}  # of Places365, not of the paper

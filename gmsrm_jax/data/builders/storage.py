@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gmsrm_jax.data.listing import SUFFIXES, walk
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.run_log import say
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.log import say
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 

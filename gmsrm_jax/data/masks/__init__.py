@@ -1,106 +1,20 @@
-"""Random training masks as TensorFlow ops: stateless, at any size, 1 = hole.
+"""Masks, 1 in the hole: samplers of training masks, mask files, and the assignment of a test set.
 
-Every sampler is a pure function of its seed and runs inside `tf.data` without Python. Lengths are
-given at 256 px and scale by size/256, so that the share of the hole does not depend on the size.
+`SAMPLERS`, `DESCRIPTIONS`, `Sampler` and `sampler` need TensorFlow, which is imported when one of
+them is first asked for; everything else does without.
 """
 
-import functools
-import itertools
-import math
-from collections.abc import Callable
+from typing import Any
 
-from gmsrm_jax.data.masks.free_form import free_form
-from gmsrm_jax.data.masks.lama import lama, lama_medium, lama_thick, lama_thin
-from gmsrm_jax.data.masks.mat import mat
-from gmsrm_jax.data.masks.pic import pic, pic_irregular, pic_regular
-from gmsrm_jax.data.tensorflow_cpu import tf
-from gmsrm_jax.errors import UserError
-from gmsrm_jax.holes import center_mask
+from gmsrm_jax.data.masks.files import center_mask
 
-__all__ = ["DESCRIPTIONS", "SAMPLERS", "Sampler", "center_mask", "sampler"]
-
-Sampler = Callable[[tf.Tensor, int], tf.Tensor]
-
-SAMPLERS: dict[str, Sampler] = {
-    "pic_regular": pic_regular,
-    "pic_irregular": pic_irregular,
-    "pic": pic,
-    "free_form": free_form,
-    "lama_thin": lama_thin,
-    "lama_medium": lama_medium,
-    "lama_thick": lama_thick,
-    "lama": lama,
-    "mat": mat,
-}
-"""Name -> function of (seed int32 [2], size S), which returns float32 [S, S, 1], 1 in the hole."""
-
-DESCRIPTIONS: dict[str, str] = {
-    "pic_regular": "1 to 5 rectangles (PIC, CVPR 2019); mean hole ratio 0.30",
-    "pic_irregular": "16 to 64 lines, discs and arcs (PIC, CVPR 2019); mean hole ratio 0.53",
-    "pic": "pic_regular or pic_irregular, half each (GM-SRM's choice); mean hole ratio 0.42",
-    "free_form": "a box and 1 to 3 strokes (DeepFillV2, ICCV 2019); mean hole ratio 0.31",
-    "lama_thin": "thin chains, at most half (LaMa evaluation, WACV 2022); mean hole ratio 0.29",
-    "lama_medium": "chains or boxes, at most half (LaMa evaluation); mean hole ratio 0.24",
-    "lama_thick": "thick chains or boxes, at most half (LaMa evaluation); mean hole ratio 0.27",
-    "lama": "thick chains or boxes, half each (LaMa training at 256 px); mean hole ratio 0.35",
-    "mat": "0 to 4 boxes and 0 to 7 strokes (MAT at 256 px, CVPR 2022); mean hole ratio 0.40",
-}
-"""One line for each sampler of `SAMPLERS`, in the same order."""
+_NEED_TENSORFLOW = ("DESCRIPTIONS", "SAMPLERS", "Sampler", "sampler")
+__all__ = ["center_mask", *_NEED_TENSORFLOW]
 
 
-def sampler(spec: str) -> Sampler:
-    """The sampler of config.masks.train.
+def __getattr__(name: str) -> Any:
+    if name in _NEED_TENSORFLOW:
+        from gmsrm_jax.data.masks import samplers
 
-    Args:
-        spec: a name of `SAMPLERS`, or names with positive weights, "pic:0.7,lama:0.3". The weights
-            are divided by their sum; every mask is drawn by one sampler, chosen by its weight.
-
-    Raises:
-        UserError: an unknown name, a name given twice, or a weight that is missing or not positive.
-    """
-    entries = spec.split(",")
-    weights: dict[str, float] = {}
-    for entry in entries:
-        name, colon, text = (part.strip() for part in entry.partition(":"))
-        if name not in SAMPLERS:
-            raise _wrong(spec, f"names no sampler {name!r}" if name else "lacks a name")
-        if name in weights:
-            raise _wrong(spec, f"names {name!r} twice")
-        alone = len(entries) == 1 and not colon
-        weights[name] = 1.0 if alone else _weight(text, name, spec)
-    if len(weights) == 1:
-        return SAMPLERS[name]
-    total = math.fsum(weights.values())
-    bounds = itertools.accumulate(weight / total for weight in weights.values())
-    return _mixture(list(weights), list(bounds)[:-1])
-
-
-def _mixture(names: list[str], bounds: list[float]) -> Sampler:
-    """Draws by sampler i where a uniform number is from bounds[i - 1] to below bounds[i]."""
-
-    def draw(seed: tf.Tensor, size: int) -> tf.Tensor:
-        choice, mask = tf.unstack(tf.random.split(seed, 2))
-        uniform = tf.random.stateless_uniform([], choice)
-        index = tf.reduce_sum(tf.cast(uniform >= tf.constant(bounds), tf.int32))
-        return tf.switch_case(
-            index, [functools.partial(SAMPLERS[name], mask, size) for name in names]
-        )
-
-    return draw
-
-
-def _weight(text: str, name: str, spec: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0.0 < weight < math.inf:
-        raise _wrong(spec, f"gives {name!r} the weight {text!r}, not a positive number")
-    return weight
-
-
-def _wrong(spec: str, reason: str) -> UserError:
-    return UserError(
-        f"mask sampler {spec!r} {reason}; use one of {', '.join(SAMPLERS)}, or a mixture "
-        "by weight such as 'pic:0.7,lama:0.3'"
-    )
+        return getattr(samplers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

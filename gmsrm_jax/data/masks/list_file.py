@@ -1,0 +1,265 @@
+"""A mask list and its file: which hole each test picture gets, packed into bits and hashed."""
+
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from gmsrm_jax.data.masks.files import (
+    RATIO_BINS,
+    UNREADABLE_NPZ,
+    bin_name,
+    hole_ratio,
+    pack_masks,
+    unpack_masks,
+)
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+
+CENTRE_RATIOS = (0.25, 0.5)
+BIN_NAMES = (
+    *(bin_name(index) for index in range(len(RATIO_BINS))),
+    *(f"centre {ratio:.0%}" for ratio in CENTRE_RATIOS),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskList:
+    """P pictures with B masks each, all S x S.
+
+    Attributes:
+        names: P picture names.
+        bins: B names, such as "20-30%" or "centre 25%".
+        size: S [px].
+        seed: what the choice was drawn with.
+        source: where the masks come from, one line.
+        packed: uint8 [P, B, ceil(S² / 8)], the masks' bits, see `holes.pack_masks`.
+        ratios: float64 [P, B], share of hole pixels.
+        hashes: P tuples of B SHA-256 digests (hex) of the mask's S² bytes of 0 and 1.
+    """
+
+    names: tuple[str, ...]
+    bins: tuple[str, ...]
+    size: int
+    seed: int
+    source: str
+    packed: np.ndarray
+    ratios: np.ndarray
+    hashes: tuple[tuple[str, ...], ...]
+
+    def mask(self, example: int) -> np.ndarray:
+        """Mask number picture · B + bin, uint8 [S, S, 1], 1 in the hole."""
+        picture, position = divmod(example, len(self.bins))
+        return unpack_masks(self.packed[picture, position][None], self.size)[0]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) over size, bins, names and the masks' hashes, in order."""
+        lines = [str(self.size), *self.bins]
+        for name, hashes in zip(self.names, self.hashes, strict=True):
+            lines += [name, *hashes]
+        return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """What a result states about its masks, as JSON values."""
+        bins = {
+            name: {"count": len(self.names), "mean_ratio": float(self.ratios[:, position].mean())}
+            for position, name in enumerate(self.bins)
+        }
+        return {
+            "source": self.source,
+            "seed": self.seed,
+            "size": self.size,
+            "sha256": self.sha256,
+            "bins": bins,
+        }
+
+    def first(self, count: int) -> "MaskList":
+        """The list of the first `count` pictures."""
+        return dataclasses.replace(
+            self,
+            names=self.names[:count],
+            packed=self.packed[:count],
+            ratios=self.ratios[:count],
+            hashes=self.hashes[:count],
+        )
+
+    def check(self, names: Sequence[str], size: int, label: str = "the mask list") -> None:
+        """Checks that the list is made for these pictures at this size.
+
+        Args:
+            names: names of the evaluated pictures, in order.
+            size: their side [px].
+            label: what the message calls the list.
+
+        Raises:
+            UserError: it is not.
+        """
+        cure = (
+            "write the list of these pictures with `gmsrm masks assign`, or set "
+            "config.evaluation.masks = 'generated'"
+        )
+        if self.size != size:
+            raise UserError(
+                f"{label}: its masks have {self.size} px, the evaluated pictures {size} px; {cure}"
+            )
+        pairs = zip_longest(self.names, names, fillvalue="nothing")
+        for number, (listed, evaluated) in enumerate(pairs, start=1):
+            if listed != evaluated:
+                raise UserError(
+                    f"{label}: made for {len(self.names)} pictures, evaluated are {len(names)}; "
+                    f"number {number} is {listed} in the list and {evaluated} among the pictures; "
+                    f"{cure}"
+                )
+
+    def difference(self, other: "MaskList") -> str | None:
+        """The first thing in which another list differs, as text; None if they are equal.
+
+        Sizes, bins, names and masks are compared first, then seeds and sources, on which no score
+        depends.
+        """
+        if self.size != other.size:
+            return f"its masks have {self.size} px, not {other.size}"
+        if self.bins != other.bins:
+            return f"its bins are {', '.join(self.bins)}, not {', '.join(other.bins)}"
+        names = zip_longest(self.names, other.names, fillvalue="nothing")
+        for number, (here, there) in enumerate(names, start=1):
+            if here != there:
+                return f"its picture {number} is {here}, not {there}"
+        for name, row, other_row in zip(self.names, self.hashes, other.hashes, strict=True):
+            for bin_of_mask, here, there in zip(self.bins, row, other_row, strict=True):
+                if here != there:
+                    return (
+                        f"its mask of {name}, {bin_of_mask}, has the SHA-256 {here[:12]}…, "
+                        f"not {there[:12]}…"
+                    )
+        for what in ("seed", "source"):
+            here, there = getattr(self, what), getattr(other, what)
+            if here != there:
+                return f"its masks are the same, but its {what} is {here!r}, not {there!r}"
+        return None
+
+
+def build_mask_list(
+    names: Sequence[str], size: int, seed: int, source: str, masks: Iterator[list[np.ndarray]]
+) -> MaskList:
+    """Packs, measures and hashes masks.
+
+    Args:
+        names: names of the test pictures.
+        size: side S [px].
+        seed: what the choice was drawn with.
+        source: where the masks come from, one line.
+        masks: for each picture the masks of all `BIN_NAMES`, uint8 [S, S, 1].
+    """
+    packed, ratios, hashes = [], [], []
+    for row in masks:
+        packed.append(pack_masks(np.stack(row)))
+        ratios.append([hole_ratio(mask) for mask in row])
+        hashes.append(tuple(hashlib.sha256(mask.tobytes()).hexdigest() for mask in row))
+    return MaskList(
+        tuple(names),
+        BIN_NAMES,
+        size,
+        seed,
+        source,
+        np.array(packed, np.uint8),
+        np.array(ratios, np.float64),
+        tuple(hashes),
+    )
+
+
+def write_mask_list(path: str | os.PathLike[str], mask_list: MaskList) -> None:
+    """Writes a mask list as an npz file without pickled objects; equal lists give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        packed=mask_list.packed,
+        ratios=mask_list.ratios,
+        sha256=np.array(mask_list.hashes, dtype=np.str_),
+        names=np.array(mask_list.names, dtype=np.str_),
+        bins=np.array(mask_list.bins, dtype=np.str_),
+        size=np.int64(mask_list.size),
+        seed=np.int64(mask_list.seed),
+        source=np.array(mask_list.source, dtype=np.str_),
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def save_mask_list(path: str | os.PathLike[str], mask_list: MaskList, overwrite: bool) -> bool:
+    """Writes a mask list, but never over another one unless told to.
+
+    Args:
+        path: the file, *.npz.
+        mask_list: what to write.
+        overwrite: a file that holds anything else is replaced.
+
+    Returns:
+        Whether the file was written; False if it held this list already.
+
+    Raises:
+        UserError: the file holds something else, and `overwrite` is not set.
+    """
+    if os.path.exists(path):
+        try:
+            difference = read_mask_list(path).difference(mask_list)
+        except UserError:
+            difference = "it cannot be read as a mask list"
+        if difference is None:
+            return False
+        if not overwrite:
+            raise UserError(
+                f"{path} exists with other content: {difference}; add --overwrite, or name another "
+                "file"
+            )
+    write_mask_list(path, mask_list)
+    return True
+
+
+def read_mask_list(path: str | os.PathLike[str]) -> MaskList:
+    """Reads a mask list and checks every mask against its hash and ratio.
+
+    Raises:
+        UserError: the file is missing, is no mask list, or was changed.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            mask_list = MaskList(
+                names=tuple(str(name) for name in file["names"]),
+                bins=tuple(str(name) for name in file["bins"]),
+                size=int(file["size"]),
+                seed=int(file["seed"]),
+                source=str(file["source"]),
+                packed=file["packed"],
+                ratios=file["ratios"],
+                hashes=tuple(tuple(str(digest) for digest in row) for row in file["sha256"]),
+            )
+    except UNREADABLE_NPZ as error:
+        raise UserError(
+            f"{path}: cannot be read as a mask list ({error}); write one with `gmsrm masks assign`"
+        ) from error
+    shape = (len(mask_list.names), len(mask_list.bins))
+    width = -(-(mask_list.size**2) // 8)
+    if mask_list.packed.shape != (*shape, width) or mask_list.ratios.shape != shape:
+        raise UserError(
+            f"{path}: {mask_list.packed.shape} packed bits do not hold {shape[0]} x {shape[1]} "
+            f"masks of {mask_list.size} px; write the list again for this size"
+        )
+    for example in range(shape[0] * shape[1]):
+        picture, position = divmod(example, shape[1])
+        mask = mask_list.mask(example)
+        digest = hashlib.sha256(mask.tobytes()).hexdigest()
+        if (
+            digest != mask_list.hashes[picture][position]
+            or abs(hole_ratio(mask) - mask_list.ratios[picture, position]) > 1e-9
+        ):
+            raise UserError(
+                f"{path}: the mask of {mask_list.names[picture]}, {mask_list.bins[position]}, does "
+                "not have the hash or ratio in the list; the file was changed, take a fresh copy"
+            )
+    return mask_list

@@ -1,0 +1,278 @@
+"""Sets of hole masks, packed into bits: drawn from samplers, read from files, written to files.
+
+Packed, the 12,000 masks of NVIDIA's irregular test set take 94 MiB at 256 px.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.data.listing import list_images
+from gmsrm_jax.data.masks.files import (
+    UNREADABLE_NPZ,
+    center_mask,
+    hole_ratio,
+    pack_masks,
+    read_mask,
+    read_packed_masks,
+    unpack_masks,
+    write_packed_masks,
+)
+from gmsrm_jax.data.masks.list_file import read_mask_list
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import to_png
+from gmsrm_jax.runtime.log import Progress
+
+_CENTRE = "centre:"
+_BANK = ".npz"
+# Taken for a mistyped bank rather than for the name of a folder.
+_OTHER_FILES = (".npy", ".zip", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+_AT_ONCE = 64  # masks
+_MANY = 1000  # masks, from which on progress is shown
+_NAMED = 5  # unreadable files in one message
+# Apart from the draws of the mask lists, or masks to train with would be masks to test with.
+_SPAWN_KEY = (1,)
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """N masks of one size.
+
+    Attributes:
+        bits: uint8 [N, ceil(S² / 8)], see `holes.pack_masks`.
+        size: side S [px].
+        source: where they come from, one line.
+    """
+
+    bits: np.ndarray
+    size: int
+    source: str
+
+    def __len__(self) -> int:
+        """Returns N."""
+        return len(self.bits)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Returns a mask, uint8 [S, S, 1], 1 in the hole."""
+        return unpack_masks(self.bits[index][None], self.size)[0]
+
+    def ratios(self) -> np.ndarray:
+        """Returns the share of hole pixels of each mask, float64 [N]."""
+        return np.array([hole_ratio(self.mask(index)) for index in range(len(self))])
+
+
+def draw_masks(sampler_spec: str, size: int, count: int | None, seed: int) -> MaskSet:
+    """Draws masks; mask k depends on (sampler, size, seed, k) alone. Samplers need TensorFlow.
+
+    Args:
+        sampler_spec: a sampler or a mixture, see `data.masks.sampler`, or "centre:RATIO" for
+            centre holes, which are all alike.
+        size: side S [px].
+        count: number of masks, at least 1; None for 2000, or 1 of centre holes.
+        seed: at least 0.
+
+    Raises:
+        UserError: the sampler is unknown, the ratio is not in (0, 1], or TensorFlow is missing.
+    """
+    if sampler_spec.startswith(_CENTRE):
+        packed = pack_masks(_centre_mask(sampler_spec, size)[None])
+        return MaskSet(np.repeat(packed, count or 1, axis=0), size, sampler_spec)
+    from gmsrm_jax.data.masks import sampler
+    from gmsrm_jax.data.tensorflow_cpu import tf
+
+    draw = sampler(sampler_spec)
+    count = count or 2000
+    words = np.random.SeedSequence(seed, spawn_key=_SPAWN_KEY).generate_state(2 * count)
+    seeds = words.view(np.int32).reshape(count, 2)
+    dataset = tf.data.Dataset.from_tensor_slices(seeds).map(
+        lambda pair: tf.cast(draw(pair, size), tf.uint8),
+        num_parallel_calls=os.cpu_count(),
+        deterministic=True,
+    )
+    batches = dataset.batch(_AT_ONCE).prefetch(1).as_numpy_iterator()
+    blocks = (pack_masks(batch) for batch in batches)
+    bits = _gather(blocks, count, size, "drawing masks")
+    return MaskSet(bits, size, f"{sampler_spec}, seed {seed}")
+
+
+def read_mask_folder(folder: str | os.PathLike[str], size: int, invert: bool = False) -> MaskSet:
+    """Reads the mask pictures of a folder and its subfolders, in the order of their names.
+
+    Args:
+        folder: mask pictures, white (>= 128) = hole, see `holes.read_mask`.
+        size: side S [px] that they are resized to.
+        invert: black is the hole.
+
+    Raises:
+        UserError: there is no mask picture, some cannot be read, or none has a hole.
+    """
+    root = Path(folder)
+    paths = list_images(root)
+    unreadable: list[tuple[Path, UserError]] = []
+
+    def read(path: Path) -> np.ndarray | UserError:
+        try:
+            return pack_masks(read_mask(path, size, invert)[None])
+        except UserError as error:
+            return error
+
+    def blocks() -> Iterator[np.ndarray]:
+        blank = pack_masks(np.zeros((1, size, size, 1), np.uint8))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, result in zip(paths, pool.map(read, paths), strict=True):
+                if isinstance(result, UserError):
+                    unreadable.append((path, result))
+                    yield blank
+                else:
+                    yield result
+
+    bits = _gather(blocks(), len(paths), size, f"masks of {root}")
+    if unreadable:
+        names = ", ".join(path.relative_to(root).as_posix() for path, _ in unreadable[:_NAMED])
+        more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+        raise UserError(
+            f"mask folder {root}: {len(unreadable)} of {len(paths)} masks cannot be read: {names}"
+            f"{more}; save them again as PNG, or remove them"
+        ) from unreadable[0][1]
+    if not bits.any():
+        hole, other = ("black (below 128)", "white") if invert else ("white (>= 128)", "black")
+        raise UserError(
+            f"mask folder {root}: none of its {len(paths)} masks has a {hole} pixel, which is a "
+            f"hole; if {other} is the hole in them, {'do not ' if invert else ''}invert them"
+        )
+    inverted = ", inverted" if invert else ""
+    return MaskSet(bits, size, f"folder {root.resolve().name}, {len(paths)} files{inverted}")
+
+
+def open_masks(
+    name: str,
+    size: int | None = None,
+    count: int | None = None,
+    seed: int | None = None,
+    invert: bool = False,
+) -> MaskSet:
+    """Opens masks that exist, or else draws them.
+
+    Args:
+        name: a mask bank or mask list (*.npz, "bundled:NAME" in the package), a folder of mask
+            pictures, or a sampler spec as in `draw_masks`. What exists as a path is taken as one.
+        size: side [px] for a folder and for drawn masks (256 if None).
+        count: number of masks to draw, see `draw_masks`.
+        seed: of the draw (0 if None).
+        invert: black is the hole in a folder.
+
+    Raises:
+        UserError: nothing of that name can be opened or drawn, or an argument is of no use for it.
+    """
+    path = resolve_path(name)
+    if not path.exists():
+        if path.suffix == _BANK:
+            raise UserError(f"{path}: no such file; write it with `gmsrm masks draw`")
+        _refuse(f"{name} is no folder", invert=invert)
+        try:
+            return draw_masks(name, size or 256, count, seed or 0)
+        except UserError as error:
+            raise UserError(f"{name!r} is no existing path; as a sampler: {error}") from error
+    _refuse(f"{name} exists and is not drawn", count=count is not None, seed=seed is not None)
+    if path.is_dir():
+        return read_mask_folder(path, size or 256, invert)
+    _refuse(f"{name} is no folder", invert=invert, size=size is not None)
+    if not _is_list(path):
+        bits, side = read_packed_masks(path)
+        return MaskSet(bits, side, f"mask bank {path.name}")
+    masks = read_mask_list(path)
+    shape = f"{len(masks.names)} pictures × {len(masks.bins)} masks"
+    bits = masks.packed.reshape(-1, masks.packed.shape[-1])
+    return MaskSet(bits, masks.size, f"mask list of {shape}, {masks.source}")
+
+
+def check_output(path: str, overwrite: bool) -> None:
+    """Checks, before the masks are made, that `write_masks` will take a path.
+
+    Args:
+        path: a bank (*.npz) or a folder.
+        overwrite: a bank may be there already.
+
+    Raises:
+        UserError: the bank exists, the folder is not empty, or the name is that of another file.
+    """
+    target = Path(path)
+    if target.suffix in _OTHER_FILES:
+        raise UserError(f"{path}: masks are written as a bank, *{_BANK}, or to a folder; rename it")
+    if target.suffix == _BANK:
+        if target.exists() and not overwrite:
+            raise UserError(f"{path} exists; add --overwrite, or name another file")
+    elif target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{path} exists and is no empty folder; name a new folder, or *{_BANK}")
+
+
+def write_masks(path: str, masks: MaskSet) -> None:
+    """Writes masks as a bank (*.npz), or as PNGs to a new folder; equal masks give equal files.
+
+    The PNGs are 00000.png and so on, grey with 8 bits, 255 in the hole.
+    """
+    target = Path(path)
+    if target.suffix == _BANK:
+        write_packed_masks(target, masks.bits, masks.size)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        digits = max(5, len(str(len(masks) - 1)))
+        for index in range(len(masks)):
+            png = to_png(masks.mask(index) * np.uint8(255))
+            write_atomically(temporary / f"{index:0{digits}d}.png", png)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_list(path: Path) -> bool:
+    """Tells a mask list from a mask bank."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return "packed" in file.files
+    except UNREADABLE_NPZ as error:
+        # NumPy takes whatever is no npz for a pickle, and its advice would be dangerous.
+        reason = getattr(error, "strerror", None) or "no npz file, or damaged"
+        raise UserError(
+            f"{path}: neither a mask bank nor a mask list ({reason}); name one, or a folder of "
+            "mask pictures"
+        ) from error
+
+
+def _centre_mask(spec: str, size: int) -> np.ndarray:
+    try:
+        ratio = float(spec.removeprefix(_CENTRE))
+    except ValueError as error:
+        raise UserError(f"{spec!r}: write a share of the picture, as {_CENTRE}0.25") from error
+    return center_mask(size, ratio)
+
+
+def _gather(blocks: Iterator[np.ndarray], count: int, size: int, label: str) -> np.ndarray:
+    """Joins blocks of packed masks as they come, and says how far it is when there are many."""
+    bits = np.empty((count, -(-size * size // 8)), np.uint8)
+    progress = Progress(label, 0, count, 1) if count > _MANY else None
+    done = 0
+    for block in blocks:
+        bits[done : done + len(block)] = block
+        done += len(block)
+        if progress:
+            progress.update(done, "")
+    if progress:
+        progress.close()
+    return bits
+
+
+def _refuse(reason: str, **given: bool) -> None:
+    """Raises UserError if an option is given that has no effect here."""
+    for option, is_given in given.items():
+        if is_given:
+            raise UserError(f"{reason}, so --{option} has no effect; leave it out")

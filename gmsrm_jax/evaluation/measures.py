@@ -1,0 +1,173 @@
+"""All measures of an evaluation, each applied to the images that it is meant for."""
+
+import itertools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS
+from gmsrm_jax.metrics import DEFINITIONS, METRICS, Definition, distribution, perceptual
+from gmsrm_jax.metrics.distribution import (
+    FeatureStatistics,
+    fid,
+    inception_discriminative_scores,
+)
+from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS, EXTRA_METRICS, HOLE_METRICS
+from gmsrm_jax.metrics.inception import FEATURES, InceptionWeights, inception_features
+from gmsrm_jax.metrics.lpips import LpipsWeights
+from gmsrm_jax.metrics.perceptual import VGG_HOLE, lpips, vgg_hole
+from gmsrm_jax.nn.vgg import Vgg19Weights
+
+_INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
+
+
+class Judge:
+    """Scores filled pictures.
+
+    Every kind of image gets the paper's four measures; the composite, of which tables are made,
+    gets all others too.
+    """
+
+    def __init__(
+        self,
+        lpips_weights: Mapping[str, LpipsWeights] | None = None,
+        inception_weights: InceptionWeights | None = None,
+        vgg_weights: Vgg19Weights | None = None,
+    ) -> None:
+        """Prepares the measures.
+
+        Args:
+            lpips_weights: by name of the measure, lpips_vgg or lpips_alex.
+            inception_weights: None leaves FID, P-IDS and U-IDS out.
+            vgg_weights: None leaves the VGG distance in the hole out.
+        """
+        self._lpips = dict(lpips_weights or {})
+        self._inception = inception_weights
+        self._vgg = vgg_weights
+
+    @property
+    def definitions(self) -> dict[str, Definition]:
+        """What is measured, by name."""
+        used = DEFINITIONS | EXTRA_DEFINITIONS
+        names = [*self._lpips, *([] if self._vgg is None else [VGG_HOLE])]
+        used |= {name: perceptual.DEFINITIONS[name] for name in names}
+        return used | (distribution.DEFINITIONS if self.compares_sets else {})
+
+    @property
+    def compares_sets(self) -> bool:
+        """Whether features are taken, for measures of a whole set of pictures."""
+        return self._inception is not None
+
+    def score(
+        self, kinds: tuple[np.ndarray, ...], image: np.ndarray, mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Scores filled pictures.
+
+        Args:
+            kinds: the images of `IMAGE_KINDS`, [N, S, S, 3] in 0..255.
+            image: the truth, uint8 [N, S, S, 3].
+            mask: uint8 [N, S, S, 1], 1 in the hole.
+
+        Returns:
+            KIND/METRIC to [N], NaN where a measure is undefined.
+        """
+        predictions = jnp.stack([kind.astype(np.float32) for kind in kinds])
+        targets = np.broadcast_to(image.astype(np.float32), predictions.shape)
+        every = _paper_measures(predictions, targets)
+        scores = {
+            f"{kind}/{name}": np.asarray(every[name][place], np.float64)
+            for place, kind in enumerate(IMAGE_KINDS)
+            for name in METRICS
+        }
+        others = self._other_scores(kinds[0], image, mask)
+        return scores | {f"composite/{name}": values for name, values in others.items()}
+
+    def score_composite(
+        self, prediction: np.ndarray, image: np.ndarray, mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """All measures of composites, uint8 [N, S, S, 3]: METRIC to [N]."""
+        scores = _paper_measures(prediction, image)
+        plain = {name: np.asarray(scores[name], np.float64) for name in METRICS}
+        return plain | self._other_scores(prediction, image, mask)
+
+    def _other_scores(
+        self, prediction: np.ndarray, image: np.ndarray, mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        found = _other_measures(prediction, image, mask)
+        scores = {name: found[name] for name in (*EXTRA_METRICS, *HOLE_METRICS)}
+        for name, weights in self._lpips.items():
+            scores[name] = lpips(weights, prediction, image)
+        if self._vgg is not None:
+            scores[VGG_HOLE] = vgg_hole(self._vgg, prediction, image, mask)
+        return {name: np.asarray(values, np.float64) for name, values in scores.items()}
+
+    def diversity(self, samples: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        """Mean difference of the pairs of several samples.
+
+        Args:
+            samples: composites, uint8 [K, N, S, S, 3], K at least 2.
+            mask: uint8 [N, S, S, 1].
+
+        Returns:
+            METRIC to [N]: l1 over the hole in 0..255, and LPIPS and the VGG distance where there
+            are weights.
+        """
+        pairs = list(itertools.combinations(samples, 2))
+        area = np.maximum(3.0 * mask.sum((1, 2, 3)), 1.0)
+        apart = [np.abs(a.astype(np.float64) - b).sum((1, 2, 3)) / area for a, b in pairs]
+        result = {"l1": np.mean(apart, 0)}
+        for name, weights in self._lpips.items():
+            result[name] = np.mean([np.asarray(lpips(weights, a, b)) for a, b in pairs], 0)
+        if self._vgg is not None:
+            apart = [np.asarray(vgg_hole(self._vgg, a, b, mask)) for a, b in pairs]
+            result[VGG_HOLE] = np.mean(apart, 0)
+        return result
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Inception features of uint8 images [N, S, S, 3], float32 [N, 2048]."""
+        if self._inception is None:
+            return np.zeros((len(images), 0), np.float32)
+        if not len(images):
+            return np.zeros((0, FEATURES), np.float32)
+        parts = [
+            np.asarray(
+                inception_features(self._inception, images[start : start + _INCEPTION_BATCH])
+            )
+            for start in range(0, len(images), _INCEPTION_BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def compare_sets(self, filled: np.ndarray, real: np.ndarray) -> dict[str, float | int | str]:
+        """FID, P-IDS and U-IDS of features [N, 2048] each, paired.
+
+        Returns:
+            fid, p_ids and u_ids, the number of pictures, and a note on what limits their meaning.
+        """
+        statistics = []
+        for features in (filled, real):
+            statistics.append(FeatureStatistics(features.shape[1]))
+            statistics[-1].add(features)
+        distance = fid(*statistics)
+        scores = inception_discriminative_scores(filled, real)
+        return {
+            "fid": distance.fid,
+            "p_ids": scores.p_ids,
+            "u_ids": scores.u_ids,
+            "count": len(filled),
+            "note": "; ".join(filter(None, (distance.warning, scores.warning))),
+        }
+
+
+@jax.jit
+def _paper_measures(predictions: jax.Array, targets: jax.Array) -> dict[str, jax.Array]:
+    return {name: metric(predictions, targets) for name, metric in METRICS.items()}
+
+
+@jax.jit
+def _other_measures(
+    prediction: jax.Array, target: jax.Array, mask: jax.Array
+) -> dict[str, jax.Array]:
+    plain = {name: metric(prediction, target) for name, metric in EXTRA_METRICS.items()}
+    return plain | {name: metric(prediction, target, mask) for name, metric in HOLE_METRICS.items()}

@@ -1,0 +1,302 @@
+"""From a trained workdir to scores, tables and a report."""
+
+import importlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
+from gmsrm_jax.config.of_run import check_config_of_run
+from gmsrm_jax.data.decoding import resize_for_test
+from gmsrm_jax.data.masks.assignment import MaskList, open_mask_list
+from gmsrm_jax.data.masks.list_file import BIN_NAMES, write_mask_list
+from gmsrm_jax.data.sources import EncodedPictures, Pictures
+from gmsrm_jax.data.splits import open_test
+from gmsrm_jax.evaluation.batches import Fill, pictures_sha256
+from gmsrm_jax.evaluation.evaluate import (
+    EXAMPLES_FILE,
+    METRICS_FILE,
+    PER_IMAGE_FILE,
+    evaluate,
+    evaluated_names,
+    package_versions,
+)
+from gmsrm_jax.evaluation.examples import read_examples
+from gmsrm_jax.evaluation.figure_examples import figure_examples
+from gmsrm_jax.evaluation.measures import Judge
+from gmsrm_jax.evaluation.predictions import export_inputs
+from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
+from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.methods.classical import check_baselines
+from gmsrm_jax.methods.network_weights import weights_sha256
+from gmsrm_jax.networks.trained_network import trained_weights
+from gmsrm_jax.report.charts import Curve, curves_from_log
+from gmsrm_jax.report.paper_report import write_outputs
+from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
+from gmsrm_jax.report.report import write_report
+from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.log import Progress, format_seconds, read_log, say
+from gmsrm_jax.runtime.processes import everywhere
+
+
+class NotScored(UserError):
+    """Measures whose weights are missing; everything else is scored and written."""
+
+
+def evaluate_run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    command: str,
+    output: pathlib.Path | None = None,
+    step: int | None = None,
+) -> dict[str, Any]:
+    """Scores a stage-2 checkpoint of a workdir, and writes tables, figures and a report.
+
+    What was scored before with this config, on these pictures, masks, predictions, weights and
+    versions, is not scored again, and an evaluation that was stopped goes on.
+
+    With several processes all of them call this and read the checkpoint; process 0 scores, on its
+    own devices, and the others return.
+
+    Args:
+        config: the run's config.
+        workdir: a folder that `train` filled.
+        command: what to type to do it again, for the report.
+        output: where to write; None for `evaluation` and `report.html` in the workdir.
+        step: of the checkpoint; None for the newest.
+
+    Returns:
+        What metrics.json holds; nothing in other processes than the first.
+
+    Raises:
+        UserError: there is no checkpoint, or no test set.
+        NotScored: after everything else is scored and written, weights of a perceptual measure are
+            missing.
+    """
+    folder = checkpoint_folder(workdir, "inpainting")
+    checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
+    step = newest if step is None else step
+    everywhere(lambda: check_config_of_run(config, workdir, None))
+    # Before the masks are drawn, for a training that goes on removes its older checkpoints.
+    params = trained_weights(config, checkpoints, step, data_mesh())
+    checkpoints.finish()
+    if jax.process_index() != 0:
+        return {}
+    mesh = local_mesh()
+    params = to_every_device(params, mesh)
+    pictures, mask_list = open_test_set(config)
+    judge, measure_weights, lacking = open_judge(config)
+    predictions = open_predictions(config, mask_list)
+    facts = {
+        "checkpoint": str(folder),
+        "checkpoint_step": step,
+        "weights_sha256": weights_sha256(params),
+        "variant": config.variant,
+        "test_pictures_sha256": pictures_sha256(pictures, len(mask_list.names)),
+        "predictions_sha256": {name: given.sha256 for name, given in predictions.items()},
+        "measure_weights_sha256": measure_weights,
+        "not_scored": lacking,
+        "config": json.loads(config.to_json()),
+    }
+    page = workdir / "report.html" if output is None else output / "report.html"
+    output = output or workdir / "evaluation"
+    metrics = scores_of(output, facts, mask_list)
+    if metrics is None:
+        methods, samples = open_methods(config, params, mesh)
+        methods |= predictions
+        covered = {name: given.covered for name, given in predictions.items()}
+        metrics = _score(
+            config, methods, samples, covered, pictures, mask_list, judge, facts, output
+        )
+    else:
+        say(f"evaluation: step {step} was scored before, nothing to do")
+    _write_report(config, workdir, output, page, metrics, command)
+    if lacking:
+        raise NotScored("; ".join(f"{name} was not scored: {why}" for name, why in lacking.items()))
+    return metrics
+
+
+def check_evaluation(config: ConfigDict) -> None:
+    """Checks before a training what its evaluation will need; masks to be drawn are not drawn yet.
+
+    Every test picture is decoded, for one that cannot be would otherwise stop the evaluation after
+    the training.
+
+    Raises:
+        UserError: see `open_test_set`; or TensorFlow is missing and masks must be drawn; or a
+            baseline's package is missing; or a picture for the figures is not there.
+    """
+    check_baselines(config.evaluation.baselines)
+    if config.evaluation.masks == "generated":
+        importlib.import_module("gmsrm_jax.data.masks")
+        pictures, names = _open_pictures(config)
+    else:
+        pictures, mask_list = open_test_set(config)
+        names = list(mask_list.names)
+    figure_examples(names, BIN_NAMES, pictures=config.evaluation.figure_pictures)
+    for index in range(len(names)):
+        pictures.image(index)
+
+
+def open_test_set(config: ConfigDict) -> tuple[Pictures, MaskList]:
+    """Opens what an evaluation needs besides weights.
+
+    Raises:
+        UserError: batch size, test pictures or masks cannot be used.
+    """
+    pictures, names = _open_pictures(config)
+    return pictures, open_mask_list(config, names)
+
+
+def export_test_set(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Writes the holed test pictures, their masks and the mask list, for another program to fill.
+
+    Raises:
+        UserError: see `open_test_set`.
+    """
+    pictures, mask_list = open_test_set(config)
+
+    def image(index: int) -> np.ndarray:
+        data = config.data
+        picture = pictures.image(index)
+        return resize_for_test(picture, config.image_size, data.shorter_side, data.test_resize)
+
+    images, masks = export_inputs(folder, mask_list, image)
+    write_mask_list(folder / "mask_list.npz", mask_list)
+    count = len(mask_list.names) * len(mask_list.bins)
+    say(
+        f"wrote {count} pictures with holes to {images}, and their masks (white is hole) to {masks}"
+    )
+
+
+def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
+    check_batch("evaluation.batch_size", config.evaluation.batch_size, local_mesh())
+    pictures = open_test(config)
+    if isinstance(pictures, EncodedPictures):
+        pictures.bad.say_all()
+    return pictures, evaluated_names(pictures, config.evaluation.max_images)
+
+
+def _score(
+    config: ConfigDict,
+    methods: dict[str, Fill],
+    samples: dict[str, int],
+    covered: dict[str, np.ndarray],
+    pictures: Pictures,
+    mask_list: MaskList,
+    judge: Judge,
+    facts: dict[str, Any],
+    output: pathlib.Path,
+) -> dict[str, Any]:
+    """Scores all methods, and prints the table."""
+    write_mask_list(output / "mask_list.npz", mask_list)
+    names, bins = mask_list.names, mask_list.bins
+    say(f"evaluation: {len(names)} pictures × {len(bins)} masks, {len(methods)} methods")
+    progress = Progress("evaluation", 0, len(names) * len(bins), 1)
+    evaluation = evaluate(
+        methods,
+        pictures,
+        mask_list,
+        image_size=config.image_size,
+        shorter_side=config.data.shorter_side,
+        test_resize=config.data.test_resize,
+        batch_size=config.evaluation.batch_size,
+        max_images=config.evaluation.max_images,
+        output_dir=output,
+        facts=facts,
+        panel_rows=config.evaluation.panel_rows,
+        kept=figure_examples(
+            names,
+            bins,
+            pictures=config.evaluation.figure_pictures,
+            seed=config.evaluation.seed,
+        ),
+        samples=samples,
+        covered=covered,
+        judge=judge,
+        progress=lambda done, total: progress.update(done, ""),
+    )
+    progress.close()
+    say(format_table(evaluation.metrics))
+    return evaluation.metrics
+
+
+def scores_of(
+    folder: pathlib.Path, facts: dict[str, Any], mask_list: MaskList
+) -> dict[str, Any] | None:
+    """The metrics if the very same was scored with these very versions, and all of it is there."""
+    if not all((folder / name).exists() for name in (METRICS_FILE, PER_IMAGE_FILE, EXAMPLES_FILE)):
+        return None
+    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    found = [metrics.get("facts"), metrics.get("mask_list"), metrics.get("run", {}).get("versions")]
+    return metrics if found == [facts, mask_list.facts(), package_versions()] else None
+
+
+def _write_report(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    output: pathlib.Path,
+    page: pathlib.Path,
+    metrics: dict[str, Any],
+    command: str,
+) -> None:
+    """Writes the paper's tables and figures, and a page with them, curves and pictures."""
+    curves: list[Curve] = []
+    facts: dict[str, Any] = {
+        "variant": config.variant,
+        "picture size": f"{config.image_size} px",
+        "test pictures": metrics["pictures"],
+        "weights": f"step {metrics['facts']['checkpoint_step']:,}, SHA-256 "
+        f"{metrics['facts']['weights_sha256'][:16]}…",
+        "devices": f"{metrics['run']['devices']} × {metrics['run']['device']}",
+    }
+    for stage in ("memory", "inpainting"):
+        lines = read_log(workdir / stage / "log.jsonl")
+        if lines:
+            curves += curves_from_log(stage, lines)
+            last = lines[-1]
+            facts[f"{stage} stage"] = (
+                f"{last['step']:,} steps, {last['images']:,} pictures, "
+                f"{format_seconds(last['seconds'])} of training"
+            )
+    figures = []
+    samples = sorted((workdir / "memory" / "panels").glob("samples_*.png"))
+    if samples:
+        figures.append(
+            Picture(
+                "Samples of the generative memory",
+                np.asarray(Image.open(samples[-1]).convert("RGB")),
+                "a grid of pictures that the memory makes by itself after stage 1",
+            )
+        )
+    examples = read_examples(output / EXAMPLES_FILE)
+    settings = config.evaluation
+    paper = write_outputs(
+        output,
+        metrics,
+        examples,
+        settings.dataset,
+        pictures=settings.figure_pictures,
+        seed=settings.seed,
+    )
+    write_report(
+        page,
+        title=f"GM-SRM, {config.name}",
+        command=command,
+        facts=facts,
+        metrics=metrics,
+        paper=paper,
+        panels=panel_rows(
+            examples, next(iter(metrics["methods"])), not_filled(metrics), settings.panel_rows
+        ),
+        curves=curves,
+        figures=figures,
+        config=config.to_dict(),
+    )
+    say(f"report: {page}")

@@ -1,0 +1,1 @@
+"""Inpainting methods behind one interface, and the dict that names them."""

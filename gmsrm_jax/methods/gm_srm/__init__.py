@@ -1,0 +1,1 @@
+"""GM-SRM: the networks, the two stages of training, and how it fills."""

@@ -1,0 +1,282 @@
+"""GM-SRM whole: encoder, progressive queries of the generative memory, decoder (Algorithm 1)."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.methods.gm_srm.memory import (
+    NOISE_STRENGTH,
+    GenerativeMemory,
+    channel_table,
+    memory_resolutions,
+)
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.nn.layers import Conv, add_bias, conv, rematerialised
+from gmsrm_jax.nn.smooth_fill import smooth_fill
+
+LOG_VARIANCE_LIMIT = 10.0
+_INSIDE = 0.98  # colours in front of arctanh, which is infinite at ±1; 0.02 is 2.5 of 255
+
+
+class Fusion(nn.Module):
+    """The trainable 3×3 convolution that joins memory and encoder features, 2C to C.
+
+    It starts as a pass-through of the memory's half, so stage 2 begins with exactly the pre-trained
+    memory. Each example leaves it as large as the memory's half came, by root mean square: the
+    decoder normalises what it is given, so nothing else would hold the size, and gains of one level
+    multiply with those of the next.
+    """
+
+    kernel_size: int = 3
+
+    @nn.compact
+    def __call__(self, memory: jax.Array, encoder: jax.Array) -> jax.Array:
+        """Maps two features [N, r, r, C] to one."""
+        channels = memory.shape[-1]
+
+        def pass_through(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+            del key
+            middle = shape[0] // 2
+            kernel = jnp.zeros(shape, dtype)
+            return kernel.at[middle, middle, :channels, :].set(jnp.eye(channels, dtype=dtype))
+
+        k = self.kernel_size
+        kernel = self.param("kernel", pass_through, (k, k, 2 * channels, channels), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x = jnp.concatenate([memory, encoder], axis=-1)
+        joined = add_bias(conv(x, kernel), bias)
+        return (joined * (_size(memory) / _size(joined))).astype(joined.dtype)
+
+
+def _size(x: jax.Array) -> jax.Array:
+    """Root mean square of each example, float32 [N, 1, 1, 1]."""
+    square = jnp.square(x.astype(jnp.float32)).mean((1, 2, 3), keepdims=True)
+    return jnp.sqrt(square + 1e-8)
+
+
+class Filled(NamedTuple):
+    """What the network gives, in float32.
+
+    Attributes:
+        image: raw output Î, [N, S, S, 3] in [-1, 1]; known pixels are predicted too.
+        mean: μ_i of Eq. 8, [N, levels]; zeros without conditional noise.
+        log_variance: log σ_i², [N, levels].
+    """
+
+    image: jax.Array
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+class InpaintingNetwork(nn.Module):
+    """The network of stage 2; one code path for the four variants of Table IV.
+
+    Attributes:
+        channels: resolution to number of channels, from 4 to the image size.
+        variant: a key of VARIANTS.
+        code_dim: size of a query code.
+        code_channels: width of the convolution before a code.
+        code_source: "encoder" (c¹ = f_c) or "mapping" (c¹ = average code + f_c).
+        noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
+        fusion_kernel: side of the fusion convolutions.
+        stem_skip: join the stem's feature before the output convolution.
+        smooth_skip: the output convolution gives a correction to `smooth_fill`, at first none.
+        dtype: format of feature maps, see `layers`.
+        remat_from: see `layers.rematerialised`.
+    """
+
+    channels: dict[int, int]
+    variant: str = "gm_srm"
+    code_dim: int = 512
+    code_channels: int = 64
+    code_source: str = "encoder"
+    noise_statistics: str = "encoder_decoder"
+    fusion_kernel: int = 3
+    stem_skip: bool = False
+    smooth_skip: bool = False
+    dtype: DTypeLike = jnp.float32
+    remat_from: int = 0
+
+    def setup(self) -> None:
+        """Names each part after its resolution; the same names in every variant."""
+        parts = VARIANTS[self.variant]
+        size = max(self.channels)
+
+        def block(kind: Any, resolution: int) -> Any:
+            return rematerialised(kind, resolution, self.remat_from)
+
+        self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
+        self.levels = memory_resolutions(size)
+        if parts.memory:
+            self.memory = GenerativeMemory(
+                self.channels, dtype=self.dtype, remat_from=self.remat_from, name="memory"
+            )
+            self.fusions = {
+                r: block(Fusion, r)(self.fusion_kernel, name=f"fusion_{r}") for r in self.levels
+            }
+            mapping = self.code_source == "mapping"
+            coded = self.levels if parts.progressive else self.levels[:1]
+            self.codes = {
+                r: block(GridVector, r)(
+                    self.code_dim,
+                    self.code_channels,
+                    zero_init=r > 4 or mapping,
+                    name=f"query_{r}",
+                )
+                for r in coded
+            }
+            if mapping:
+                self.average_code = self.param(
+                    "average_code", nn.initializers.zeros, (self.code_dim,)
+                )
+        if parts.conditional_noise:
+            self.statistics = {
+                r: block(GridVector, r)(
+                    2, self.code_channels, zero_init=True, name=f"statistics_{r}"
+                )
+                for r in self.levels
+            }
+        self.decoder = {
+            r: block(DecoderBlock, 2 * r)(self.channels[2 * r], name=f"decoder_{r}")
+            for r in self.levels
+        }
+        self.output = Conv(3, result=jnp.float32, zero_init=self.smooth_skip, name="output")
+
+    def query(self, resolution: int, previous: jax.Array, code: jax.Array | None) -> jax.Array:
+        """The code c^i of a level: Eq. 3 at 4×4, Eq. 7 above it.
+
+        Args:
+            resolution: r of the level.
+            previous: F_D^(i-1), [N, r, r, ·]; at 4×4 this is F_E.
+            code: c^(i-1), [N, D]; None at the first level.
+        """
+        if resolution not in self.codes:
+            if code is None:
+                raise ValueError("the first level must have a query code")
+            return code
+        update = self.codes[resolution](previous)
+        if code is not None:
+            return code + update
+        return self.average_code[None, :] + update if self.code_source == "mapping" else update
+
+    def noise_moments(
+        self, resolution: int, encoded: jax.Array, previous: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise."""
+        if not VARIANTS[self.variant].conditional_noise:
+            zeros = jnp.zeros(encoded.shape[:1])
+            return zeros, zeros
+        seen = [encoded, previous] if self.noise_statistics == "encoder_decoder" else [encoded]
+        moments = self.statistics[resolution](*seen)
+        limit = LOG_VARIANCE_LIMIT
+        return moments[:, 0], jnp.clip(moments[:, 1], -limit, limit)
+
+    def ask_memory(
+        self,
+        x: jax.Array | None,
+        encoded: jax.Array,
+        code: jax.Array,
+        noise: list[jax.Array],
+    ) -> jax.Array:
+        """F_M^i of Eq. 4: first conv of the level, fusion with F_E^i, second conv."""
+        if x is None:
+            x = self.memory.start(encoded.shape[0])
+        else:
+            x = self.memory.first(x, code, noise[0])
+        x = self.fusions[encoded.shape[1]](x, encoded)
+        return self.memory.second(x, code, noise[-1])
+
+    def __call__(self, image: jax.Array, mask: jax.Array, noise: list[jax.Array]) -> Filled:
+        """Predicts the whole image from its known pixels (Algorithm 1).
+
+        Args:
+            image: [N, S, S, 3] in [-1, 1]; what lies in the hole is not looked at.
+            mask: [N, S, S, 1], 1 in the hole.
+            noise: ε, N(0, 1) maps of `memory.noise_shapes` for `memory_resolutions(S)`; zeros
+                give the filling at mean noise. Unused by `base`.
+        """
+        if mask.shape != (*image.shape[:3], 1) or image.shape[1] != max(self.channels):
+            raise ValueError(f"image {image.shape}, mask {mask.shape}, size {max(self.channels)}")
+        encoded = self.encoder(image, mask)
+        maps = iter(noise)
+        decoded, code, remembered = encoded[4], None, None
+        means, log_variances = [], []
+        for r in self.levels:
+            joined = [encoded[r], decoded]
+            mean, log_variance = self.noise_moments(r, encoded[r], decoded)
+            means.append(mean)
+            log_variances.append(log_variance)
+            if VARIANTS[self.variant].memory:
+                code = self.query(r, decoded, code)
+                sigma = jnp.exp(0.5 * log_variance)
+                level_noise = [
+                    mean[:, None, None, None] + sigma[:, None, None, None] * next(maps)
+                    for _ in range(1 if r == 4 else 2)
+                ]
+                remembered = self.ask_memory(remembered, encoded[r], code, level_noise)
+                joined = [remembered, *joined]
+            decoded = self.decoder[r](joined)
+        if self.stem_skip:
+            decoded = jnp.concatenate([decoded, encoded[image.shape[1]]], axis=-1)
+        raw = self.output(decoded)
+        if self.smooth_skip:
+            raw = raw + jnp.arctanh(_INSIDE * smooth_fill(image, mask))
+        return Filled(jnp.tanh(raw), jnp.stack(means, 1), jnp.stack(log_variances, 1))
+
+
+def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> InpaintingNetwork:
+    """The network that a config describes.
+
+    Args:
+        config: the run's config.
+        dtype: format of feature maps. Training gives `config.compute_dtype`; whoever evaluates or
+            fills holes has float32 unless it asks for something else.
+    """
+    model = config.model
+    return InpaintingNetwork(
+        channels=channel_table(config.image_size, model.channel_base, model.channel_max),
+        variant=config.variant,
+        code_dim=model.code_dim,
+        code_channels=model.code_channels,
+        code_source=config.memory.code_source,
+        noise_statistics=model.noise_statistics,
+        fusion_kernel=model.fusion_kernel,
+        stem_skip=model.stem_skip,
+        smooth_skip=model.smooth_skip,
+        dtype=dtype,
+        remat_from=model.remat_from,
+    )
+
+
+def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
+    """Parts the network's parameters into optimised and frozen ones.
+
+    Frozen are the memory and the average code of the mapping source; with `train_noise_strength`
+    the memory's noise strengths are optimised.
+
+    Returns:
+        Two nested dicts whose union is the input.
+    """
+    flat = traverse_util.flatten_dict(params)
+
+    def frozen(path: tuple[str, ...]) -> bool:
+        if train_noise_strength and path[-1] == NOISE_STRENGTH:
+            return False
+        return path[0] in ("memory", "average_code")
+
+    parts: tuple[dict, dict] = ({}, {})
+    for path, leaf in flat.items():
+        parts[frozen(path)][path] = leaf
+    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
+
+
+def join_frozen(optimised: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `split_frozen`."""
+    flat = {**traverse_util.flatten_dict(optimised), **traverse_util.flatten_dict(frozen)}
+    return traverse_util.unflatten_dict(flat)

@@ -1,0 +1,163 @@
+"""Stage 1: pre-training of the generative memory in StyleGAN2's way (arXiv 1912.04958)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.base import Batch, TrainState, apply, to_bytes, to_signed
+from gmsrm_jax.methods.gm_srm.distance import FeatureDistance
+from gmsrm_jax.methods.gm_srm.growth import grow
+from gmsrm_jax.methods.gm_srm.memory import draw_noise
+from gmsrm_jax.methods.gm_srm.stage_1_programs import SALT, MemoryPrograms
+from gmsrm_jax.nn.vgg import Vgg19Weights
+from gmsrm_jax.runtime.image_grid import grid
+from gmsrm_jax.runtime.processes import gather
+
+
+class MemoryStage:
+    """Trains code source, memory and discriminator; keeps the snapshot nearest to other pictures.
+
+    The state's parts: params {generator, discriminator}, average {generator}, kept {generator,
+    code_average, distance, step} (the snapshot), extra {path_mean, code_average, ada_p, ada_sign,
+    ada_count}.
+    """
+
+    name = "memory"
+    salt = SALT
+
+    def __init__(self, config: ConfigDict, validation: dict[str, np.ndarray], vgg: Vgg19Weights):
+        """Prepares the stage.
+
+        Args:
+            config: the run's config.
+            validation: {"image": uint8 [k, S, S, 3], "mask": uint8 [k, S, S, 1]} kept aside.
+            vgg: features of the distance that chooses the snapshot.
+        """
+        settings = config.memory
+        self.settings = settings
+        self.batch_size, self.accumulation = settings.batch_size, config.accumulation
+        self.total_steps = max(round(settings.length_kimg * 1000 / settings.batch_size), 1)
+        self.save_every, self.validate_every = settings.save_every, settings.validate_every
+        self.seed, self.code_dim = config.seed, config.model.code_dim
+        self.trained = MemoryPrograms(config)
+        self.generator, self.discriminator = self.trained.generator, self.trained.discriminator
+        self.programs = self.trained.programs
+        self.constants: dict[str, Any] = {}
+        self.validation = validation
+        self.distance = FeatureDistance(vgg, validation["image"])
+        self._sample = jax.jit(self._sample_batch)
+        self._keep = jax.jit(self._keep_snapshot)
+
+    def init(self, key: jax.Array, pretrained: Any = None) -> TrainState:
+        """Draws every weight, or begins with those of a smaller stage 1.
+
+        Args:
+            key: random key.
+            pretrained: {"params", "average", "extra"} of the smaller one's state; None for a start
+                from nothing.
+        """
+        keys = jax.random.split(key, 3)
+        trained = self.trained
+        size = trained.resolutions[-1]
+        image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
+        latent, noise = jnp.zeros((1, self.code_dim)), draw_noise(keys[0], 1, trained.resolutions)
+        generator = self.generator.init(keys[1], image, mask, latent, noise)["params"]
+        discriminator = self.discriminator.init(keys[2], image)["params"]
+        average = jax.tree.map(jnp.copy, generator)
+        code_average = jnp.zeros((self.code_dim,))
+        if pretrained is not None:
+            params, averages = pretrained["params"], pretrained["average"]
+            average = grow(generator, averages["generator"])
+            generator = grow(generator, params["generator"])
+            discriminator = grow(discriminator, params["discriminator"])
+            code_average = jnp.copy(pretrained["extra"]["code_average"])
+        params = {"generator": generator, "discriminator": discriminator}
+        zero = jnp.zeros(())
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            average={"generator": average},
+            optimizer={
+                "generator": trained.generator_optimizer.init(generator),
+                "discriminator": trained.discriminator_optimizer.init(discriminator),
+            },
+            kept={
+                "generator": jax.tree.map(jnp.copy, generator),
+                "code_average": jnp.zeros((self.code_dim,)),
+                "distance": jnp.asarray(jnp.inf),
+                "step": jnp.zeros((), jnp.int32),
+            },
+            extra={
+                "path_mean": zero,
+                "code_average": code_average,
+                "ada_p": jnp.zeros(()),
+                "ada_sign": jnp.zeros(()),
+                "ada_count": jnp.zeros(()),
+            },
+        )
+
+    def due(self, step: int) -> tuple[str, ...]:
+        """The lazy regularisers on their intervals, then the main step."""
+        settings = self.settings
+        names = []
+        if settings.r1_interval and step % settings.r1_interval == 0:
+            names.append("r1")
+        if settings.path_interval and step % settings.path_interval == 0:
+            names.append("path")
+        return (*names, "main")
+
+    def validate(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
+        """Distance of the averaged generator to the pictures kept aside; keeps the nearest."""
+        count = self.settings.validation_samples
+        size = self.batch_size
+        batches = [self._samples(state, index) for index in range(-(-count // size))]
+        # Each process computed it for itself; what is kept by it must be the same everywhere.
+        distance = gather(float(self.distance(np.concatenate(batches)[:count])))[0]
+        best = distance < float(state.kept["distance"])
+        if best:
+            state = self._keep(state, np.float32(distance))
+        return state, {
+            "validation/vgg_distance": distance,
+            "validation/best_vgg_distance": float(state.kept["distance"]),
+        }
+
+    def panels(self, state: TrainState) -> dict[str, np.ndarray]:
+        """Samples of the averaged generator; with the encoder source, what each was asked with."""
+        samples = to_bytes(self._samples(state, 0))[:16]
+        panels = {"samples": grid(samples, 8)}
+        if self.settings.code_source == "encoder":
+            given = self._inputs(0)
+            held = np.where(given["mask"] > 0, 127, given["image"])[:16]
+            panels["asked_with"] = grid(held.astype(np.uint8), 8)
+        return panels
+
+    def _inputs(self, index: int) -> dict[str, np.ndarray]:
+        """Batch `index` of the pictures kept aside, in turn."""
+        rows = (index * self.batch_size + np.arange(self.batch_size)) % len(
+            self.validation["image"]
+        )
+        return {name: values[rows] for name, values in self.validation.items()}
+
+    def _samples(self, state: TrainState, index: int) -> np.ndarray:
+        inputs = self._inputs(index)
+        return np.asarray(
+            self._sample(state.average["generator"], inputs, np.int32(index)), np.float32
+        )
+
+    def _sample_batch(self, params: Any, inputs: Batch, index: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(self.seed), index)
+        image, mask = to_signed(inputs["image"]), inputs["mask"].astype(jnp.float32)
+        latent, noise = self.trained.draw_inputs(key, image.shape[0])
+        return apply(self.trained.exact_generator, params, image, mask, latent, noise)
+
+    def _keep_snapshot(self, state: TrainState, distance: jax.Array) -> TrainState:
+        kept = {
+            "generator": state.average["generator"],
+            "code_average": state.extra["code_average"],
+            "distance": distance,
+            "step": state.step,
+        }
+        return state.replace(kept=kept)

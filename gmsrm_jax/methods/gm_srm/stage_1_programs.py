@@ -1,0 +1,307 @@
+"""The training programs of stage 1: main, R1 and path length, over networks and optimizers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, apply, to_signed
+from gmsrm_jax.methods.gm_srm import augment
+from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator, draw_cuts, mix_codes
+from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channel_table, code_levels, draw_noise
+from gmsrm_jax.nn import losses
+from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.nn.optimizers import average_weights, ema_decay, lazy_adam
+from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator
+
+SALT = 1  # separates the random numbers of stage 1 from those of other stages
+_CODE_AVERAGE_DECAY = 0.995
+
+
+class MemoryPrograms:
+    """Stage 1's networks, their optimizers, and the programs that move a state.
+
+    Attributes:
+        generator: with feature maps in `config.compute_dtype`.
+        discriminator: likewise.
+        exact_generator: the same network in float32, for path length and samples.
+        exact_discriminator: the same in float32, for R1.
+        programs: by name; a regulariser that is switched off has none.
+    """
+
+    def __init__(self, config: ConfigDict):
+        """Builds networks and optimizers."""
+        settings = self.settings = config.memory
+        self.batch_size, self.accumulation = settings.batch_size, config.accumulation
+        self.seed = config.seed
+        channels = channel_table(
+            config.image_size, config.model.channel_base, config.model.channel_max
+        )
+        self.resolutions = sorted(channels)
+        self.code_dim = config.model.code_dim
+        self.generator = MemoryGenerator(
+            channels,
+            settings.code_source,
+            config.model.code_dim,
+            config.model.code_channels,
+            settings.mapping_layers,
+            settings.noise_strength_init,
+            config.compute_dtype,
+            config.model.remat_from,
+        )
+        self.discriminator = MemoryDiscriminator(
+            channels, config.compute_dtype, config.model.remat_from
+        )
+        self.exact_generator = self.generator.clone(dtype=jnp.float32)
+        self.exact_discriminator = self.discriminator.clone(dtype=jnp.float32)
+        self.r1_gamma = settings.r1_gamma * config.image_size**2 / settings.batch_size
+        rates = {
+            "synthesis": settings.learning_rate,
+            "encoder": settings.encoder_learning_rate,
+        }
+        self.generator_optimizer = optax.partition(
+            {
+                "fixed": optax.set_to_zero(),
+                **{
+                    part: lazy_adam(rate, settings.betas, settings.path_interval)
+                    for part, rate in rates.items()
+                },
+            },
+            self._optimizer_parts,
+        )
+        self.discriminator_optimizer = lazy_adam(
+            settings.learning_rate, settings.betas, settings.r1_interval
+        )
+        self.programs: dict[str, Program] = {}
+        if settings.r1_interval:
+            self.programs["r1"] = self._r1_step
+        if settings.path_interval:
+            self.programs["path"] = self._path_step
+        self.programs["main"] = self._main_step
+
+    def noise_strengths(self, state: TrainState) -> dict[str, jax.Array]:
+        """The learned noise strength of every layer of the memory."""
+        layers = state.params["generator"]["memory"]
+        return {
+            f"noise_strength/{name}": layer[NOISE_STRENGTH]
+            for name, layer in sorted(layers.items())
+            if isinstance(layer, dict) and NOISE_STRENGTH in layer
+        }
+
+    def _optimizer_parts(self, params: Any) -> Any:
+        """Names the optimizer of every weight of the generator."""
+        flat = {}
+        for path in traverse_util.flatten_dict(params):
+            own = "synthesis" if path[0] in ("memory", "mapping") else "encoder"
+            keeps = path[-1] == NOISE_STRENGTH and not self.settings.train_noise_strength
+            flat[path] = "fixed" if keeps else own
+        return traverse_util.unflatten_dict(flat)
+
+    def draw_inputs(self, key: jax.Array, count: int) -> tuple[jax.Array, list[jax.Array]]:
+        """Latents [count, D] and noise maps of the generator for so many examples."""
+        key_latent, key_noise = jax.random.split(key)
+        latent = jax.random.normal(key_latent, (count, self.code_dim))
+        return latent, draw_noise(key_noise, count, self.resolutions)
+
+    def _key(self, state: TrainState, program: int) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(self.seed), SALT)
+        return jax.random.fold_in(jax.random.fold_in(key, state.step), program)
+
+    def _draw_view(self, key: jax.Array, count: int, probability: jax.Array) -> Any:
+        """What the augmentation draws for so many images; None without one."""
+        kind, size = self.settings.augment, self.resolutions[-1]
+        if kind == "diffaug":
+            return augment.draw_diff(key, count, size)
+        if kind == "ada":
+            return augment.draw_ada(key, count, size, probability)
+        return None
+
+    def _view(self, drawn: Any, images: jax.Array) -> jax.Array:
+        """Images as the discriminator is shown them."""
+        kind = self.settings.augment
+        if kind == "diffaug":
+            return augment.diff_augment(drawn, images)
+        return augment.ada_augment(drawn, images) if kind == "ada" else images
+
+    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """One step of generator and discriminator, both on the same generated images."""
+        settings = self.settings
+        keys, count = jax.random.split(self._key(state, 0), 5), batch["image"].shape[0]
+        latent, noise = self.draw_inputs(keys[0], count)
+        probability = state.extra["ada_p"]
+        levels = code_levels(self.resolutions[-1])
+        parts = {
+            "image": batch["image"],
+            "mask": batch["mask"],
+            "latent": latent,
+            "noise": noise,
+            "cuts": draw_cuts(keys[1], count, levels, settings.style_mixing),
+            "fake_view": self._draw_view(keys[2], count, probability),
+            "real_view": self._draw_view(keys[3], count, probability),
+        }
+        generator, discriminator = state.params["generator"], state.params["discriminator"]
+
+        def generator_part(part: Batch) -> tuple[Any, jax.Array]:
+            gradient, (scalars, fake, code) = jax.grad(self._generator_loss, has_aux=True)(
+                generator, discriminator, part
+            )
+            return (gradient, scalars, code), fake
+
+        def discriminator_part(part: Batch) -> tuple[Any, None]:
+            gradient, measured = jax.grad(self._discriminator_loss, has_aux=True)(
+                discriminator, part
+            )
+            return (gradient, measured), None
+
+        (gradient, scalars, code), fake = in_micro_batches(generator_part, parts, self.accumulation)
+        # Adding zero makes the discriminator wait for the generator's gradient: side by side, the
+        # activations of both would not fit in 24 GiB. XLA drops an optimization barrier on a CPU.
+        generator_norm = optax.global_norm(gradient)
+        parts["fake"] = fake + 0.0 * generator_norm
+        (discriminator_gradient, measured), _ = in_micro_batches(
+            discriminator_part, parts, self.accumulation
+        )
+        state = self._move(state, "generator", gradient)
+        state = self._move(state, "discriminator", discriminator_gradient)
+        seen = (state.step + 1) * self.batch_size
+        decay = ema_decay(seen, self.batch_size, settings.ema_kimg * 1000, settings.ema_rampup)
+        average = {
+            "generator": average_weights(
+                state.average["generator"], state.params["generator"], decay
+            )
+        }
+        extra = dict(state.extra)
+        extra["code_average"] = average_weights(extra["code_average"], code, _CODE_AVERAGE_DECAY)
+        extra.update(self._adapt(state, extra, measured["ada/r_t"]))
+        scalars |= measured | {
+            "gradient/generator": generator_norm,
+            "gradient/discriminator": optax.global_norm(discriminator_gradient),
+            "ada/p": extra["ada_p"],
+            **self.noise_strengths(state),
+        }
+        return state.replace(step=state.step + 1, average=average, extra=extra), scalars
+
+    def _generator_loss(
+        self, params: Any, discriminator: Any, part: Batch
+    ) -> tuple[jax.Array, tuple[Scalars, jax.Array, jax.Array]]:
+        """The loss, what is measured beside it, the generated images, and the mean code."""
+        settings, generator = self.settings, self.generator
+        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        codes = apply(generator, params, image, mask, part["latent"], method="codes")
+        mixed = codes
+        if settings.style_mixing:
+            mixed = mix_codes(codes, jnp.roll(codes, 1, axis=0), part["cuts"])
+        fake = apply(generator, params, mixed, part["noise"], method="synthesise")
+        logits = apply(self.discriminator, discriminator, self._view(part["fake_view"], fake))
+        scalars = {"loss/generator": losses.logistic_generator_loss(logits)}
+        total = scalars["loss/generator"]
+        if settings.reconstruction_weight:
+            own = jnp.all(mixed == codes, axis=(1, 2)).astype(jnp.float32)
+            error = jnp.abs(fake - image).mean((1, 2, 3))
+            scalars["loss/reconstruction"] = (own * error).sum() / jnp.maximum(own.sum(), 1.0)
+            total += settings.reconstruction_weight * scalars["loss/reconstruction"]
+        return total, (scalars, fake, codes[:, 0].mean(0))
+
+    def _discriminator_loss(self, params: Any, part: Batch) -> tuple[jax.Array, Scalars]:
+        """The loss, and what is measured beside it."""
+        image = to_signed(part["image"])
+        real = apply(self.discriminator, params, self._view(part["real_view"], image))
+        fake = apply(self.discriminator, params, self._view(part["fake_view"], part["fake"]))
+        loss = losses.logistic_discriminator_loss(real, fake)
+        return loss, {
+            "loss/discriminator": loss,
+            "logits/real": real.mean(),
+            "logits/fake": fake.mean(),
+            "ada/r_t": jnp.sign(real).mean(),
+        }
+
+    def _adapt(self, state: TrainState, extra: Scalars, sign: jax.Array) -> Scalars:
+        """ADA's p, moved every `ada_interval` steps by the mean sign since it was last moved."""
+        settings = self.settings
+        total, count = extra["ada_sign"] + sign, extra["ada_count"] + 1.0
+        due = (state.step + 1) % settings.ada_interval == 0
+        moved = augment.adapt_probability(
+            extra["ada_p"],
+            total / count,
+            settings.ada_target,
+            settings.ada_interval * self.batch_size,
+            settings.ada_kimg,
+        )
+        moves = due & (settings.augment == "ada")
+        return {
+            "ada_p": jnp.where(moves, moved, extra["ada_p"]),
+            "ada_sign": jnp.where(due, 0.0, total),
+            "ada_count": jnp.where(due, 0.0, count),
+        }
+
+    def _r1_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """Lazy R1 on the discriminator in float32, weighted by its interval."""
+        weight = self.r1_gamma * self.settings.r1_interval
+        count = batch["image"].shape[0]
+        view = self._draw_view(self._key(state, 1), count, state.extra["ada_p"])
+
+        def loss(params: Any, part: Batch) -> tuple[jax.Array, jax.Array]:
+            def logits(images: jax.Array) -> jax.Array:
+                return apply(self.exact_discriminator, params, self._view(part["view"], images))
+
+            penalty = losses.r1_penalty(logits, to_signed(part["image"]))
+            return weight * penalty, penalty
+
+        def r1_part(part: Batch) -> tuple[Any, None]:
+            return jax.grad(loss, has_aux=True)(state.params["discriminator"], part), None
+
+        parts = {"image": batch["image"], "view": view}
+        (gradient, penalty), _ = in_micro_batches(r1_part, parts, self.accumulation)
+        scalars = {
+            "loss/r1": self.r1_gamma * penalty,
+            "gradient/r1": optax.global_norm(gradient),
+        }
+        return self._move(state, "discriminator", gradient), scalars
+
+    def _path_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """Lazy path-length regularisation of the generator in float32, on a part of the batch."""
+        settings, generator = self.settings, self.exact_generator
+        keys = jax.random.split(self._key(state, 2), 2)
+        parts = {name: batch[name][:: settings.path_batch_shrink] for name in ("image", "mask")}
+        parts["latent"], parts["noise"] = self.draw_inputs(keys[0], parts["image"].shape[0])
+        parts["direction"] = jax.random.normal(keys[1], parts["image"].shape)
+
+        def loss(params: Any, part: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+            codes = apply(generator, params, image, mask, part["latent"], method="codes")
+
+            def synthesise(codes: jax.Array) -> jax.Array:
+                return apply(generator, params, codes, part["noise"], method="synthesise")
+
+            lengths = losses.path_lengths(synthesise, codes, part["direction"])
+            mean = average_weights(
+                state.extra["path_mean"], lengths.mean(), 1.0 - settings.path_decay
+            )
+            penalty = jnp.square(lengths - mean).mean()
+            return settings.path_weight * settings.path_interval * penalty, (penalty, mean)
+
+        def path_part(part: Batch) -> tuple[Any, None]:
+            return jax.grad(loss, has_aux=True)(state.params["generator"], part), None
+
+        (gradient, (penalty, mean)), _ = in_micro_batches(path_part, parts, self.accumulation)
+        state = self._move(state, "generator", gradient)
+        return state.replace(extra={**state.extra, "path_mean": mean}), {
+            "loss/path_length": settings.path_weight * penalty,
+            "path/mean_length": mean,
+            "gradient/path_length": optax.global_norm(gradient),
+        }
+
+    def _move(self, state: TrainState, network: str, gradient: Any) -> TrainState:
+        """Applies one optimizer step to a network."""
+        optimizer = (
+            self.generator_optimizer if network == "generator" else self.discriminator_optimizer
+        )
+        params = state.params[network]
+        updates, moved = optimizer.update(gradient, state.optimizer[network], params)
+        return state.replace(
+            params={**state.params, network: optax.apply_updates(params, updates)},
+            optimizer={**state.optimizer, network: moved},
+        )

@@ -1,0 +1,134 @@
+"""LPIPS, version 0.1: the learned perceptual distance of two images.
+
+Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (arXiv
+1801.03924), in the definition of the authors' package `lpips`. The weights are an argument, never
+module state.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.foreign.lpips import (
+    ALEX,
+    BACKBONE_FILES,
+    BACKBONES,
+    HEAD_FILES,
+    VGG,
+    convert_command,
+    read_lpips,
+)
+from gmsrm_jax.nn.vgg import max_pool
+from gmsrm_jax.runtime.errors import UserError
+
+# The shortest side whose last activation still has a pixel.
+SMALLEST_SIDE = {VGG: 16, ALEX: 31}
+
+# For images in [-1, 1]; ImageNet's mean and deviation, rounded as in the definition.
+_SHIFT = np.asarray((-0.030, -0.088, -0.188), np.float32)
+_SCALE = np.asarray((0.458, 0.448, 0.450), np.float32)
+_EPSILON = 1e-10
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LpipsWeights:
+    """A backbone's convolutions and the linear heads; a pytree, `net` static.
+
+    Attributes:
+        params: {"conv1_1": {"kernel": float32 [3, 3, I, O], "bias": float32 [O]}, ...,
+            "lin0": {"kernel": float32 [1, 1, C, 1]}, ...}.
+        net: "vgg" or "alex".
+    """
+
+    params: Mapping[str, Mapping[str, jax.typing.ArrayLike]]
+    net: str = dataclasses.field(metadata={"static": True})
+
+
+def load_lpips(path: str, net: str) -> LpipsWeights:
+    """Loads converted weights.
+
+    Args:
+        path: an .npz that `gmsrm convert lpips` wrote.
+        net: "vgg" or "alex".
+
+    Raises:
+        UserError: the file is missing, damaged or of the other network; the message says what to
+            fetch and which command makes the file.
+    """
+    file = resolve_path(path)
+    if not file.is_file():
+        backbone, heads = BACKBONE_FILES[net], HEAD_FILES[net]
+        raise UserError(
+            f"{file}: no LPIPS weights there; fetch {backbone.url} and {heads.url} and run"
+            f" `{convert_command(net, path)}`"
+        )
+    return LpipsWeights(read_lpips(file, net), net)
+
+
+class Lpips(nn.Module):
+    """The distance's share of each of the five compared activations.
+
+    With f the activations of the two images at one place, each divided by its length (plus 1e-10),
+    a share is the mean over all places of sum over channels of head · (f₁ - f₂)².
+
+    Attributes:
+        net: "vgg" or "alex".
+    """
+
+    net: str
+
+    @nn.compact
+    def __call__(self, prediction: jax.Array, target: jax.Array) -> jax.Array:
+        """Maps two batches [N, H, W, 3], RGB in [-1, 1], to shares [N, 5]; their sum is LPIPS."""
+        images = jnp.concatenate([prediction, target])
+        x = (images - _SHIFT[None, None, None]) / _SCALE[None, None, None]
+        shares = []
+        for i, activation in enumerate(_vgg16(x) if self.net == VGG else _alexnet(x)):
+            length = jnp.sqrt(jnp.sum(jnp.square(activation), axis=-1, keepdims=True))
+            first, second = jnp.split(activation / (length + _EPSILON), 2)
+            head = nn.Conv(
+                1, (1, 1), use_bias=False, precision=jax.lax.Precision.HIGHEST, name=f"lin{i}"
+            )
+            shares.append(head(jnp.square(first - second)).mean((1, 2, 3)))
+        return jnp.stack(shares, axis=-1)
+
+
+def _convolve(x: jax.Array, net: str, name: str, stride: int = 1, padding: int = 1) -> jax.Array:
+    """One of the backbone's convolutions with its ReLU; a submodule of the module that calls."""
+    layer = BACKBONES[net][name]
+    convolution = nn.Conv(
+        layer.outputs,
+        (layer.size, layer.size),
+        stride,
+        padding,
+        precision=jax.lax.Precision.HIGHEST,  # the same value on every accelerator
+        name=name,
+    )
+    return nn.relu(convolution(x))
+
+
+def _vgg16(x: jax.Array) -> list[jax.Array]:
+    """relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3."""
+    activations: list[jax.Array] = []
+    for name in BACKBONES[VGG]:
+        if name.endswith("_1") and name != "conv1_1":
+            activations.append(x)
+            x = max_pool(x)
+        x = _convolve(x, VGG, name)
+    return [*activations, x]
+
+
+def _alexnet(x: jax.Array) -> list[jax.Array]:
+    """The five activations behind a ReLU."""
+    window, stride = (3, 3), (2, 2)
+    first = _convolve(x, ALEX, "conv1", stride=4, padding=2)
+    second = _convolve(nn.max_pool(first, window, stride), ALEX, "conv2", padding=2)
+    third = _convolve(nn.max_pool(second, window, stride), ALEX, "conv3")
+    fourth = _convolve(third, ALEX, "conv4")
+    return [first, second, third, fourth, _convolve(fourth, ALEX, "conv5")]

@@ -1,0 +1,270 @@
+"""README.md of an exported folder, the model card: what the network is, does, and is not for.
+
+The front matter and headings are those that the Hugging Face Hub shows. Its figures are PNG files
+beside it.
+"""
+
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from PIL import Image
+
+import gmsrm_jax
+from gmsrm_jax.data.masks.files import UNREADABLE
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.runtime.errors import UserError
+
+CARD_FILE = "README.md"
+MAX_CARD_BYTES = 1 << 20
+STABLEHLO_FILE, ONNX_FILE = "model.stablehlo", "model.onnx"
+# What the maker of a network can tell, and how the card calls it.
+FACTS = {
+    "data": "Training pictures",
+    "data_licence": "Licence of the pictures",
+    "licence": "Licence of the weights",
+    "code": "Code",
+    "steps": "Training steps",
+    "hardware": "Hardware",
+    "time": "Training time",
+    "limits": "Known limits",
+    "table": "Scores",
+    "notes": "Notes on the training",
+}
+_UNKNOWN = "not known"
+_MAX_FACT = 20_000
+FIGURE_SUFFIX = ".png"
+MAX_FIGURE_BYTES = 4 << 20
+_MAX_FIGURES = 20
+_MAX_CAPTION = 500
+# SHA256SUMS has to be able to list it.
+_FIGURE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{,95}}{re.escape(FIGURE_SUFFIX)}")
+# What Markdown interprets anywhere in a line, and behind the digits, if any, that begin one.
+_SIGN = re.compile(r"[\\`*_\[\]<>&|~$]")
+_FIRST_SIGN = re.compile(r"(\d*)([-+#.)])")
+_TABLE_FACTS = ("data", "data_licence", "licence", "code", "steps", "hardware", "time")
+
+
+def checked_facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """The facts as given, in the order of FACTS, without empty ones.
+
+    Raises:
+        UserError: a name is none of FACTS, or a text is not UTF-8 or longer than 20,000
+            characters.
+    """
+    for name, text in facts.items():
+        if name not in FACTS:
+            raise UserError(f"{name[:60]!r} is no fact of a model card; use: {', '.join(FACTS)}")
+        _check_text(text, f"the fact {name}", _MAX_FACT)
+    return {name: facts[name].strip() for name in FACTS if facts.get(name, "").strip()}
+
+
+def checked_figures(figures: Mapping[str, tuple[bytes, str]]) -> dict[str, tuple[bytes, str]]:
+    """The figures as given, each caption on one line.
+
+    Args:
+        figures: contents of a PNG file and caption, plain text, by file name: letters, digits, -
+            and _, a letter or digit first, and .png, of 100 characters at most.
+
+    Raises:
+        UserError: there are more than 20; a name is another; a file is no PNG, damaged or larger
+            than 4 MiB; or a caption is empty, not UTF-8 or longer than 500 characters.
+    """
+    if len(figures) > _MAX_FIGURES:
+        raise UserError(
+            f"{len(figures)} figures are given, and a card holds {_MAX_FIGURES} at most; leave "
+            "some out"
+        )
+    checked = {}
+    for name, (data, text) in figures.items():
+        if not _FIGURE_NAME.fullmatch(name):
+            raise UserError(
+                f"{name[:120]!r}: a figure has a name of letters, digits, - and _, a letter or "
+                f"digit first, that ends in {FIGURE_SUFFIX}, of 100 characters at most; rename it"
+            )
+        if len(data) > MAX_FIGURE_BYTES:
+            raise UserError(
+                f"{name}: has {len(data)} bytes, and a figure has {MAX_FIGURE_BYTES} at most; "
+                "make it smaller"
+            )
+        try:
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+                picture.verify()
+        except UNREADABLE as error:
+            raise UserError(
+                f"{name}: is no PNG file that can be read; save the figure again as PNG"
+            ) from error
+        caption = " ".join(text.split())
+        if not caption:
+            raise UserError(f"{name}: has no caption; say in a line what the figure shows")
+        _check_text(caption, f"the caption of {name}", _MAX_CAPTION)
+        checked[name] = data, caption
+    return checked
+
+
+def _check_text(text: str, what: str, most: int) -> None:
+    if len(text) > most:
+        raise UserError(f"{what} has {len(text)} characters; use {most} at most")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{what} is not UTF-8 ({ascii(text)[:80]}); write it anew") from error
+
+
+def card_text(
+    config: ConfigDict,
+    params: Any,
+    sha256: str,
+    dtype: str,
+    facts: Mapping[str, str],
+    others: Collection[str],
+    notes: Sequence[str] = (),
+    captions: Mapping[str, str] | None = None,
+) -> bytes:
+    """The card's Markdown.
+
+    Args:
+        config: of the network.
+        params: its weights.
+        sha256: `weights_sha256` of them.
+        dtype: as which they are stored.
+        facts: `checked_facts`; what is not among them is said to be unknown, but for `notes`,
+            which then has no heading.
+        others: names of further files in the folder, graph files.
+        notes: lines about the files.
+        captions: of the figures, by file name, see `checked_figures`.
+    """
+    size, numbers = config.image_size, sum(leaf.size for leaf in jax.tree.leaves(params))
+    parts = VARIANTS[config.variant]
+    rows = {
+        "Size": f"{size}×{size} pixels; larger pictures are filled in parts or resized",
+        "Variant": f"{config.variant} (Table IV of the paper)",
+        "Parameters": f"{numbers:,}, stored as {dtype}",
+        "Weights": f"SHA-256 {sha256}",
+        **{FACTS[name]: facts.get(name, _UNKNOWN) for name in _TABLE_FACTS},
+    }
+    table = "\n".join(f"| {name} | {_cell(text)} |" for name, text in rows.items())
+    limits = facts.get("limits", f"Limits of these weights: {_UNKNOWN}.")
+    sampled = "zeros for the mean filling" if parts.memory else "none in this variant"
+    noted = "".join(f"\n- {note}" for note in notes) + ("\n" if notes else "")
+    training = f"\n## Training\n\n{facts['notes']}\n" if "notes" in facts else ""
+    text = f"""---
+library_name: gmsrm-jax
+pipeline_tag: image-to-image
+tags: [inpainting, jax, flax]
+---
+
+# GM-SRM, {size} px
+
+Fills holes in pictures. GM-SRM (Feng et al., arXiv 2110.00261) asks a generative memory, trained
+on whole pictures, for what an encoder-decoder does not see. Written by gmsrm-jax
+{gmsrm_jax.__version__}.
+
+| | |
+| --- | --- |
+{table}
+
+## Use
+
+```python
+from gmsrm_jax import Inpainter
+
+inpainter = Inpainter.from_pretrained("this/folder")
+inpainter("photo.jpg", "mask.png").images[0].save("filled.png")
+```
+
+`config.json` holds the network's fields, `model.safetensors` its weights (numbers only, nothing in
+it is executed), `SHA256SUMS` the sums of all other files: `sha256sum --check SHA256SUMS`. Reading
+the network checks those two; a download from a web address checks this card as well, so whoever
+changes it there has to write its new sum.
+{noted}{_snippets(others, size, sampled)}
+## Scores
+
+{facts.get("table", f"Scores of these weights: {_UNKNOWN}.")}
+{training}{_figures(captions or {})}
+## Limits
+
+{limits}
+
+What is in a hole is invented. It can look real, repeat what is common in the training pictures,
+and be wrong; do not take it for evidence of what was there.
+"""
+    return text.encode()
+
+
+def _snippets(others: Collection[str], size: int, noise: str) -> str:
+    """How to run the graph files among `others` without this package; empty without any."""
+    if not others:
+        return ""
+    text = f"""
+## Without this package
+
+The graph files take `image`, float32 [N, {size}, {size}, 3] in [-1, 1]; `mask`, float32
+[N, {size}, {size}, 1], 1 in the hole; then the noise maps, N(0, 1), float32 [N, r, r, 1]
+({noise}). They give `filled`, float32 [N, {size}, {size}, 3] in [-1, 1], in which known pixels are
+those of `image`.
+
+```python
+import numpy as np
+from PIL import Image
+
+size, rng = ({size}, {size}), np.random.default_rng(0)
+photo = np.asarray(Image.open("photo.png").convert("RGB").resize(size), np.float32)
+holes = np.asarray(Image.open("mask.png").convert("L").resize(size)) >= 128  # white is the hole
+image, mask = photo[None] / 127.5 - 1, holes.astype(np.float32)[None, :, :, None]
+```
+"""
+    if ONNX_FILE in others:
+        text += f"""
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{ONNX_FILE}", providers=["CPUExecutionProvider"])
+feed = {{"image": image, "mask": mask}}
+for node in session.get_inputs()[2:]:
+    feed[node.name] = rng.normal(size=(len(image), *node.shape[1:])).astype(np.float32)
+filled = session.run(None, feed)[0]
+```
+"""
+    if STABLEHLO_FILE in others:
+        text += f"""
+```python
+from jax import export
+
+exported = export.deserialize(bytearray(open("{STABLEHLO_FILE}", "rb").read()))
+shapes = [(len(image), *aval.shape[1:]) for aval in exported.in_avals[2:]]
+noise = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+filled = np.asarray(exported.call(image, mask, *noise))
+```
+"""
+    text += """
+```python
+Image.fromarray(np.rint((filled[0] + 1) * 127.5).clip(0, 255).astype(np.uint8)).save("filled.png")
+```
+"""
+    return text
+
+
+def _figures(captions: Mapping[str, str]) -> str:
+    """The figures under their heading, each with its caption as text for those who cannot see it.
+
+    Empty without any.
+    """
+    plain = {name: _plain(caption) for name, caption in captions.items()}
+    shown = "".join(f"\n![{caption}]({name})\n\n{caption}\n" for name, caption in plain.items())
+    return f"\n## Figures\n{shown}" if shown else ""
+
+
+def _plain(text: str) -> str:
+    """One line of text as Markdown that shows it as it is."""
+    text = _SIGN.sub(r"\\\g<0>", text)
+    first = _FIRST_SIGN.match(text)
+    return f"{first[1]}\\{text[first.end(1) :]}" if first else text
+
+
+def _cell(text: str) -> str:
+    """Text for one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

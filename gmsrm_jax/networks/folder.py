@@ -1,0 +1,294 @@
+"""An exported network: a folder of config.json, model.safetensors, README.md and SHA256SUMS.
+
+Graph files and figures of the card can be beside them.
+
+Weights are stored as safetensors, which holds numbers only: nothing is executed when it is read.
+Its reader notices a truncated file but not a changed bit, so SHA256SUMS is checked first.
+"""
+
+import dataclasses
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.network_weights import weight_shapes, weights_sha256
+from gmsrm_jax.networks.card import (
+    CARD_FILE,
+    FIGURE_SUFFIX,
+    ONNX_FILE,
+    STABLEHLO_FILE,
+    card_text,
+    checked_facts,
+    checked_figures,
+)
+from gmsrm_jax.networks.fields import (
+    CONFIG_FILE,
+    DTYPES,
+    MAX_CONFIG_BYTES,
+    config_text,
+    network_config,
+    parse_config,
+)
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.sha256sums import (
+    MAX_SUMS_BYTES,
+    SUMS_FILE,
+    check_sum,
+    parse_sums,
+    read_limited,
+    sums_text,
+)
+
+MODEL_FILE = "model.safetensors"
+# What safetensors may add to the numbers: names, shapes, offsets.
+_MAX_HEADER_BYTES = 1 << 24
+EXPORTED_FILES = (CONFIG_FILE, MODEL_FILE, CARD_FILE, SUMS_FILE)
+_OURS = {*EXPORTED_FILES, STABLEHLO_FILE, ONNX_FILE}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A trained network, ready to fill holes.
+
+    Attributes:
+        config: the network's fields over the defaults of all others, locked.
+        params: its weights, nested dicts of float32 arrays.
+        sha256: `weights_sha256` of them, the same for a workdir and its export as float32.
+        source: where they were read from, for people.
+        facts: what is known of the training, see `card.FACTS`.
+    """
+
+    config: ConfigDict
+    params: dict[str, Any]
+    sha256: str
+    source: str
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def pretrained(
+    config: ConfigDict, params: Any, source: str, facts: Mapping[str, str] | None = None
+) -> Pretrained:
+    """A network from any config that holds its fields and from its weights, on any device."""
+    host = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+    return Pretrained(
+        network_config(config), host, weights_sha256(host), source, checked_facts(facts or {})
+    )
+
+
+def rounded(network: Pretrained, dtype: str) -> Pretrained:
+    """The network as it will be read back when its weights are stored as `dtype`.
+
+    Raises:
+        UserError: a weight is not finite, or too large for float16.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"weights can be stored as {' or '.join(DTYPES)}, not as {dtype!r}")
+    flat = traverse_util.flatten_dict(network.params, sep="/")
+    with np.errstate(over="ignore"):
+        stored = {name: np.asarray(leaf, dtype).astype(np.float32) for name, leaf in flat.items()}
+    for name, leaf in stored.items():
+        if not np.isfinite(leaf).all():
+            raise UserError(
+                f"{network.source}: {name} holds values that are not finite as {dtype}; store "
+                "them as float32, or train again if they are not finite there either"
+            )
+    params = traverse_util.unflatten_dict(stored, sep="/")
+    return dataclasses.replace(network, params=params, sha256=weights_sha256(params))
+
+
+def save_pretrained(
+    folder: str | os.PathLike[str],
+    network: Pretrained,
+    dtype: str = "float32",
+    card_facts: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    extra_files: Mapping[str, bytes] | None = None,
+    extra_notes: Sequence[str] = (),
+    card_figures: Mapping[str, tuple[bytes, str]] | None = None,
+) -> None:
+    """Writes an exported folder: all of it, or nothing.
+
+    Args:
+        folder: to write; it must not exist yet, or be empty.
+        network: what to write.
+        dtype: of the stored weights, "float32" (exact) or "float16" (half the size).
+        card_facts: facts for the model card besides those that the network brings; those given
+            here win. See `card.FACTS`.
+        overwrite: replace a folder that holds nothing but an exported network; if that has
+            figures, only with `card_figures`, which take their place.
+        extra_files: STABLEHLO_FILE, ONNX_FILE and their contents.
+        extra_notes: lines for the card about the files.
+        card_figures: PNG files for the card, contents and caption by file name, see
+            `card.checked_figures`.
+
+    Raises:
+        UserError: the folder is in the way or cannot be written, a fact is unknown, or a figure is
+            refused.
+    """
+    target = pathlib.Path(folder).expanduser().absolute()
+    figures = checked_figures(card_figures or {})
+    check_target(target, overwrite, bool(figures))
+    facts = checked_facts({**network.facts, **(card_facts or {})})
+    stored = rounded(network, dtype)
+    flat = traverse_util.flatten_dict(stored.params, sep="/")
+    arrays = {name: np.asarray(leaf, dtype, order="C") for name, leaf in sorted(flat.items())}
+    extra = dict(extra_files or {})
+    files = {
+        CONFIG_FILE: config_text(network.config, dtype, facts),
+        MODEL_FILE: safetensors.numpy.save(arrays, metadata={"format": "gmsrm-jax"}),
+        CARD_FILE: card_text(
+            stored.config,
+            stored.params,
+            stored.sha256,
+            dtype,
+            facts,
+            extra,
+            extra_notes,
+            {name: caption for name, (_, caption) in figures.items()},
+        ),
+        **extra,
+        **{name: data for name, (data, _) in figures.items()},
+    }
+    files[SUMS_FILE] = sums_text(files)
+    try:
+        _write_folder(target, files)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def check_target(target: pathlib.Path, overwrite: bool, with_figures: bool = False) -> None:
+    """Checks, before long work, that an exported folder may be written here.
+
+    Args:
+        target: the folder.
+        overwrite: whether an exported folder there may be replaced.
+        with_figures: whether figures are to be written; only figures may replace figures.
+
+    Raises:
+        UserError: something is in the way.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise UserError(f"{target}: is a file; name a folder that does not exist yet")
+    there = {path.name for path in target.iterdir()}
+    if there and not overwrite:
+        raise UserError(
+            f"{target}: exists already; name another folder, or pass --overwrite (overwrite=True)"
+        )
+    figures = _listed_figures(target, there)
+    # A README.md alone, say, is anybody's; every exported folder has its sums.
+    ours = _OURS | figures if SUMS_FILE in there else set()
+    foreign = ", ".join(sorted(there - ours))[:200]
+    if foreign:
+        raise UserError(
+            f"{target}: holds {foreign}, which is no part of an exported network and would be "
+            "lost; name another folder"
+        )
+    if figures and not with_figures:
+        raise UserError(
+            f"{target}: holds the figures {', '.join(sorted(figures))[:200]}, which would be lost; "
+            "give them again with --card-figure (card_figures), or name another folder"
+        )
+
+
+def _listed_figures(folder: pathlib.Path, there: Collection[str]) -> set[str]:
+    """Which of the names in a folder are figures of its card: SHA256SUMS lists them."""
+    pictures = {name for name in there if name.endswith(FIGURE_SUFFIX)}
+    if not pictures or SUMS_FILE not in there:
+        return set()
+    path, cure = folder / SUMS_FILE, "name another folder"
+    return pictures & parse_sums(read_limited(path, MAX_SUMS_BYTES, cure), str(path), cure).keys()
+
+
+def _write_folder(target: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
+    temporary = target.with_name(f".{target.name}.{mark}.tmp")
+    old = target.with_name(f".{target.name}.{mark}.old")
+    try:
+        temporary.mkdir()
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:
+    """Reads an exported folder after checking the sums of what it reads, configuration and weights.
+
+    The card, which people edit where they publish it, its figures and the graph files are not
+    looked at.
+
+    Args:
+        folder: to read.
+        source: what people call it.
+        cure: what to do when a file is missing or damaged.
+
+    Raises:
+        UserError: a file is missing, damaged, foreign or of another version, or a weight is
+            missing, unknown, of another shape or type, or not finite.
+    """
+    sums_path = folder / SUMS_FILE
+    sums = parse_sums(read_limited(sums_path, MAX_SUMS_BYTES, cure), str(sums_path), cure)
+
+    def checked(name: str, limit: int) -> bytes:
+        data = read_limited(folder / name, limit, cure)
+        check_sum(data, name, sums, str(folder), cure)
+        return data
+
+    text = checked(CONFIG_FILE, MAX_CONFIG_BYTES)
+    config, dtype, facts = parse_config(text, str(folder / CONFIG_FILE), cure)
+    shapes = traverse_util.flatten_dict(weight_shapes(config), sep="/")
+    numbers = sum(leaf.size for leaf in shapes.values())
+    limit = numbers * np.dtype(dtype).itemsize + _MAX_HEADER_BYTES
+    data = checked(MODEL_FILE, limit)
+    arrays = _parse_weights(data, shapes, dtype, str(folder / MODEL_FILE), cure)
+    params = traverse_util.unflatten_dict(arrays, sep="/")
+    return Pretrained(config, params, weights_sha256(params), source, facts)
+
+
+def _parse_weights(
+    data: bytes, shapes: Mapping[str, Any], dtype: str, where: str, cure: str
+) -> dict[str, np.ndarray]:
+    """The weights by name as float32; exactly those of `shapes`."""
+    try:
+        stored = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{where}: not a safetensors file ({error}); {cure}") from error
+    missing = ", ".join(sorted(shapes.keys() - stored.keys())[:3])
+    if missing:
+        raise UserError(f"{where}: lacks {missing}, which {CONFIG_FILE} asks for; {cure}")
+    unknown = ", ".join(sorted(stored.keys() - shapes.keys())[:3])
+    if unknown:
+        raise UserError(f"{where}: holds {unknown}, unknown to {CONFIG_FILE}; {cure}")
+    code = {"float32": "F32", "float16": "F16"}[dtype]
+    arrays = {}
+    for name, leaf in shapes.items():
+        tensor = stored[name]
+        if tensor["dtype"] != code or tuple(tensor["shape"]) != leaf.shape:
+            raise UserError(
+                f"{where}: {name} is {tensor['dtype']} {list(tensor['shape'])} instead of {code} "
+                f"{list(leaf.shape)}; {cure}"
+            )
+        array = np.frombuffer(tensor["data"], np.dtype(dtype).newbyteorder("<"))
+        arrays[name] = array.astype(np.float32).reshape(leaf.shape)
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{where}: {name} holds NaN or infinity; {cure}")
+    return arrays

@@ -1,0 +1,85 @@
+"""From what a person calls a trained network to the network: every source there is."""
+
+import os
+import pathlib
+import sys
+
+from gmsrm_jax.assets import BUNDLED_NETWORK, NETWORK_FOLDER, asset_path
+from gmsrm_jax.networks.download import download_weights, is_offline, is_url
+from gmsrm_jax.networks.folder import Pretrained, read_folder
+from gmsrm_jax.networks.hub import fetch_from_hub, is_hub_id
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.sha256sums import SUMS_FILE
+
+_REINSTALL = "reinstall gmsrm-jax"
+
+
+def load_pretrained(
+    name_or_path: str | os.PathLike[str] | None = None, offline: bool = False
+) -> Pretrained:
+    """Loads a trained network; nothing that it reads is executed.
+
+    Args:
+        name_or_path: one of
+            None or "facades-128": the bundled network, also where a folder is called so
+                (that one is "./facades-128");
+            a folder that `gmsrm export` or `save_pretrained` wrote;
+            a workdir of a training: averaged weights of its newest good checkpoint;
+            "https://…": such a folder on a server, see `download_weights`;
+            "org/name" or "org/name@revision": such a folder on the Hugging Face Hub, with
+                huggingface_hub installed.
+        offline: never use the net, only what was fetched before; also by GMSRM_OFFLINE=1.
+
+    Raises:
+        UserError: there is no such network, or a file of it is missing, damaged or foreign.
+    """
+    offline = offline or is_offline()
+    if name_or_path is None or name_or_path == BUNDLED_NETWORK:
+        if name_or_path and pathlib.Path(BUNDLED_NETWORK).exists():
+            # Said aloud: the name is also that of an export that somebody made here.
+            print(
+                f"gmsrm: {BUNDLED_NETWORK} is the bundled network; for the folder here write "
+                f"./{BUNDLED_NETWORK}",
+                file=sys.stderr,
+            )
+        return read_folder(asset_path(NETWORK_FOLDER), BUNDLED_NETWORK, _REINSTALL)
+    name = os.fspath(name_or_path)
+    if is_url(name):
+        folder = download_weights(name, offline)
+        return read_folder(folder, name, f"remove {folder} to fetch it again")
+    folder = pathlib.Path(name).expanduser()
+    if folder.exists() or not is_hub_id(name):
+        return _load_folder(folder)
+    # Said aloud: a mistyped path that has one slash looks like somebody's weights on the Hub.
+    print(
+        f"gmsrm: no folder {name} here; taking it for an id of the Hugging Face Hub",
+        file=sys.stderr,
+    )
+    folder = fetch_from_hub(name, offline)
+    # ROOT/snapshots/REVISION holds links to ROOT/blobs; without these, nothing is fetched anew.
+    root = folder.parent.parent
+    return read_folder(folder, name, f"remove {root} to fetch it again, or tell who uploaded it")
+
+
+def _load_folder(folder: pathlib.Path) -> Pretrained:
+    if (folder / SUMS_FILE).is_file():
+        return read_folder(folder, str(folder), "export or copy it again")
+    if is_workdir(folder):
+        from gmsrm_jax.networks.workdir import read_workdir
+
+        return read_workdir(folder)
+    if not folder.exists():
+        raise UserError(
+            f"{folder}: there is no such folder; name one that `gmsrm export` wrote, a workdir of "
+            f"a training, an https:// address, org/name of the Hub, or {BUNDLED_NETWORK}"
+        )
+    what = f"a folder without {SUMS_FILE}" if folder.is_dir() else "a file"
+    raise UserError(
+        f"{folder}: is {what}, and no workdir in which stage 2 was begun; name a folder that "
+        "`gmsrm export` wrote or a workdir of a training"
+    )
+
+
+def is_workdir(folder: pathlib.Path) -> bool:
+    """Whether stage 2 was begun in this folder."""
+    return (folder / "inpainting" / "checkpoints").is_dir()

@@ -1,0 +1,133 @@
+"""Every term of both stages' objectives, one function for one equation.
+
+Images are [N, H, W, 3] in [-1, 1], masks [N, H, W, 1] with 1 in the hole; every loss is a scalar.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from gmsrm_jax.nn.layers import average_pool
+
+
+def reconstruction_loss(
+    prediction: jax.Array, target: jax.Array, mask: jax.Array, hole_weight: float, norm: str
+) -> jax.Array:
+    """L_rec = L_known + γ · L_hole (Eq. 10), both mean absolute differences.
+
+    Args:
+        prediction: raw output of the network.
+        target: the whole picture.
+        mask: 1 in the hole.
+        hole_weight: γ.
+        norm: what each term is divided by: "all" elements of the picture, or its own "region".
+    """
+    difference = jnp.abs(prediction - target)
+    known, hole = difference * (1.0 - mask), difference * mask
+    if norm == "all":
+        return known.mean() + hole_weight * hole.mean()
+    channels = prediction.shape[-1]
+    axes = (1, 2, 3)
+    known_area = jnp.maximum((1.0 - mask).sum(axes), 1.0) * channels
+    hole_area = jnp.maximum(mask.sum(axes), 1.0) * channels
+    return (known.sum(axes) / known_area + hole_weight * hole.sum(axes) / hole_area).mean()
+
+
+def perceptual_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
+    """L_perc (Eq. 11): over VGG-19 layers, the sum of the mean absolute differences."""
+    terms = [jnp.abs(p - t).mean() for p, t in zip(predicted, target, strict=True)]
+    return jnp.stack(terms).sum()
+
+
+def kl_loss(mean: jax.Array, log_variance: jax.Array, reduction: str) -> jax.Array:
+    """L_KL (Eq. 9): KL(N(μ, σ²) ‖ N(0, 1)) = (μ² + σ² - log σ² - 1) / 2.
+
+    Args:
+        mean: μ_i, [N, levels].
+        log_variance: log σ_i², [N, levels].
+        reduction: "mean" over the levels (w_i = 1 / levels) or "sum" (w_i = 1).
+    """
+    divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1.0)
+    levels = divergence.mean(0)
+    return levels.mean() if reduction == "mean" else levels.sum()
+
+
+def diversity_loss(
+    first: jax.Array, second: jax.Array, mask: jax.Array, grid: int = 0
+) -> jax.Array:
+    """Negative mean absolute difference inside the hole of two fillings of the same pictures.
+
+    With a grid of g, of the means over g × g equal squares (of their part in the hole): what
+    differs in shape or shade then counts, and grain, which differs from pixel to pixel, hardly.
+
+    Args:
+        first: a filling.
+        second: with another noise.
+        mask: 1 in the hole.
+        grid: squares along a side, a divisor of it; 0 for single pixels.
+    """
+    difference, area = (first - second) * mask, mask.sum() * first.shape[-1]
+    if grid:
+        difference = average_pool(difference, grid) * (mask.size / mask.shape[0] / grid**2)
+    return -jnp.abs(difference).sum() / jnp.maximum(area, 1.0)
+
+
+def adversarial_generator_loss(fake: jax.Array) -> jax.Array:
+    """L_adv (Eq. 12): minus the mean of the discriminator's logits for fillings."""
+    return -fake.mean()
+
+
+def adversarial_discriminator_loss(real: jax.Array, fake: jax.Array, form: str) -> jax.Array:
+    """L_D of stage 2, with the real picture in Eq. 13's first term.
+
+    Args:
+        real: logits of real pictures.
+        fake: logits of fillings.
+        form: "hinge", mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake)), or "wasserstein",
+            Eq. 13 without clamps, mean (1 - D(real)) + mean D(fake).
+    """
+    if form == "hinge":
+        return jax.nn.relu(1.0 - real).mean() + jax.nn.relu(1.0 + fake).mean()
+    return (1.0 - real).mean() + fake.mean()
+
+
+def logistic_generator_loss(fake: jax.Array) -> jax.Array:
+    """Non-saturating logistic loss of stage 1's generator: mean softplus(-D(fake))."""
+    return jax.nn.softplus(-fake).mean()
+
+
+def logistic_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Logistic loss of stage 1's discriminator: mean softplus(D(fake)) + softplus(-D(real))."""
+    return jax.nn.softplus(fake).mean() + jax.nn.softplus(-real).mean()
+
+
+def r1_penalty(logits: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """R1 without its weight: half the squared norm of the logits' gradient at real images.
+
+    Mescheder et al., arXiv 1801.04406. The mean over the batch of ‖∇_x D(x)‖² / 2.
+
+    Args:
+        logits: maps images [N, H, W, 3] to logits [N].
+        images: real images.
+    """
+    gradient = jax.grad(lambda x: logits(x).sum())(images)
+    return 0.5 * jnp.square(gradient).sum((1, 2, 3)).mean()
+
+
+def path_lengths(
+    synthesise: Callable[[jax.Array], jax.Array], codes: jax.Array, noise: jax.Array
+) -> jax.Array:
+    """Path lengths |J_wᵀ y| of StyleGAN2 (Eq. 4), y = noise / sqrt(H · W).
+
+    Args:
+        synthesise: maps codes [N, L, D] to images [N, H, W, 3].
+        codes: [N, L, D].
+        noise: N(0, 1) numbers in the images' shape.
+
+    Returns:
+        [N]: the root of the mean over levels of the squared gradient's sum over D.
+    """
+    images, pullback = jax.vjp(synthesise, codes)
+    (gradient,) = pullback(noise / float((images.shape[1] * images.shape[2]) ** 0.5))
+    return jnp.sqrt(jnp.square(gradient).sum(-1).mean(-1) + 1e-12)

@@ -1,6 +1,0 @@
-"""Trained networks as files for others: exported folders, how they are named, fetched and read."""
-
-from gmsrm_jax.pretrained.folder import Pretrained, save_pretrained
-from gmsrm_jax.pretrained.names import load_pretrained
-
-__all__ = ["Pretrained", "load_pretrained", "save_pretrained"]

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, log, processes, signals, devices; knows nobody."""

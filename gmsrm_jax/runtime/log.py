@@ -1,0 +1,329 @@
+"""What a run says while it works: text lines, JSON lines, a progress bar, TensorBoard.
+
+Every scalar goes to log.jsonl. TensorBoard gets the same scalars and the panels through clu when
+`config.tensorboard` is set; without it nothing here needs TensorFlow or clu.
+"""
+
+import contextlib
+import json
+import logging
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.image_grid import to_png
+
+_LOGGER = logging.getLogger("gmsrm")
+# As many as checkpoints: the newest may turn out to be broken.
+_UNLOGGED_TO_KEEP = 2
+
+
+def say(message: str) -> None:
+    """Writes one line for people, to the terminal and to the log file of the run."""
+    _LOGGER.info(message)
+
+
+def note(message: str) -> None:
+    """Writes what is worth keeping but long, such as tables, to the log file of the run alone."""
+    _LOGGER.info(message, extra={"on_screen": False})
+
+
+def open_text_log(path: pathlib.Path | None, speaks: bool = True) -> None:
+    """Sends `say` to the standard output, and to a file if one is given.
+
+    Args:
+        path: the file; None for the standard output alone.
+        speaks: False keeps silent, as all processes of a run but the first do.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    for handler in list(_LOGGER.handlers):
+        _LOGGER.removeHandler(handler)
+        handler.close()
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    if not speaks:
+        _LOGGER.addHandler(logging.NullHandler())
+        return
+    screen: logging.Handler = _TerminalHandler()
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    _LOGGER.addHandler(screen)
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}); change --workdir"
+            ) from error
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        _LOGGER.addHandler(file)
+
+
+class _FileHandler(logging.FileHandler):
+    """Loses a line rather than a run: what a full disk must not lose has its own errors."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        del record
+
+
+class _TerminalHandler(logging.Handler):
+    """Prints above a progress bar instead of through it, and no rates beside the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, "on_screen", True):
+            return
+        # Names of files can hold what the terminal's encoding cannot.
+        encoding = sys.stdout.encoding or "utf-8"
+        text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+Scalars = list[tuple[int, dict[str, float]]]
+
+
+class StageLog(Protocol):
+    """Where the training loop of one stage reports to."""
+
+    def unlogged(self) -> Scalars:
+        """What `keep_unlogged` kept at the step that this log starts at."""
+        ...
+
+    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
+        """Keeps scalars of steps after the last line, for the run that goes on from `step`."""
+        ...
+
+    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        """Writes the scalars of a step; a value that is not finite is written as null."""
+        ...
+
+    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
+        ...
+
+    def close(self) -> None:
+        """Flushes everything."""
+        ...
+
+
+def open_stage_log(
+    folder: pathlib.Path, start_step: int, tensorboard: bool, writes: bool
+) -> StageLog:
+    """Opens the log of a stage.
+
+    Args:
+        folder: the stage's folder.
+        start_step: step that the run goes on from.
+        tensorboard: write TensorBoard files as well.
+        writes: False for all processes of a run but the first.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    return RunLog(folder, start_step, tensorboard) if writes else _SilentLog()
+
+
+@contextlib.contextmanager
+def writing(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what a disk has to say into one line.
+
+    Raises:
+        UserError: names the folder, and what is wrong.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); make room there, then start again to "
+            "go on from the newest checkpoint"
+        ) from error
+
+
+class _SilentLog:
+    """Of all processes but the first, which answers for them: writes and reads nothing."""
+
+    def unlogged(self) -> Scalars:
+        return []
+
+    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
+        del step, scalars
+
+    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        del step, images, values
+
+    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        del step, images
+
+    def close(self) -> None:
+        pass
+
+
+class RunLog:
+    """The scalars and panels of one stage, in its folder."""
+
+    def __init__(self, folder: pathlib.Path, start_step: int, tensorboard: bool):
+        """Opens the folder; lines after `start_step` are of work that was lost, and are dropped.
+
+        Raises:
+            UserError: the folder cannot be written; so do the other methods, but `close`.
+        """
+        self._folder, self._start = folder, start_step
+        self.path = folder / "log.jsonl"
+        kept = [line for line in read_log(self.path) if line["step"] <= start_step]
+        self._seconds_before = kept[-1]["seconds"] if kept else 0.0
+        with writing(folder):
+            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            self._file = self.path.open("a", encoding="utf-8")
+            for path in _unlogged_files(folder):
+                if _unlogged_step(path) > start_step:
+                    path.unlink()
+        self._panels = folder / "panels"
+        self._started = time.monotonic()
+        self._writer = None
+        if tensorboard:
+            from gmsrm_jax.runtime.tensorboard import create_writer
+
+            self._writer = create_writer(folder / "tensorboard")
+
+    def seconds(self) -> float:
+        """Seconds of work on this stage, earlier runs in this workdir counted in."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def unlogged(self) -> Scalars:
+        """See `StageLog`."""
+        return _read_unlogged(self._folder, self._start)
+
+    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
+        """See `StageLog`; without this, means would depend on where a run was stopped."""
+        text = json.dumps(scalars)
+        with writing(self._folder):
+            write_atomically(_unlogged_path(self._folder, step), text.encode())
+            for path in _unlogged_files(self._folder)[:-_UNLOGGED_TO_KEEP]:
+                path.unlink()
+
+    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        """Writes the scalars of a step; a value that is not finite is written as null."""
+        line: dict[str, float | int | None] = {
+            "step": step,
+            "images": images,
+            "seconds": round(self.seconds(), 3),
+        }
+        line |= {k: float(v) if np.isfinite(v) else None for k, v in sorted(values.items())}
+        with writing(self._folder):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        if self._writer is not None:
+            self._writer.write_scalars(step, {k: float(v) for k, v in values.items()})
+
+    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
+        for name, image in images.items():
+            with writing(self._folder):
+                write_atomically(self._panels / f"{name}_{step:08d}.png", to_png(image))
+        if self._writer is not None:
+            self._writer.write_images(step, {name: image[None] for name, image in images.items()})
+
+    def close(self) -> None:
+        """Flushes everything."""
+        # What could not be written was said before.
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._writer is not None:
+            self._writer.flush()
+            self._writer.close()
+
+
+def _read_unlogged(folder: pathlib.Path, step: int) -> Scalars:
+    path = _unlogged_path(folder, step)
+    if not path.exists():
+        return []
+    return [(at, values) for at, values in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _unlogged_path(folder: pathlib.Path, step: int) -> pathlib.Path:
+    return folder / f"unlogged_{step:08d}.json"
+
+
+def _unlogged_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """In the order of their steps."""
+    return sorted(folder.glob("unlogged_*.json"), key=_unlogged_step)
+
+
+def _unlogged_step(path: pathlib.Path) -> int:
+    return int(path.stem.removeprefix("unlogged_"))
+
+
+def read_log(path: pathlib.Path) -> list[dict[str, float]]:
+    """Reads a log.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+class Progress:
+    """A bar on a terminal and a log line every ten seconds, both with rate and time left."""
+
+    def __init__(self, name: str, done: int, total: int, images_per_step: int, bar: bool = True):
+        """Starts at `done` of `total` steps; `bar` allows one on a terminal."""
+        self._name, self._total, self._images = name, total, images_per_step
+        self._first, self._started = done, time.monotonic()
+        self._printed = self._started
+        self._bar = None
+        if bar and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total * images_per_step,
+                initial=done * images_per_step,
+                desc=name,
+                unit="img",
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+
+    def pause(self, seconds: float) -> None:
+        """Leaves seconds that were not training, such as a validation, out of the rate."""
+        self._started += seconds
+
+    def rate(self, done: int) -> float:
+        """Images a second since the clock was started."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        return (done - self._first) * self._images / seconds
+
+    def update(self, done: int, note: str) -> None:
+        """Shows that `done` steps are completed; `note` names the losses."""
+        if self._bar is not None:
+            self._bar.n = done * self._images
+            self._bar.set_postfix_str(note)
+        now = time.monotonic()
+        if now - self._printed < 10.0 and done != self._total:
+            return
+        self._printed = now
+        rate = self.rate(done)
+        left = (self._total - done) * self._images / rate if rate > 0 else float("nan")
+        line = f"{self._name}: step {done}/{self._total}, {rate:.1f} images/s, "
+        line += f"{format_seconds(left)} left" + (f"; {note}" if note else "")
+        _LOGGER.info(line, extra={"on_screen": self._bar is None})
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.close()
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as 0:42, 12:05 or 3:07:09; unknown time as "?"."""
+    if not np.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,1 +1,0 @@
-"""The two stages of training: the generative memory, then inpainting with the memory frozen."""

@@ -1,0 +1,270 @@
+"""The one training loop: it runs any stage, and resumes it exactly where its checkpoints end."""
+
+import concurrent.futures
+import itertools
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
+from gmsrm_jax.data.loading import TrainingData
+from gmsrm_jax.methods.base import Batch, Stage, TrainState
+from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
+from gmsrm_jax.runtime.errors import Stopped, UserError
+from gmsrm_jax.runtime.log import Progress, StageLog, format_seconds, open_stage_log, say
+from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
+from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
+from gmsrm_jax.training.finite import FiniteCheck, guarded
+
+Compiled = dict[str, Any]
+
+
+def abstract_state(stage: Stage, seed: int, pretrained: Any) -> TrainState:
+    """Shapes of a stage's state, without computing anything."""
+    return jax.eval_shape(stage.init, jax.random.key(seed), pretrained)
+
+
+def initial_state(stage: Stage, seed: int, pretrained: Any, mesh: Mesh) -> TrainState:
+    """The state before the first step, on every device."""
+    key = jax.random.key(seed)
+    lowered = jax.jit(stage.init, out_shardings=replicated(mesh)).lower(key, pretrained)
+    # It runs once: hundreds of small random-number kernels take longer to optimise than to run.
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})(
+        key, pretrained
+    )
+
+
+def lower_programs(
+    stage: Stage, state: Any, batch: Any, mesh: Mesh, guard: bool = False
+) -> dict[str, Any]:
+    """Lowers every training program for this state and batch, with the state's memory reused.
+
+    Args:
+        stage: supplies the programs.
+        state: its state, as arrays or shapes.
+        batch: pictures and masks, likewise; the stage's constants are added if they are not there.
+        mesh: devices.
+        guard: leave out updates that are not finite, see `nonfinite.guarded`.
+    """
+    whole, batch = replicated(mesh), {**stage.constants, **batch}
+    return {
+        name: jax.jit(
+            guarded(name, program) if guard else program,
+            donate_argnums=0,
+            out_shardings=(whole, whole),
+        ).lower(state, batch)
+        for name, program in stage.programs.items()
+    }
+
+
+def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
+    """Says the floating-point operations for one picture by XLA's count.
+
+    The average weighs the programs by how often a step runs them. XLA counts one micro-batch and
+    the update of the weights, which is little beside it.
+    """
+    flops = {
+        name: program.cost_analysis()["flops"] * stage.accumulation / stage.batch_size
+        for name, program in lowered.items()
+    }
+    period = min(stage.total_steps, 48)
+    runs = [name for step in range(period) for name in stage.due(step)]
+    flops["average"] = sum(flops[name] for name in runs) / period
+    shown = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in flops.items())
+    say(f"{stage.name}: GFLOP per picture: {shown}")
+
+
+def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: int) -> Compiled:
+    """Compiles side by side at a level of LLVM, and says how long it took."""
+    options: dict[str, str | bool] = {"xla_backend_optimization_level": str(optimization_level)}
+    say(f"{stage.name}: compiling {', '.join(lowered)} …")
+    started = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        compiled = dict(
+            zip(
+                lowered,
+                pool.map(lambda program: program.compile(options), lowered.values()),
+                strict=True,
+            )
+        )
+    say(f"{stage.name}: compiled in {format_seconds(time.monotonic() - started)}")
+    return compiled
+
+
+def train_stage(
+    stage: Stage,
+    *,
+    data: TrainingData,
+    workdir: pathlib.Path,
+    mesh: Mesh,
+    seed: int,
+    pretrained: Any = None,
+    log_every: int,
+    optimization_level: int,
+    tensorboard: bool,
+    max_skipped_updates: int = 0,
+) -> None:
+    """Runs a stage to its end; its last state is its last checkpoint.
+
+    A stage whose last checkpoint is at its last step is not run again. The state after step k is
+    a function of config and data alone, however often the run was stopped and resumed before k.
+    All processes make the same calls; process 0 writes.
+
+    Args:
+        stage: what to train.
+        data: where batches come from.
+        workdir: the run's folder; the stage writes to its sub-folder.
+        mesh: devices.
+        seed: of the initial weights.
+        pretrained: what an earlier stage hands over.
+        log_every: steps between two lines of the log.
+        optimization_level: LLVM's, for the training programs.
+        tensorboard: write TensorBoard files as well.
+        max_skipped_updates: updates in a row that may be left out, as not finite.
+
+    Raises:
+        NotFinite: a loss, a gradient norm or a score is not finite.
+        Stopped: a signal came to one of the processes; everything is saved.
+        UserError: a save failed, or the checkpoints are not those of this run.
+    """
+    folder = workdir / stage.name
+    checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
+    try:
+        start = checkpoints.newest_good() or 0
+        if start > stage.total_steps:
+            raise UserError(
+                f"{checkpoints.folder} stands at step {start}, but the stage has only "
+                f"{stage.total_steps}; use another --workdir"
+            )
+        if start == stage.total_steps:
+            say(f"{stage.name}: finished before, nothing to do")
+            return
+        state = None
+        if start:
+            target = abstract_state(stage, seed, pretrained)
+            state = checkpoints.restore_newest(target, replicated(mesh))
+            say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
+        if state is None:
+            state = initial_state(stage, seed, pretrained, mesh)
+        log = open_stage_log(folder, start, tensorboard, jax.process_index() == 0)
+        check = FiniteCheck(stage, data, checkpoints, folder, max_skipped_updates)
+        loop = _Loop(stage, data, checkpoints, log, check, log_every)
+        try:
+            constants = to_every_device(stage.constants, mesh)
+            rows = data.batches(
+                stage.batch_size, start, stage.salt, jax.process_index(), jax.process_count()
+            )
+            on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
+            batch = next(on_devices)
+            lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
+            say_flops(stage, lowered)
+            programs = compile_programs(stage, lowered, optimization_level)
+            wait_for_all()
+            batches = itertools.chain([batch], on_devices)
+            with noticed_by_steps():
+                stopped = loop.run(state, start, programs, batches)
+                # Inside, so that a signal does not end the process before the save is whole.
+                checkpoints.finish()
+        finally:
+            log.close()
+    finally:
+        checkpoints.finish()
+    newest = from_process_0(checkpoints.latest)
+    # A signal of the last moment: only the process that it came to knows of it.
+    if stopped or any(gather(signal_received())):
+        message = (
+            f"{stage.name}: stopped by a signal, and saved; the same command goes on from step "
+            f"{newest} of {stage.total_steps}"
+        )
+        say(message)
+        raise Stopped(message)
+    if newest != stage.total_steps:
+        raise UserError(
+            f"{checkpoints.folder}: the newest checkpoint is of step {newest}, but the "
+            f"stage ended at {stage.total_steps}; start again, and let nothing else write there"
+        )
+
+
+class _Loop:
+    """The steps of one stage: train, look, log, validate, save."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        data: TrainingData,
+        checkpoints: Checkpoints,
+        log: StageLog,
+        check: FiniteCheck,
+        log_every: int,
+    ):
+        self.stage, self.data, self.log_every = stage, data, log_every
+        self.checkpoints, self.log, self.check = checkpoints, log, check
+
+    def run(
+        self, state: TrainState, start: int, programs: Compiled, batches: Iterator[Batch]
+    ) -> bool:
+        """Runs the steps after `start`; returns whether a signal stopped it before the last."""
+        stage, total = self.stage, self.stage.total_steps
+        shown = jax.process_index() == 0
+        progress = Progress(stage.name, start, total, stage.batch_size, shown)
+        # Scalars since the last line of the log: on the host those that were looked at already.
+        seen = from_process_0(self.log.unlogged)
+        pending: list[tuple[int, dict[str, jax.Array]]] = []
+        for step in range(start, total):
+            batch = next(batches)
+            scalars: dict[str, jax.Array] = {}
+            for name in stage.due(step):
+                state, measured = programs[name](state, batch)
+                scalars |= measured
+            done = step + 1
+            pending.append((done, scalars))
+            last, stopping = done == total, stop_agreed()
+            validate, save = (
+                last or done % every == 0 for every in (stage.validate_every, stage.save_every)
+            )
+            due = last or validate or save or done % self.log_every == 0
+            if not (due or stopping):
+                continue
+            seen += [
+                (at, {name: float(value) for name, value in values.items()})
+                for at, values in jax.device_get(pending)
+            ]
+            pending = []
+            means = self.check.means(seen)
+            if self.data.bad is not None:
+                self.data.bad.share(gather)
+            if due:
+                seen = []
+                means["perf/images_per_second"] = progress.rate(done)
+                if validate:
+                    paused = time.monotonic()
+                    state, scores = stage.validate(state)
+                    self.check.scores(done, scores)
+                    means |= scores
+                    self.log.panels(done, stage.panels(state))
+                    progress.pause(time.monotonic() - paused)
+                self.log.scalars(done, done * stage.batch_size, means)
+                progress.update(done, _note(means))
+            if stopping:
+                self.log.keep_unlogged(done, seen)
+            if save or stopping:
+                self.checkpoints.save(state)
+            if stopping and not last:
+                progress.close()
+                return True
+        progress.close()
+        return False
+
+
+def _note(means: dict[str, float]) -> str:
+    """The losses and validation scores as a short text."""
+    shown = {
+        name.split("/")[1]: value
+        for name, value in means.items()
+        if name.startswith(("loss/", "validation/"))
+    }
+    return ", ".join(f"{name} {value:.3g}" for name, value in shown.items())

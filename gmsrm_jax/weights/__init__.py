@@ -1,1 +1,0 @@
-"""Weights made elsewhere: reading their files and converting them to this project's format."""
