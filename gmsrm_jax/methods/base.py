@@ -1,5 +1,10 @@
-"""What the training loop asks of a stage, and the state that every stage evolves."""
+"""What a method of inpainting supplies, and the state that its stages evolve.
 
+A method is one `Method`, made in a file of its own and named in `methods.METHODS`. Everything above
+this room asks a `Method` or a `Filler` (filler.py) and never which method it is.
+"""
+
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -8,9 +13,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+
+from gmsrm_jax.runtime.fields import Section
 
 Batch = Mapping[str, Any]
 Scalars = dict[str, jax.Array]
+# {network: {"params": …, "batch_stats": …}}: weights and statistics of every network by its name.
+Variables = dict[str, dict[str, Any]]
+Noise = dict[str, jax.Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -18,31 +29,36 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
         step: int32 scalar, completed steps.
-        params: optimised weights by network.
-        average: moving averages of weights, for evaluation and inference.
+        variables: of every network that is trained: optimised weights ("params") and what a network
+            keeps beside them ("batch_stats": moments of batch norms, power-iteration vectors).
+        average: what fills holes, by network: moving averages of weights, statistics as they are.
         optimizer: optimizer states by network.
-        kept: weights that no optimizer moves: stage 1's best snapshot, stage 2's frozen memory.
-        extra: the rest, such as power-iteration vectors or the path-length mean.
+        kept: what no optimizer moves, such as a snapshot, or a frozen part by network.
+        extra: the rest, such as a running mean.
     """
 
     step: jax.Array
-    params: dict[str, Any]
-    average: dict[str, Any]
+    variables: Variables
+    average: Variables
     optimizer: dict[str, Any]
     kept: dict[str, Any]
     extra: dict[str, Any]
 
 
 Program = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
+# Parts of a state that a checkpoint holds, and an evaluation or a later stage can ask for.
+ITEMS = ("variables", "average", "optimizer", "kept", "extra")
 
 
 class Stage(Protocol):
-    """A stage of training.
+    """A stage of training, as the one training loop asks for it.
 
     Attributes:
         name: folder of its checkpoints and logs in the workdir.
         salt: separates its random numbers from those of other stages.
         batch_size: pictures in one step, over all devices.
+        batches: what a step takes apart over devices and micro-batches: the fields that say how
+            large, such as "batch_size / inpainting.diversity_batch_shrink", to the size.
         accumulation: micro-batches in one step.
         total_steps: length.
         save_every: steps between two checkpoints.
@@ -55,6 +71,7 @@ class Stage(Protocol):
     name: str
     salt: int
     batch_size: int
+    batches: Mapping[str, int]
     accumulation: int
     total_steps: int
     save_every: int
@@ -62,12 +79,12 @@ class Stage(Protocol):
     constants: dict[str, Any]
     programs: dict[str, Program]
 
-    def init(self, key: jax.Array, pretrained: Any) -> TrainState:
+    def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """The state before the first step; pure, run under jit.
 
         Args:
             key: random key.
-            pretrained: what an earlier stage hands over, as arrays; None if there is none.
+            given: what `StageSpec` asked for; {} for a start from nothing.
         """
         ...
 
@@ -75,18 +92,160 @@ class Stage(Protocol):
         """Names of the programs that the step after `step` completed ones runs, in order."""
         ...
 
-    def validate(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """Scores the averaged weights on the pictures kept aside; may keep a snapshot."""
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Scores the averaged weights on the pictures kept aside."""
         ...
 
-    def panels(self, state: TrainState) -> dict[str, np.ndarray]:
-        """Pictures to look at: name to uint8 [H, W, 3]."""
+    def keep(self, state: TrainState, scores: Mapping[str, float]) -> TrainState:
+        """The state after a validation; a stage that keeps its best snapshot puts it there.
+
+        Args:
+            state: as it was validated.
+            scores: what `validate` gave, the same in every process.
+        """
+        ...
+
+    def panels(self, state: TrainState) -> dict[str, tuple[np.ndarray, int]]:
+        """Pictures to look at, by name: uint8 [N, H, W, 3] and how many stand in a row."""
         ...
 
 
-def apply(module: nn.Module, params: Any, *inputs: Any, method: str | None = None) -> Any:
-    """Runs a module, or one of its methods, that has parameters and no other variables."""
-    return module.apply({"params": params}, *inputs, method=method)
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a stage is built from besides the config.
+
+    Attributes:
+        num_examples: training pictures, an epoch.
+        validation: {"image": uint8 [k, S, S, 3], "mask": uint8 [k, S, S, 1]} kept aside.
+    """
+
+    num_examples: int
+    validation: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """A stage that begins with the last state of the same stage in another workdir.
+
+    Attributes:
+        workdir: of a run with this method.
+        items: of `ITEMS`, what is read of that state.
+        check: takes that run's config; raises UserError where it does not allow it.
+        field: the field that names the workdir, for messages.
+    """
+
+    workdir: str
+    items: tuple[str, ...]
+    check: Callable[[ConfigDict], None]
+    field: str
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSpec:
+    """A stage before it is built, and what it is handed when it begins.
+
+    Attributes:
+        name: of the stage.
+        build: makes it.
+        after: earlier stages that must be finished, and which of `ITEMS` of their last state
+            `Stage.init` is given: {"memory": ("kept",)} gives {"memory": {"kept": …}}.
+        begin_from: a trained network (a name, an exported folder, a workdir) whose variables are
+            given as {"begin_from": …}; "" for none.
+        begin_from_field: the field that names it, for messages.
+        grow_from: given as {"grow_from": {item: …}}.
+    """
+
+    name: str
+    build: Callable[[Context], Stage]
+    after: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    begin_from: str = ""
+    begin_from_field: str = ""
+    grow_from: Growth | None = None
+
+
+def _no_noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
+    del config
+    return {}
+
+
+def _average_alone(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
+    del config, kept
+    return average
+
+
+def _never(config: ConfigDict, path: tuple[str, ...]) -> bool:
+    del config, path
+    return False
+
+
+def _nothing(config: ConfigDict) -> None:
+    del config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method of inpainting; shapes are those of S×S pictures, S = config.image_size.
+
+    Attributes:
+        name: in configs and on command lines.
+        title: its row in tables.
+        priors: the paper's column "Type": A (what the known pixels say), B (what a data set
+            taught), or both.
+        fill: Î = fill(config, variables, image, mask, noise): float32 [N, S, S, 3] in [-1, 1] from
+            image float32 [N, S, S, 3] in [-1, 1], whose hole is not looked at, mask float32
+            [N, S, S, 1] with 1 in the hole, and noise as `noise_shapes` says with N in front.
+            Known pixels are predicted too. Pure; composes all networks.
+        compiled: `fill` is JAX and is compiled; if not, it takes and gives NumPy arrays.
+        needs: packages that `fill` imports, as `import` calls them.
+        sections: its fields in a config, by the name of the section.
+        shared: fields of all methods that have another default here, such as "batch_size".
+        variants: values of config.variant and their rows; empty if it has one row, `title`.
+        network_fields: dotted names of the fields that `fill` depends on besides image_size and
+            variant: what an exported folder holds, and what weights to begin with must agree in.
+        check: what no single field shows; raises UserError with field, value and cure.
+        stages: in their order; the last one's state fills. None for a method that learns nothing.
+        init: variables of the networks that fill, drawn by a random key.
+        noise_shapes: the N(0, 1) maps of one filling by name, in the order of drawing.
+        finish: from `average` and `kept` of the last stage's state to the variables of `fill`.
+        frozen: whether no optimizer of the last stage moved the weight of this path, (network,
+            "params", …, name).
+    """
+
+    name: str
+    title: str
+    priors: str
+    fill: Callable[[ConfigDict, Variables, Any, Any, Noise], Any]
+    compiled: bool = True
+    needs: tuple[str, ...] = ()
+    sections: Mapping[str, type[Section]] = dataclasses.field(default_factory=dict)
+    shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    network_fields: tuple[str, ...] = ()
+    check: Callable[[ConfigDict], None] = _nothing
+    stages: Callable[[ConfigDict], tuple[StageSpec, ...]] | None = None
+    init: Callable[[ConfigDict, jax.Array], Variables] = lambda config, key: {}
+    noise_shapes: Callable[[ConfigDict], dict[str, tuple[int, ...]]] = _no_noise
+    finish: Callable[[ConfigDict, Variables, dict[str, Any]], Variables] = _average_alone
+    frozen: Callable[[ConfigDict, tuple[str, ...]], bool] = _never
+
+    def row(self, config: ConfigDict) -> str:
+        """The name of a config's row in tables."""
+        return self.variants.get(config.variant, self.title)
+
+    def last_stage(self, config: ConfigDict) -> str:
+        """Name of the stage whose state fills.
+
+        Raises:
+            ValueError: the method has no stages.
+        """
+        if self.stages is None:
+            raise ValueError(f"{self.title} learns nothing")
+        return self.stages(config)[-1].name
+
+
+def apply(module: nn.Module, variables: Any, *inputs: Any, method: str | None = None) -> Any:
+    """Runs a module, or one of its methods, whose statistics stay as they are."""
+    return module.apply(variables, *inputs, method=method)
 
 
 def to_signed(image: jax.Array | np.ndarray) -> jax.Array:
@@ -98,3 +257,8 @@ def to_bytes(image: jax.Array | np.ndarray) -> np.ndarray:
     """Images [-1, 1] to uint8, rounded to the nearest and clipped."""
     scaled = (np.asarray(image, np.float32) + 1.0) * 127.5
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def composite(image: Any, filled: Any, mask: Any) -> Any:
+    """I·(1 - M) + Î·M: known pixels of the image, the hole of the filling."""
+    return image * (1.0 - mask) + filled * mask

@@ -1,0 +1,133 @@
+"""Typed sections of fields: type, default, range and meaning of each stand once, in one line.
+
+A section is a class; its fields are made by `setting`:
+
+    class Adversarial(Section):
+        weight: float = setting(0.01, "λ3 of Eq. 14", ge=0)
+        form: Literal["hinge", "logistic"] = setting("hinge", "of both losses")
+
+`checked` is the only way from values of unknown origin (a config, a file, a request) to a section.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self, get_args
+
+import pydantic
+
+from gmsrm_jax.runtime.errors import UserError
+
+
+def setting(
+    default: Any, meaning: str, *, local: Any = None, free: bool = False, **limits: float
+) -> Any:
+    """Declares a field of a section.
+
+    Args:
+        default: its value where nobody says another.
+        meaning: one line for people; units where there are some.
+        local: its value in a run of a minute on a CPU (`:runlocal`); None for the value it has.
+        free: it may differ when a run goes on, for it does not change what is learned.
+        **limits: `gt`, `ge`, `lt`, `le`: the range of a number.
+    """
+    extra = {"local": local, "free": free}
+    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[arg-type]
+
+
+class Section(pydantic.BaseModel):
+    """Fields that are checked together; values are never cast but for an int in a float's place."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Every field's default, by name, in the order of their declaration."""
+        return {name: field.default for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def local(cls) -> dict[str, Any]:
+        """The fields that a run of a minute changes, and their values there."""
+        noted = {name: _extra(field)["local"] for name, field in cls.model_fields.items()}
+        return {name: value for name, value in noted.items() if value is not None}
+
+    @classmethod
+    def free(cls) -> set[str]:
+        """Names of the fields that may differ when a run goes on."""
+        return {name for name, field in cls.model_fields.items() if _extra(field)["free"]}
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], prefix: str = "") -> Self:
+        """The section with these values.
+
+        Args:
+            values: by field; those that are missing have their defaults.
+            prefix: what stands before a field's name in messages, such as "config.memory.".
+
+        Raises:
+            UserError: a field is unknown, of another type or out of range; names it, its value and
+                what it can be.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except pydantic.ValidationError as error:
+            raise UserError(_described(cls, error.errors()[0], values, prefix)) from None
+
+
+def _extra(field: Any) -> dict[str, Any]:
+    return field.json_schema_extra or {"local": None, "free": False}
+
+
+def _described(
+    cls: type[Section], error: Any, values: Mapping[str, Any], prefix: str
+) -> str:
+    """One line about the first wrong field."""
+    kind, place = error["type"], error["loc"]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not place:  # a check of several fields
+        return f"{prefix.removesuffix('.')}: {message}" if prefix else message
+    name = str(place[0])
+    if kind == "extra_forbidden":
+        return f"{prefix}{name}: no such field; use one of: {', '.join(cls.model_fields)}"
+    value = values.get(name)
+    shown = f"{prefix}{name} = {value!r}"
+    if len(place) > 1 and isinstance(value, tuple | list):
+        shown = f"{prefix}{name} names {error['input']!r}"
+    if kind == "value_error":
+        return f"{shown}; {message}"
+    if kind == "literal_error":
+        words = "any of" if len(place) > 1 else "one of"
+        return f"{shown}; use {words}: {', '.join(map(str, _choices(cls, name)))}"
+    limits = _limits(cls.model_fields[name])
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return f"{shown}; {_range(limits)}"
+    if kind == "finite_number":
+        return f"{shown}; it must be a finite number"
+    annotation = cls.model_fields[name].annotation
+    return f"{shown} is not of type {getattr(annotation, '__name__', annotation)}; give one"
+
+
+def _choices(cls: type[Section], name: str) -> tuple[Any, ...]:
+    """The words of a Literal, also of one inside a tuple."""
+    choices = get_args(cls.model_fields[name].annotation)
+    while choices and get_args(choices[0]):
+        choices = get_args(choices[0])
+    return tuple(word for word in choices if word is not Ellipsis)
+
+
+def _limits(field: Any) -> dict[str, Any]:
+    return {
+        limit: getattr(part, limit)
+        for part in field.metadata
+        for limit in ("gt", "ge", "lt", "le")
+        if hasattr(part, limit)
+    }
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    """A range in words."""
+    low, high = limits.get("ge"), limits.get("le")
+    if low is not None and high is not None:
+        return f"use {low:g} to {high:g}"
+    words = {"gt": "above {:g}", "ge": "{:g} or above", "lt": "below {:g}", "le": "{:g} or below"}
+    return "it must be " + " and ".join(words[key].format(value) for key, value in limits.items())
