@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from benchmarks.full_size import random_vgg19
 from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, ResidualAttention
 from gmsrm_jax.methods.gm_srm.memory import SynthesisLayer, ToRGB, channel_table
+from gmsrm_jax.methods.gm_srm.memory_discriminator import ResidualDown
 from gmsrm_jax.methods.gm_srm.network import Fusion
 from gmsrm_jax.nn.layers import (
     LEAKY_SLOPE,
@@ -24,7 +25,6 @@ from gmsrm_jax.nn.layers import (
     instance_norm,
 )
 from gmsrm_jax.nn.losses import perceptual_loss
-from gmsrm_jax.nn.patch_discriminator import ResidualDown
 from gmsrm_jax.nn.vgg import Vgg19Weights, features
 
 _VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")

@@ -20,7 +20,7 @@ from small_stages import (
 
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.nn import patch_discriminator as discriminators
+from gmsrm_jax.methods.gm_srm import memory_discriminator as discriminators
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.runtime.errors import UserError
 

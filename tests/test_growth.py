@@ -15,8 +15,8 @@ from gmsrm_jax.config.checks import check_growth
 from gmsrm_jax.config.fields import base_config, runlocal
 from gmsrm_jax.methods.gm_srm.growth import grow, taken_over
 from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, channel_table, noise_shapes
+from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator
 from gmsrm_jax.runtime.devices import data_mesh, replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.training.loop import abstract_state

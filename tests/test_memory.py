@@ -26,8 +26,9 @@ from gmsrm_jax.methods.gm_srm.memory import (
     indexed_noise,
     noise_shapes,
 )
+from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.nn import layers
-from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator, PatchDiscriminator
+from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 
 CHANNELS = {4: 8, 8: 6, 16: 4}
 

@@ -33,10 +33,11 @@ from gmsrm_jax.methods.gm_srm.memory import (
     memory_resolutions,
     noise_shapes,
 )
+from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.methods.gm_srm.network import Fusion, InpaintingNetwork
 from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from gmsrm_jax.nn import layers
-from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator, PatchDiscriminator
+from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 
 MEMORY_VARIANTS = ("gm_bm", "gm_csv", "gm_srm")
 

@@ -22,9 +22,9 @@ from small_stages import (
 )
 
 from gmsrm_jax.methods.gm_srm.memory import channel_table
+from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.methods.gm_srm.network import InpaintingNetwork, build_network
 from gmsrm_jax.nn import layers
-from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator
 
 STEPS = 24
 # What must not be done in bfloat16 wherever it stands: sums, roots, exponentials, hyperbolic

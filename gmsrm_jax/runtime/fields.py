@@ -78,9 +78,7 @@ def _extra(field: Any) -> dict[str, Any]:
     return field.json_schema_extra or {"local": None, "free": False}
 
 
-def _described(
-    cls: type[Section], error: Any, values: Mapping[str, Any], prefix: str
-) -> str:
+def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix: str) -> str:
     """One line about the first wrong field."""
     kind, place = error["type"], error["loc"]
     message = str(error["msg"]).removeprefix("Value error, ")

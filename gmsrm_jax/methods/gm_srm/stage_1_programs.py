@@ -12,10 +12,10 @@ from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, apply, t
 from gmsrm_jax.methods.gm_srm import augment
 from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator, draw_cuts, mix_codes
 from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channel_table, code_levels, draw_noise
+from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.nn.optimizers import average_weights, ema_decay, lazy_adam
-from gmsrm_jax.nn.patch_discriminator import MemoryDiscriminator
 
 SALT = 1  # separates the random numbers of stage 1 from those of other stages
 _CODE_AVERAGE_DECAY = 0.995
