@@ -15,9 +15,10 @@ from PIL.JpegImagePlugin import get_sampling
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.inference import bulk
-from gmsrm_jax.inference.bulk import BulkFiller, Filling
+from gmsrm_jax.inference.bulk import BulkFiller
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.manifest import Manifest
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.pairing import Job, Pair
 from gmsrm_jax.runtime.errors import UserError
 
@@ -359,9 +360,8 @@ def test_a_run_of_bad_files_is_told_as_it_goes(weights):
     write_mask("m.png")
     names = [*(f"a{number:02d}" for number in range(60)), "z"]
     jobs = [Job(Pair(n, Path(f"{n}.png"), mask), (Path(f"out/{n}.png"),)) for n in names]
-    filling = Filling(1, 0, "auto", 0, False, 128, 0, None, 10**6, False, False)
     manifest = Manifest(Path("manifest.jsonl"))
-    stream = BulkFiller(Inpainter.from_pretrained(weights), manifest, filling).fill(jobs)
+    stream = BulkFiller(Inpainter.from_pretrained(weights), manifest, FillOptions()).fill(jobs)
     first = next(stream)
     assert "a00.png" in first.error
     assert len(lines()) < 30
