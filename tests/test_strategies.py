@@ -11,7 +11,6 @@ from gmsrm_jax.inference.rings import depth_map, dilated
 from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
 from gmsrm_jax.inference.windows import Window, cut, scaled
-from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
 

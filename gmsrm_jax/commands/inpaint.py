@@ -40,14 +40,14 @@ def add_parser(subparsers: Subparsers) -> None:
             " with; 130 after Ctrl-C. What is finished is kept."
         ),
     )
-    _add_inputs(parser)
+    _add_files(parser)
     add_network(parser)
     add_section(parser, FillOptions)
-    _add_outputs(parser)
+    _add_writing(parser)
     parser.set_defaults(run=run)
 
 
-def _add_inputs(parser: argparse.ArgumentParser) -> None:
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--image", required=True, metavar="FILE|DIR", help="what to fill")
     masks = parser.add_mutually_exclusive_group(required=True)
     masks.add_argument(
@@ -56,9 +56,6 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     masks.add_argument(
         "--mask-from-alpha", action="store_true", help="the hole is where a picture is transparent"
     )
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
@@ -67,6 +64,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="NAME.png of a single picture, or a folder; several fillings of a hole are"
         " NAME_s00.png, NAME_s01.png, …",
     )
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         default="png",
