@@ -545,6 +545,27 @@ def test_a_manifest_has_its_fields_only(tmp_path):
         Manifest(tmp_path)
 
 
+def test_help_tells_meaning_and_default_of_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["inpaint", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for name, field in FillOptions.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in told and field.description in told
+        if field.default not in (None, False):
+            assert f"{field.description} (default: {field.default})" in told
+
+
+def test_a_wrong_option_is_told_before_anything_is_loaded(inpaint, capsys, monkeypatch):
+    monkeypatch.delattr(Inpainter, "from_pretrained")
+    given = ("-i", "a.png", "-m", "m.png", "-o", "b.png", "--seed")
+    assert inpaint(*given, "4294967295", "--num-samples", "2") == 2
+    assert capsys.readouterr().err == "gmsrm: error: seed = 4294967295; use 0 to 4294967294\n"
+    for seed, message in (("x", "'x' is not of type int"), ("-1", "-1; use 0 to 4294967295")):
+        with pytest.raises(SystemExit):
+            inpaint(*given, seed)
+        assert f"argument --seed: seed = {message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options",
     [

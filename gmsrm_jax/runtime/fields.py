@@ -30,7 +30,7 @@ def setting(
         **limits: `gt`, `ge`, `lt`, `le`: the range of a number.
     """
     extra = {"local": local, "free": free} if free or local is not None else None
-    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[arg-type]
+    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[call-overload]
 
 
 class Section(pydantic.BaseModel):
