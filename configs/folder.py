@@ -14,11 +14,12 @@ known in advance.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    """Returns the experiment's config; the argument is a method, a variant or "runlocal"."""
     config = base_config()
     config.name = "folder"
     config.image_size = 128

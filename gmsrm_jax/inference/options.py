@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.runtime.fields import Section, setting
 
 _SEEDS = 2**32
