@@ -26,6 +26,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.note = "Give your own folder: --config.data.train=DIR"
     config.model.channel_base = 8192
     config.model.channel_max = 256
+    config.model.fusion_rescale = True
     config.data.validation_count = 24
     config.memory.length_kimg = 400.0
     config.memory.augment = "ada"
