@@ -85,9 +85,8 @@ def measure_filling(
         bare: list[float] = []
         whole: list[float] = []
         end = np.inf
-        count = preset.warm_up + max(preset.repetitions, 20 if batch == 1 else 1)
-        if not preset.limit:
-            count = preset.repetitions
+        least = 20 if batch == 1 and preset.limit else 1
+        count = preset.warm_up + max(preset.repetitions, least)
         while len(bare) < count and time.perf_counter() < end:
             started = time.perf_counter()
             jax.block_until_ready(program(variables, *inputs))

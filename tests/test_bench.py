@@ -243,8 +243,8 @@ def test_blocks_are_those_of_the_networks(module):
 @pytest.mark.slow
 def test_whole_program_at_32_px(tmp_path):
     outputs = {"json": tmp_path / "bench.json", "markdown": tmp_path / "bench.md"}
-    command = [sys.executable, "-m", "benchmarks.bench", "--preset=tiny", "--sections=training"]
-    command += ["--stages=inpainting"]
+    command = [sys.executable, "-m", "benchmarks.bench", "--preset=tiny", "--stages=inpainting"]
+    command += ["--sections=training,inference"]
     command += [f"--{name}={path}" for name, path in outputs.items()]
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     done = subprocess.run(
@@ -256,7 +256,9 @@ def test_whole_program_at_32_px(tmp_path):
     assert result["preset"] == "tiny" and result["config"]["image_size"] == 32
     assert result["versions"]["jax"] == jax.__version__
     assert {"cpu", "cores", "memory_gib", "platform", "device_kind"} <= set(result["hardware"])
-    (measured,) = result["rows"]
+    measured, *filling = result["rows"]
+    assert [row["program"] for row in filling] == ["bare network", "Inpainter", "Inpainter.batch"]
+    assert all(row["size"] == 32 and row["images_per_second"] > 0 for row in filling)
     assert (measured["stage"], measured["program"]) == ("inpainting", "main")
     assert (measured["size"], measured["batch"], measured["devices"]) == (32, 2, 1)
     assert measured["images_per_second"] == pytest.approx(2 / measured["seconds_median"])
