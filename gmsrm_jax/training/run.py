@@ -21,9 +21,10 @@ from gmsrm_jax.config.of_run import (
     config_sha256,
     remember_config,
 )
-from gmsrm_jax.data.loading import TrainingData, open_data
+from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.data.sources import TFDS
 from gmsrm_jax.data.splits import has_test_pictures
+from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.evaluation.run import check_evaluation, evaluate_run
 from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
