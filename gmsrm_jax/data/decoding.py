@@ -13,8 +13,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from gmsrm_jax.data.masks.files import UNREADABLE
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.unreadable import UNREADABLE
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail

@@ -6,37 +6,16 @@ hole.
 
 import io
 import os
-import struct
-import zipfile
-import zlib
 
 import numpy as np
 from PIL import Image
 
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.unreadable import UNREADABLE, UNREADABLE_NPZ
 
 # The bins of the paper's tables: lower bound excluded, upper bound included.
 RATIO_BINS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
-# What Pillow raises for files that are missing, cut short, not pictures, or absurdly large.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-# What NumPy raises for npz files that are missing, cut short, of another format, or lack a key.
-UNREADABLE_NPZ = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    TypeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def ratio_bin(ratio: float) -> int | None:

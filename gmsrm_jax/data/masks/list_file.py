@@ -12,7 +12,6 @@ import numpy as np
 
 from gmsrm_jax.data.masks.files import (
     RATIO_BINS,
-    UNREADABLE_NPZ,
     bin_name,
     hole_ratio,
     pack_masks,
@@ -20,6 +19,7 @@ from gmsrm_jax.data.masks.files import (
 )
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 CENTRE_RATIOS = (0.25, 0.5)
 BIN_NAMES = (

@@ -15,7 +15,6 @@ import numpy as np
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.data.masks.files import (
-    UNREADABLE_NPZ,
     center_mask,
     hole_ratio,
     pack_masks,
@@ -29,6 +28,7 @@ from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import Progress
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _CENTRE = "centre:"
 _BANK = ".npz"
