@@ -27,8 +27,10 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluated_names,
 )
 from gmsrm_jax.evaluation.examples import read_examples, spread
-from gmsrm_jax.evaluation.tables import best_rows, format_table
+from gmsrm_jax.evaluation.labels import best_rows, score_text
+from gmsrm_jax.evaluation.tables import format_table
 from gmsrm_jax.methods.classical import mean_colour
+from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
@@ -525,8 +527,12 @@ def test_the_text_table_marks_the_best(pictures, mask_list):
 
 
 def test_best_rows_knows_directions_ties_and_gaps():
-    assert best_rows("psnr", [20.0, 21.0, None]) == {1}
-    assert best_rows("lmse", [0.02, 0.01]) == {1}
-    assert best_rows("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
-    assert best_rows("psnr", [20.0]) == set()
-    assert best_rows("ncc", [None, None]) == set()
+    def best(metric, scores):
+        definition = DEFINITIONS[metric]
+        return best_rows(definition, [score_text(metric, definition, s) for s in scores])
+
+    assert best("psnr", [20.0, 21.0, None]) == {1}
+    assert best("lmse", [0.02, 0.01]) == {1}
+    assert best("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
+    assert best("psnr", [20.0]) == set()
+    assert best("ncc", [None, None]) == set()
