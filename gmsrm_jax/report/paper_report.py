@@ -96,10 +96,8 @@ def write_outputs(
         tables.append(irregular_table(runs))
     if bins & set(published.CENTRE_BINS):
         tables.append(centre_table(runs))
-    if (
-        published.ABLATION_BIN in bins
-        and sum(name in metrics["methods"] for name in published.VARIANTS) > 1
-    ):
+    variants = [name for name in published.VARIANTS if name in metrics["methods"]]
+    if published.ABLATION_BIN in bins and len(variants) > 1:
         tables.append(ablation_table(label, [metrics]))
     if "samples" in metrics:
         tables.append(samples_table(label, metrics))

@@ -167,7 +167,7 @@ def open_mask_list(config: ConfigDict, names: Sequence[str]) -> MaskList:
 
     Args:
         config: uses image_size, evaluation.masks, .invert_masks, .seed and .max_images.
-        names: names of the evaluated pictures, see `evaluate.evaluated_names`.
+        names: names of the evaluated pictures, see `evaluation.batches.evaluated_names`.
 
     Raises:
         UserError: the list is missing or damaged, or its size or names are not those evaluated.
