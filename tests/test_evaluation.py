@@ -16,7 +16,7 @@ from gmsrm_jax.data.masks.assignment import (
     read_mask_list,
     write_mask_list,
 )
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, ratio_bin
+from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name, ratio_bin
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS, EvaluationSet, evaluated_names, image_kinds
 from gmsrm_jax.evaluation.evaluate import (

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.data.masks.bins import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.batches import EvaluationSet, image_kinds, pictures_sha256
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PARTS_FOLDER, PER_IMAGE_FILE, evaluate

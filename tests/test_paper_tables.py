@@ -8,7 +8,7 @@ import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from table_readers import FORMATS, plain, read_html, read_latex, read_markdown, value_rows
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.paper_tables import (
     ablation_table,
     centre_table,

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.labels import PAPER_DIGITS
 from gmsrm_jax.evaluation.published import (
     ABLATION_BIN,

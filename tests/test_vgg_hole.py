@@ -9,7 +9,8 @@ from table_readers import plain, read_html, read_latex, read_markdown
 from vgg_references import pictures, reference_vgg_hole
 
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.data.masks.bins import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.batches import EvaluationSet, image_kinds
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PER_IMAGE_FILE, evaluate

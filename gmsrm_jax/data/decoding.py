@@ -124,7 +124,7 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
             _check_size(picture, max_pixels)
-            return _to_rgb(_upright(picture))
+            return _to_rgb(upright(picture))
     except DAMAGED as error:
         raise UnreadablePicture(reason_of(error)) from error
 
@@ -217,7 +217,8 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
         return Header(codec, orientation, height, width, kind)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def upright(picture: Image.Image) -> Image.Image:
+    """Returns a picture as its EXIF says that it is displayed."""
     # ImageOps.exif_transpose also writes the metadata anew, which fails where they are not valid.
     picture.load()
     orientation = orientation_of(picture)

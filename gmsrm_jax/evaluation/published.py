@@ -6,7 +6,7 @@ paper's test split, its masks and whether it scored composites are not published
 
 from typing import NamedTuple
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 
 DATA_SETS = {"paris": "Paris StreetView", "celebahq": "CelebA-HQ256", "places2": "Places2"}
 """Name of one of our configs to the paper's name of its data set."""

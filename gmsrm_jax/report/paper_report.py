@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name
+from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.labels import heading

@@ -12,7 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import asset_path, resolve_path
-from gmsrm_jax.data.masks.files import (
+from gmsrm_jax.data.masks.bins import (
+    CENTRE_RATIOS,
     RATIO_BINS,
     bin_name,
     center_mask,
@@ -20,7 +21,6 @@ from gmsrm_jax.data.masks.files import (
     ratio_bin,
 )
 from gmsrm_jax.data.masks.list_file import (
-    CENTRE_RATIOS,
     MaskList,
     build_mask_list,
     read_mask_list,
