@@ -1,3 +1,5 @@
+"""Ratios and bins of holes, and mask pictures and banks as files."""
+
 import math
 
 import numpy as np

@@ -1,9 +1,9 @@
 """Makes a model card's figures of the memory: python tools/memory_figure.py WORKDIR --output DIR.
 
 Writes DIR/memory_samples.png, samples of the snapshot that stage 1 kept, and
-DIR/memory_distance.png, the distance on VGG features (`stages.distance`) over the pictures seen,
-one line for each size that the memory grew through. Folders that the run's config names are looked
-up from the current one, as in training.
+DIR/memory_distance.png, the distance on VGG features (`methods.gm_srm.distance`) over the pictures
+seen, one line for each size that the memory grew through. Folders that the run's config names are
+looked up from the current one, as in training.
 """
 
 import argparse

@@ -80,7 +80,7 @@ def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Ta
 
     Args:
         runs: see `irregular_table`.
-        image_kind: which of `evaluate.IMAGE_KINDS` was scored.
+        image_kind: which of `batches.IMAGE_KINDS` was scored.
     """
     caption = "Every hole size that was scored."
     return _grid("table_all", "All hole sizes", caption, None, runs, image_kind)

@@ -12,7 +12,7 @@ def format_table(metrics: Mapping[str, Any], image_kind: str = "composite") -> s
 
     Args:
         metrics: as written to metrics.json.
-        image_kind: which of `evaluate.IMAGE_KINDS` was scored.
+        image_kind: which of `batches.IMAGE_KINDS` was scored.
 
     Returns:
         Lines without a final newline; an asterisk stands behind the best value of a column.

@@ -47,7 +47,7 @@ def lpips(weights: LpipsWeights, prediction: ArrayLike, target: ArrayLike) -> ja
     The definition's images lie in [-1, 1]; values v in 0..255 become v / 127.5 - 1 here.
 
     Args:
-        weights: from `models.lpips.load_lpips`.
+        weights: from `metrics.lpips.load_lpips`.
         prediction: [..., H, W, 3], RGB in 0..255.
         target: [..., H, W, 3], RGB in 0..255.
 
