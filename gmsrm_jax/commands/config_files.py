@@ -43,7 +43,7 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
     Raises:
         UserError: there is no such field, or the value is of another kind.
     """
-    from gmsrm_jax.config.fields import flatten  # which needs JAX; not every command does
+    from gmsrm_jax.config.fields import flatten  # with the methods, and so JAX
 
     known = flatten(config.to_dict())
     for change in changes:
