@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gmsrm_jax.methods.network_weights import weight_shapes
 
 from benchmarks.hardware import summary
 from benchmarks.presets import Preset, make_config
@@ -13,7 +14,6 @@ from benchmarks.training import Emit, random_pictures
 from gmsrm_jax import Inpainter
 from gmsrm_jax.methods.gm_srm.memory import memory_resolutions, noise_shapes
 from gmsrm_jax.methods.gm_srm.network import build_network
-from gmsrm_jax.methods.network_weights import weight_shapes
 from gmsrm_jax.networks import Pretrained, load_pretrained
 from gmsrm_jax.networks.folder import pretrained
 from gmsrm_jax.runtime.pixels import to_signed

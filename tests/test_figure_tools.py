@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from exported_networks import exported, tiny_config, tiny_network
+from gmsrm_jax.methods.network_weights import weight_shapes
 from ml_collections import ConfigDict
 from PIL import Image
 from scipy import ndimage
@@ -27,7 +28,6 @@ from gmsrm_jax.data.masks.files import write_mask_bank
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.network_weights import weight_shapes
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import RunLog

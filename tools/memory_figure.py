@@ -25,7 +25,7 @@ from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.checks import check_growth
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.methods.base import apply, to_bytes, to_signed
+from gmsrm_jax.methods.base import apply
 from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.nn.vgg import load_vgg19
@@ -35,6 +35,7 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log, read_log
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 from gmsrm_jax.training.loop import abstract_state
 
 SAMPLES_FILE, DISTANCE_FILE = "memory_samples.png", "memory_distance.png"

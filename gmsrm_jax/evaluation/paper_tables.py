@@ -18,13 +18,14 @@ from gmsrm_jax.evaluation.labels import (
 )
 from gmsrm_jax.evaluation.published import VARIANTS
 from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
+from gmsrm_jax.methods import rows as rows_of_methods
 from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""
 
-_TYPES = {**dict.fromkeys(VARIANTS, "A + B"), "Base": "A"}
+_TYPES = {row.title: row.priors for row in rows_of_methods()}
 _PAPER_SIZE = 256
 _LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in a column."
 _SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
