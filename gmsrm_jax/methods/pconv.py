@@ -9,7 +9,7 @@ until then these are of batches whose holes are zeros.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -71,7 +71,7 @@ class PConvFields(Section):
     variation_weight: float = setting(0.1, "of the total variation in and around the hole", ge=0)
     vgg: str = setting(
         "weights/lpips_vgg.npz",
-        "VGG-16, written by `gmsrm convert lpips --net vgg`; or bundled, VGG-19's first five layers",
+        "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
         local="bundled",
     )
     ema: float = setting(0.0, "of the weights that fill; 0: the last weights", ge=0, lt=1)
@@ -80,20 +80,20 @@ class PConvFields(Section):
 
 
 class _Block(nn.Module):
-    """Partial convolution, batch norm, and (leaky) ReLU with this slope."""
+    """Partial convolution, batch norm where `normed`, activation."""
 
     features: int
     kernel_size: int
     stride: int
     normed: bool
-    slope: float
+    activation: Callable[[jax.Array], jax.Array]
 
     @nn.compact
     def __call__(self, *groups: Known, of_batch: bool) -> Known:
         y = PartialConv(self.features, self.kernel_size, self.stride, name="conv")(*groups)
         x = batch_norm(y.values, of_batch, "norm") if self.normed else y.values
         # Shifts of the norm stand in unknown places now; the next layer does not look at them.
-        return Known(nn.leaky_relu(x, self.slope), y.mask)
+        return Known(self.activation(x), y.mask)
 
 
 class PConvNetwork(nn.Module):
@@ -133,20 +133,26 @@ class PConvNetwork(nn.Module):
         skips = [x]
         for i in range(self.levels):
             kernel = ENCODER_KERNELS[i] if i < len(ENCODER_KERNELS) else 3
-            block = _Block(self._channels(i), kernel, 2, i > 0, 0.0, name=f"encoder_{i + 1}")
+            block = _Block(self._channels(i), kernel, 2, i > 0, nn.relu, name=f"encoder_{i + 1}")
             x = block(x, of_batch="encoder" in of_batch)
             skips.append(x)
         x = skips.pop()
         for i in reversed(range(1, self.levels)):
-            up = Known(nearest_upsample(x.values), nearest_upsample(x.mask))
-            block = _Block(self._channels(i - 1), 3, 1, True, LEAKY_SLOPE, name=f"decoder_{i + 1}")
-            x = block(up, skips.pop(), of_batch="decoder" in of_batch)
-        up = Known(nearest_upsample(x.values), nearest_upsample(x.mask))
+            block = _Block(self._channels(i - 1), 3, 1, True, _leaky, name=f"decoder_{i + 1}")
+            x = block(_doubled(x), skips.pop(), of_batch="decoder" in of_batch)
         last = PartialConv(3, 3, use_bias=True, result=jnp.float32, name="decoder_1")
-        return last(up, skips.pop()).values
+        return last(_doubled(x), skips.pop()).values
 
     def _channels(self, i: int) -> int:
         return self.width * min(1 << i, 8)
+
+
+def _leaky(x: jax.Array) -> jax.Array:
+    return nn.leaky_relu(x, LEAKY_SLOPE)
+
+
+def _doubled(x: Known) -> Known:
+    return Known(nearest_upsample(x.values), nearest_upsample(x.mask))
 
 
 def levels_of(config: ConfigDict) -> int:
@@ -308,7 +314,8 @@ class PConvStage(FillingStage):
             scalars["hole"] = losses.masked_l1_loss(raw, truth, mask)
         if vgg is not None:
             target, *seen = (
-                features(vgg, denormalise(x), self.taps, self.dtype) for x in (truth, raw, pasted)
+                features(vgg, x, self.taps, self.dtype)
+                for x in (image, denormalise(raw), denormalise(pasted))
             )
             if settings.perceptual_weight:
                 terms = [losses.perceptual_loss(maps, target) for maps in seen]
@@ -318,9 +325,9 @@ class PConvStage(FillingStage):
                 scalars["style"] = jnp.stack(terms).sum()
         if settings.variation_weight:
             scalars["variation"] = losses.total_variation_loss(pasted, dilated(mask))
-        total = jnp.stack(
-            [settings[f"{name}_weight"] * value for name, value in scalars.items()]
-        ).sum()
+        total = jnp.zeros(())
+        for name, value in scalars.items():
+            total += settings[f"{name}_weight"] * value
         named = {f"loss/{name}": value for name, value in scalars.items()}
         return total, (named | {"loss/total": total}, moved["batch_stats"])
 

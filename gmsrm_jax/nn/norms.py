@@ -5,7 +5,7 @@ import jax
 
 
 def batch_norm(x: jax.Array, of_batch: bool, name: str) -> jax.Array:
-    """y = γ · (x - μ) / sqrt(σ² + 1e-5) + β for each channel, a submodule of the module that calls.
+    """Batch norm of each channel, γ · (x - μ) / sqrt(σ² + 1e-5) + β; a submodule of who calls.
 
     μ and σ² (the population's) are over examples and pixels of the batch, or the running ones of
     "batch_stats", which follow the batch's from the first step on: r ← 0.9 · r + 0.1 · batch. Sums
