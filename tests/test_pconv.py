@@ -10,11 +10,13 @@ import pytest
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.foreign.vgg19 import TORCHVISION
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.filler import Filler
-from gmsrm_jax.methods.pconv import PConvFields, PConvStage, build_network, check, levels_of
+from gmsrm_jax.methods.pconv import PConvStage, build_network, levels_of
 from gmsrm_jax.nn.vgg import features, load_poolings, normalise
 from gmsrm_jax.runtime.errors import UserError
 
@@ -32,22 +34,12 @@ compiled = functools.partial(
 
 def small_config(size: int = SIZE, **fields: Any) -> ConfigDict:
     """The local config with few channels."""
-    config = ConfigDict(
-        {
-            "image_size": size,
-            "batch_size": BATCH,
-            "seed": 0,
-            "accumulation": 1,
-            "compute_dtype": "float32",
-            "variant": "",
-        }
-    )
-    given = {name: fields.pop(name) for name in list(fields) if name in config}
-    config.update(given)
-    config.pconv = ConfigDict(PConvFields.defaults() | PConvFields.local() | {"width": 4} | fields)
-    PConvFields.checked(config.pconv.to_dict())
-    check(config)
-    return config
+    config = apply_argument(base_config(), "pconv,runlocal").unlock()
+    config.image_size, config.batch_size, config.pconv.width = size, BATCH, 4
+    for name, value in fields.items():
+        (config if name in config else config.pconv)[name] = value
+    check_config(config)
+    return config.lock()
 
 
 def pictures(count: int = BATCH, size: int = SIZE) -> dict[str, np.ndarray]:

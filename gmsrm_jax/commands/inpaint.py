@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.data.bad_pictures import printable
-from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.mask_io import Mask, open_hole
-from gmsrm_jax.inference.network import Network, find_device
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
 from gmsrm_jax.inference.strategies import check_strategy, choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
+from gmsrm_jax.runtime.devices import find_device
 from gmsrm_jax.runtime.errors import UserError
 
 ImageLike = PictureSource | Picture
@@ -74,8 +74,7 @@ class Inpainter:
         """Puts a network on a device.
 
         Args:
-            pretrained: what `gmsrm_jax.networks.load_pretrained` returns: config, params,
-                sha256 and source.
+            pretrained: what `gmsrm_jax.networks.load_pretrained` returns.
             device: "auto", "cpu", "gpu" or "tpu".
             max_batch: squares in the largest batch, rounded down to a power of two; None: 4 on a
                 CPU, 32 elsewhere.
@@ -85,11 +84,17 @@ class Inpainter:
         """
         self._pretrained = pretrained
         place = find_device(device)
-        self._network = Network(pretrained.config, pretrained.params, place, max_batch)
-        self.size = self._network.size
+        # LLVM's level 1 halves the time to compile; the convolutions are not its work.
+        self._filler = pretrained.filler(
+            device=place,
+            max_batch=max_batch,
+            optimization_level=1,
+            precision=pretrained.config.matmul_precision,
+        )
+        self.size = self._filler.size
         self.device: str = place.platform
         self.device_kind: str = place.device_kind
-        self.max_batch = self._network.max_batch
+        self.max_batch = self._filler.max_batch
         self.sha256: str = pretrained.sha256
         self.source: str = pretrained.source
 
@@ -129,7 +134,7 @@ class Inpainter:
         size = self.size
         square = Square(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool))
         count = min(batch, self.max_batch)
-        self._network.fill([square] * count, [0] * count, [0] * count)
+        self._filler.squares([square] * count, [0] * count, [0] * count)
 
     def __call__(
         self,
@@ -245,7 +250,7 @@ class Inpainter:
             squares = [square for run in runs for square in run.asked]
             seeds = [run.seed for run in runs for _ in run.asked]
             indices = [run.answered + k for run in runs for k in range(len(run.asked))]
-            outputs = iter(self._network.fill(squares, seeds, indices, on_step))
+            outputs = iter(self._filler.squares(squares, seeds, indices, on_step))
             for run in runs:
                 run.answer([next(outputs) for _ in run.asked])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.image_files import open_upright
 from gmsrm_jax.inference.picture_io import Picture, PictureSource

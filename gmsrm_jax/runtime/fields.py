@@ -10,7 +10,7 @@ A section is a class; its fields are made by `setting`:
 """
 
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import pydantic
 
@@ -18,7 +18,14 @@ from gmsrm_jax.runtime.errors import UserError
 
 
 def setting(
-    default: Any, meaning: str, *, local: Any = None, free: bool = False, **limits: float
+    default: Any,
+    meaning: str,
+    *,
+    local: Any = None,
+    free: bool = False,
+    gt: float | None = None,
+    ge: float | None = None,
+    le: float | None = None,
 ) -> Any:
     """Declares a field of a section.
 
@@ -27,10 +34,14 @@ def setting(
         meaning: one line for people; units where there are some.
         local: its value in a run of a minute on a CPU (`:runlocal`); None for the value it has.
         free: it may differ when a run goes on, for it does not change what is learned.
-        **limits: `gt`, `ge`, `lt`, `le`: the range of a number.
+        gt: a number is above this.
+        ge: a number is this or above.
+        le: a number is this or below.
     """
     extra = {"local": local, "free": free}
-    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[arg-type]
+    return pydantic.Field(
+        default, description=meaning, json_schema_extra=extra, gt=gt, ge=ge, le=le
+    )
 
 
 class Section(pydantic.BaseModel):
@@ -97,7 +108,7 @@ def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix
         words = "any of" if len(place) > 1 else "one of"
         return f"{shown}; use {words}: {', '.join(map(str, _choices(cls, name)))}"
     limits = _limits(cls.model_fields[name])
-    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+    if kind in ("greater_than", "greater_than_equal", "less_than_equal"):
         return f"{shown}; {_range(limits)}"
     if kind == "finite_number":
         return f"{shown}; it must be a finite number"
@@ -117,7 +128,7 @@ def _limits(field: Any) -> dict[str, Any]:
     return {
         limit: getattr(part, limit)
         for part in field.metadata
-        for limit in ("gt", "ge", "lt", "le")
+        for limit in ("gt", "ge", "le")
         if hasattr(part, limit)
     }
 
@@ -127,5 +138,30 @@ def _range(limits: Mapping[str, Any]) -> str:
     low, high = limits.get("ge"), limits.get("le")
     if low is not None and high is not None:
         return f"use {low:g} to {high:g}"
-    words = {"gt": "above {:g}", "ge": "{:g} or above", "lt": "below {:g}", "le": "{:g} or below"}
+    words = {"gt": "above {:g}", "ge": "{:g} or above", "le": "{:g} or below"}
     return "it must be " + " and ".join(words[key].format(value) for key, value in limits.items())
+
+
+def _power_of_two(value: int) -> int:
+    if value < 1 or value & (value - 1):
+        raise ValueError("use a power of two")
+    return value
+
+
+def _betas(value: tuple[float, float]) -> tuple[float, float]:
+    if not all(0.0 <= beta < 1.0 for beta in value):
+        raise ValueError("use two numbers from 0 to below 1")
+    return value
+
+
+def _channels(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value:
+        raise ValueError("it is empty; name channels")
+    if min(value) < 1:
+        raise ValueError("use numbers of channels from 1")
+    return value
+
+
+PowerOfTwo = Annotated[int, pydantic.AfterValidator(_power_of_two)]
+Betas = Annotated[tuple[float, float], pydantic.AfterValidator(_betas)]  # of Adam
+Channels = Annotated[tuple[int, ...], pydantic.AfterValidator(_channels)]  # of each hidden layer
