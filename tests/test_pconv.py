@@ -1,6 +1,9 @@
 """PConv: its size, its signal at the start, what it looks at, its two programs."""
 
 import functools
+import itertools
+import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,6 +13,7 @@ import pytest
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.export.onnx_file import run_onnx, to_onnx
@@ -21,8 +25,9 @@ from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.methods.pconv import PConvStage, build_network, levels_of
 from gmsrm_jax.nn.vgg import features, load_poolings, normalise
-from gmsrm_jax.runtime.devices import data_mesh, to_devices, to_every_device
+from gmsrm_jax.runtime.devices import data_mesh, replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.training.loop import train_stage
 
 PCONV = METHODS["pconv"]
 SIZE, BATCH = 32, 4
@@ -374,3 +379,50 @@ def test_graph_files_fill_alike(programs: dict[str, Any], stage: PConvStage, bat
         run_stablehlo(to_stablehlo(program, batch), inputs),
     ):
         np.testing.assert_allclose(filled, expected, atol=1e-4)
+
+
+class Numbers:
+    """Training pictures that are a function of the step; stops as a crash would."""
+
+    num_examples = 16
+    description = fingerprint = "numbers"
+    bad = None
+
+    def __init__(self, crash_at: int | None = None):
+        self.crash_at = crash_at
+
+    def batches(
+        self, batch_size: int, start_step: int, salt: int, process_index: int, process_count: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        for step in itertools.count(start_step):
+            if step == self.crash_at:
+                raise RuntimeError("crash")
+            given = pictures(batch_size)
+            yield given | {"image": np.roll(given["image"], step, 1)}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: pathlib.Path) -> None:
+    """Through the change of programs: six steps of "main", two of "frozen"."""
+
+    def trained(name: str, crash_at: int | None = None) -> TrainState:
+        fields = {"length_kimg": 0.032, "finetune_share": 0.25, "save_every": 3}
+        stage = stage_of(small_config(**fields, **WITHOUT_VGG))
+        train_stage(
+            stage,
+            data=Numbers(crash_at),
+            workdir=tmp_path / name,
+            mesh=data_mesh(),
+            seed=3,
+            log_every=4,
+            optimization_level=0,
+            tensorboard=False,
+        )
+        folder = checkpoint_folder(tmp_path / name, stage.name)
+        target = jax.eval_shape(lambda: stage.init(jax.random.key(0), {}))
+        return Checkpoints(folder, read_only=True).restore(8, target, replicated(data_mesh()))
+
+    whole = trained("whole")
+    assert int(whole.step) == 8
+    with pytest.raises(RuntimeError, match="crash"):
+        trained("parts", crash_at=5)
+    jax.tree.map(np.testing.assert_array_equal, whole, trained("parts"))
