@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from partial_references import reference
 
 from gmsrm_jax.nn.partial import Known, PartialConv, box_sum, dilated, partial_conv
 
@@ -20,25 +21,6 @@ def square_hole(size: int, side: int) -> np.ndarray:
     start = (size - side) // 2
     known[:, start : start + side, start : start + side] = 0
     return known
-
-
-def reference(
-    x: np.ndarray, known: np.ndarray, kernel: np.ndarray, bias: np.ndarray, stride: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """One picture [H, W, C] with a mask for each of its channels, window by window in float64."""
-    size = kernel.shape[0]
-    pad = ((size // 2, size // 2), (size // 2, size // 2), (0, 0))
-    x, known = np.pad(x.astype(np.float64), pad), np.pad(known, pad)
-    rows, columns = (-(-(s - size + 1) // stride) for s in x.shape[:2])
-    y = np.zeros((rows, columns, kernel.shape[3]))
-    mask = np.zeros((rows, columns, 1))
-    for i, j in np.ndindex(rows, columns):
-        window = np.s_[i * stride : i * stride + size, j * stride : j * stride + size]
-        count = known[window].sum()
-        if count:
-            total = np.tensordot(x[window] * known[window], kernel.astype(np.float64), 3)
-            y[i, j], mask[i, j] = total * kernel[..., 0].size / count + bias, 1
-    return y, mask
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 2), (7, 2), (7, 1)])

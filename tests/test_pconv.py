@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 from ml_collections import ConfigDict
+from partial_references import reference_network
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.checks import check_config
@@ -23,7 +24,7 @@ from gmsrm_jax.foreign.vgg19 import TORCHVISION
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.filler import Filler
-from gmsrm_jax.methods.pconv import PConvStage, build_network, levels_of
+from gmsrm_jax.methods.pconv import PConvNetwork, PConvStage, build_network, levels_of
 from gmsrm_jax.nn.vgg import features, load_poolings, normalise
 from gmsrm_jax.runtime.devices import data_mesh, replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import UserError
@@ -149,6 +150,26 @@ def test_signal_at_the_start(stage: PConvStage, state: TrainState) -> None:
     (gradient,) = pull(jnp.sign(raw) / raw.size)
     norms = {n: np.linalg.norm(g) for n, g in leaves(gradient).items() if n.endswith("kernel")}
     assert len(norms) == 8 and min(norms.values()) > 1e-4
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_the_network_is_that_of_loops_in_float64(levels: int) -> None:
+    size = 16
+    network = PConvNetwork(levels, 2)
+    image = np.random.default_rng(1).normal(size=(1, size, size, 3)).astype(np.float32)
+    mask = np.zeros((1, size, size, 1), np.float32)
+    mask[:, 3:14, 2:15] = 1
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image, mask)
+    # Shifts that fill the holes behind a norm, and statistics that are not those of the start.
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    variables = {
+        "params": drawn["params"],
+        "batch_stats": jax.tree.map(lambda leaf: np.abs(leaf) + 1, drawn["batch_stats"]),
+    }
+    found = compiled(network.apply)(variables, image, mask)[0]
+    expected = reference_network(variables, image[0], 1 - mask[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_output_does_not_depend_on_what_stands_in_the_hole(state: TrainState) -> None:
@@ -324,7 +345,10 @@ def test_programs_change_at_the_last_share() -> None:
     assert stage.total_steps == 32  # 128 pictures
     due = [stage.due(step) for step in range(stage.total_steps)]
     assert due == [("main",)] * 26 + [("frozen",)] * 6
-    assert stage_of(small_config(finetune_share=0.0)).due(31) == ("main",)
+    assert set(stage.programs) == {"main", "frozen"}
+    for share, name in ((0.0, "main"), (1.0, "frozen")):
+        stage = stage_of(small_config(finetune_share=share))
+        assert set(stage.programs) == {name} and stage.due(0) == stage.due(31) == (name,)
 
 
 def test_bfloat16_moves_like_float32(state: TrainState) -> None:
