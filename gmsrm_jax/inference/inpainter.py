@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference.feather import feathered
-from gmsrm_jax.inference.mask_io import Mask, open_hole
+from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
-from gmsrm_jax.inference.strategies import check_strategy, choose, fill
+from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
 from gmsrm_jax.runtime.devices import find_device
 from gmsrm_jax.runtime.errors import UserError
@@ -22,7 +22,6 @@ from gmsrm_jax.runtime.errors import UserError
 ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
 
-_SEEDS = 2**32
 # Under way together, pictures of a stream and samples of a picture, so that memory stays bounded.
 _PIXELS_UNDER_WAY = 32_000_000
 
@@ -142,11 +141,9 @@ class Inpainter:
         mask: MaskLike = None,
         num_samples: int = 1,
         seed: int = 0,
-        strategy: str = "auto",
-        feather: int = 0,
         *,
         on_step: Callable[[], None] | None = None,
-        **mask_options: Any,
+        **options: Any,
     ) -> Result:
         """Fills the hole of a picture; every known pixel of the result is that of the picture.
 
@@ -156,19 +153,16 @@ class Inpainter:
             num_samples: fillings; they differ inside the hole.
             seed: sample s has the seed `seed + s` and, but for rounding, is the same whenever it is
                 asked for.
-            strategy: "auto", "resize", "crop" or "tile", see `strategies`.
-            feather: pixels inside the hole over which the filling is blended into its
-                surroundings.
             on_step: called before each batch of the network, in the calling thread. What it raises
                 ends the call, for a time limit, say; the inpainter can be used as before.
-            **mask_options: `mask_invert`, `mask_threshold`, `mask_dilate`, `mask_resize`, see
-                `open_mask`, and `max_pixels`, see `open_picture`.
+            **options: any other field of `FillOptions`, such as `strategy`, `feather`,
+                `mask_invert` and `mask_dilate`.
 
         Raises:
             UserError: an input that cannot be used; names it, what was found and the cure.
         """
-        options = _Options(num_samples, seed, strategy, feather, **mask_options)
-        for result in self._stream([(image, mask)], options, on_step):
+        checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
+        for result in self._stream([(image, mask)], checked, on_step):
             if isinstance(result, UserError):
                 raise result
             return result
@@ -177,26 +171,18 @@ class Inpainter:
     def batch(
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
-        num_samples: int = 1,
-        seed: int = 0,
-        strategy: str = "auto",
-        feather: int = 0,
         *,
         on_error: Literal["raise", "return"] = "raise",
-        **mask_options: Any,
+        **options: Any,
     ) -> Iterator[Result | UserError]:
         """Fills a stream of pictures; squares of neighbouring pictures share batches.
 
         Args:
             items: pairs of picture and mask, taken as they are needed; an error in the place of a
                 pair counts as one that cannot be used.
-            num_samples: see `__call__`, as all that is not named here.
-            seed: of every picture.
-            strategy: of every picture.
-            feather: of every picture.
             on_error: "raise" stops at the first picture that cannot be used; "return" gives its
                 error in the place of a result and goes on.
-            **mask_options: see `__call__`.
+            **options: fields of `FillOptions`, for every picture.
 
         Yields:
             A result for each item, in order.
@@ -206,8 +192,7 @@ class Inpainter:
         """
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
-        options = _Options(num_samples, seed, strategy, feather, **mask_options)
-        return self._checked(self._stream(items, options), on_error)
+        return self._checked(self._stream(items, FillOptions.checked(options)), on_error)
 
     def _checked(
         self, results: Iterator[Result | UserError], on_error: str
@@ -220,7 +205,7 @@ class Inpainter:
     def _stream(
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
-        options: "_Options",
+        options: FillOptions,
         on_step: Callable[[], None] | None = None,
     ) -> Iterator[Result | UserError]:
         source, more = iter(items), True
@@ -263,28 +248,6 @@ class Inpainter:
         return few and len(under_way) <= self.max_batch
 
 
-@dataclass(frozen=True)
-class _Options:
-    num_samples: int
-    seed: int
-    strategy: str
-    feather: int
-    mask_invert: bool = False
-    mask_threshold: int = 128
-    mask_dilate: int = 0
-    mask_resize: str | None = None
-    max_pixels: int = MAX_PIXELS
-
-    def __post_init__(self) -> None:
-        check_strategy(self.strategy)
-        if self.num_samples < 1:
-            raise UserError(f"num_samples {self.num_samples}; use 1 or more")
-        if not 0 <= self.seed <= _SEEDS - self.num_samples:
-            raise UserError(f"seed {self.seed}; use 0 to {_SEEDS - self.num_samples}")
-        if self.feather < 0:
-            raise UserError(f"feather {self.feather}; use 0 or more pixels")
-
-
 class _Run:
     """One sample of a picture: what it asks of the network, and in the end its image.
 
@@ -314,18 +277,10 @@ class _Run:
 class _Task:
     """A picture under way."""
 
-    def __init__(self, image: ImageLike, mask: MaskLike, options: _Options, size: int):
+    def __init__(self, image: ImageLike, mask: MaskLike, options: FillOptions, size: int):
         self._start = time.perf_counter()
         self._picture = open_picture(image, max_pixels=options.max_pixels)
-        self._mask = open_hole(
-            mask,
-            self._picture,
-            invert=options.mask_invert,
-            threshold=options.mask_threshold,
-            dilate=options.mask_dilate,
-            resize=options.mask_resize,
-            max_pixels=options.max_pixels,
-        )
+        self._mask = open_mask(mask, self._picture, options)
         self._seeds = [options.seed + sample for sample in range(options.num_samples)]
         rgb, hole = self._picture.rgb, self._mask.hole
         self.pixels = hole.size * options.num_samples

@@ -38,7 +38,7 @@ def setting(
         ge: a number is this or above.
         le: a number is this or below.
     """
-    extra = {"local": local, "free": free}
+    extra: Any = {"local": local, "free": free} if free or local is not None else None
     return pydantic.Field(
         default, description=meaning, json_schema_extra=extra, gt=gt, ge=ge, le=le
     )
@@ -106,40 +106,40 @@ def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix
         return f"{shown}; {message}"
     if kind == "literal_error":
         words = "any of" if len(place) > 1 else "one of"
-        return f"{shown}; use {words}: {', '.join(map(str, _choices(cls, name)))}"
-    limits = _limits(cls.model_fields[name])
+        return f"{shown}; use {words}: {', '.join(map(str, choices(cls, name)))}"
     if kind in ("greater_than", "greater_than_equal", "less_than_equal"):
-        return f"{shown}; {_range(limits)}"
+        return f"{shown}; {_range(limits(cls, name))}"
     if kind == "finite_number":
         return f"{shown}; it must be a finite number"
     annotation = cls.model_fields[name].annotation
     return f"{shown} is not of type {getattr(annotation, '__name__', annotation)}; give one"
 
 
-def _choices(cls: type[Section], name: str) -> tuple[Any, ...]:
-    """The words of a Literal, also of one inside a tuple."""
-    choices = get_args(cls.model_fields[name].annotation)
-    while choices and get_args(choices[0]):
-        choices = get_args(choices[0])
-    return tuple(word for word in choices if word is not Ellipsis)
+def choices(cls: type[Section], name: str) -> tuple[Any, ...]:
+    """The words of a field's Literal, also of one inside a tuple; none for any other type."""
+    words = get_args(cls.model_fields[name].annotation)
+    while words and get_args(words[0]):
+        words = get_args(words[0])
+    return tuple(word for word in words if word is not Ellipsis)
 
 
-def _limits(field: Any) -> dict[str, Any]:
+def limits(cls: type[Section], name: str) -> dict[str, Any]:
+    """A field's `gt`, `ge` and `le`, those that it has."""
     return {
         limit: getattr(part, limit)
-        for part in field.metadata
+        for part in cls.model_fields[name].metadata
         for limit in ("gt", "ge", "le")
         if hasattr(part, limit)
     }
 
 
-def _range(limits: Mapping[str, Any]) -> str:
+def _range(found: Mapping[str, Any]) -> str:
     """A range in words."""
-    low, high = limits.get("ge"), limits.get("le")
-    if low is not None and high is not None:
-        return f"use {low:g} to {high:g}"
-    words = {"gt": "above {:g}", "ge": "{:g} or above", "le": "{:g} or below"}
-    return "it must be " + " and ".join(words[key].format(value) for key, value in limits.items())
+    shown = {key: f"{value:.12g}" for key, value in found.items()}
+    if "ge" in shown and "le" in shown:
+        return f"use {shown['ge']} to {shown['le']}"
+    words = {"gt": "above {}", "ge": "{} or above", "le": "{} or below"}
+    return "it must be " + " and ".join(words[key].format(value) for key, value in shown.items())
 
 
 def _power_of_two(value: int) -> int:
