@@ -18,6 +18,7 @@ from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.variables import variable_shapes
 from gmsrm_jax.networks import Pretrained, load_pretrained
 from gmsrm_jax.networks.folder import pretrained
+from gmsrm_jax.runtime.pixels import to_signed
 
 RANDOM = "random weights"
 
@@ -78,7 +79,7 @@ def measure_filling(
         }
         rows = random_pictures(batch, size)
         inputs = (
-            jnp.asarray(rows["image"] / np.float32(127.5) - np.float32(1)),
+            jnp.asarray(to_signed(rows["image"])),
             jnp.asarray(rows["mask"], jnp.float32),
             noise,
         )

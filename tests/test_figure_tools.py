@@ -21,8 +21,8 @@ from gmsrm_jax.assets import asset_path
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES, center_mask
+from gmsrm_jax.data.masks.files import write_mask_bank
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.method import NETWORK

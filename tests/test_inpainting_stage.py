@@ -20,9 +20,9 @@ from small_stages import (
     snapshot,
 )
 
-from gmsrm_jax.methods.base import to_signed
 from gmsrm_jax.methods.gm_srm.network import join_frozen
 from gmsrm_jax.nn.vgg import features
+from gmsrm_jax.runtime.pixels import to_signed
 
 STEPS = 6
 MEMORY_LAYERS = {"constant", "conv_4", "up_8", "conv_8", "up_16", "conv_16"}
@@ -200,7 +200,7 @@ def test_terms_of_the_objective_are_those_of_equation_14(plain, calls):
     noise = [np.zeros((BATCH, r, r, 1), np.float32) for r in (4, 8, 8, 16, 16)]
     filled = compiled(stage.network.apply)({"params": params}, image, mask, noise)
     error = np.abs(np.asarray(filled.image, np.float64) - image)
-    taps = compiled(functools.partial(features, layers=stage.layers))
+    taps = compiled(functools.partial(features, taps=stage.layers))
     seen, target = (taps(stage.constants["vgg"], x) for x in (filled.image, image))
     fake, _ = judged(stage.discriminator, state, filled.image)
     real, renewed = judged(stage.discriminator, state, image)

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.methods.base import Context, apply, to_bytes, to_signed
+from gmsrm_jax.methods.base import Context, apply
 from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.runtime.devices import local_mesh, replicated
@@ -33,6 +33,7 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log, read_log
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 from gmsrm_jax.training.loop import abstract_state
 
 SAMPLES_FILE, DISTANCE_FILE = "memory_samples.png", "memory_distance.png"
