@@ -31,7 +31,11 @@ MEMORY_LAYERS = {"constant", "conv_4", "up_8", "conv_8", "up_16", "conv_16"}
 def begin(config):
     """A stage's recorder, what stage 1 gave it, and its first state."""
     stage, kept = inpainting_stage(config), snapshot(config)
-    return Recorder(stage), jax.device_get(kept), jax.device_get(initial(stage, {"memory": {"kept": kept}}))
+    return (
+        Recorder(stage),
+        jax.device_get(kept),
+        jax.device_get(initial(stage, {"memory": {"kept": kept}})),
+    )
 
 
 def train(recorder, state, steps):
@@ -119,7 +123,10 @@ def test_frozen_memory_keeps_every_bit_and_has_no_optimizer_slot(calls):
 def test_everything_else_moves(calls):
     first, last = calls[0].before, calls[-1].after
     for network in ("network", "discriminator"):
-        before, after = leaves(first.variables[network]["params"]), leaves(last.variables[network]["params"])
+        before, after = (
+            leaves(first.variables[network]["params"]),
+            leaves(last.variables[network]["params"]),
+        )
         still = [name for name in before if np.all(before[name] == after[name])]
         # Four squeeze units may all be dead, and then their attention has no gradient.
         assert not [name for name in still if "kernel" in name and "attention" not in name]
@@ -130,7 +137,9 @@ def test_only_noise_strengths_move_with_their_switch(switched):
     _, _, calls = switched
     first, last = calls[0].before, calls[-1].after
     assert_same(first.kept, last.kept)
-    before, after = (leaves(state.variables["network"]["params"]["memory"]) for state in (first, last))
+    before, after = (
+        leaves(state.variables["network"]["params"]["memory"]) for state in (first, last)
+    )
     assert len(before) == len(MEMORY_LAYERS) - 1
     assert all("noise_strength" in name for name in before)
     assert all(before[name] != after[name] for name in before)
@@ -156,7 +165,9 @@ def test_rate_falls_over_the_second_half_and_bounds_the_first_step(calls):
 
 def test_codes_and_statistics_have_their_share_of_the_rate(switched):
     _, _, calls = switched
-    before, after = (leaves(s.variables["network"]["params"]) for s in (calls[0].before, calls[0].after))
+    before, after = (
+        leaves(s.variables["network"]["params"]) for s in (calls[0].before, calls[0].after)
+    )
     for heads, rate in ((True, 1e-4), (False, 2e-4)):
         steps = [
             np.abs(after[name] - before[name]).max()
@@ -197,9 +208,7 @@ def test_terms_of_the_objective_are_those_of_equation_14(plain, calls):
     state = without_noise(calls[2].after)
     call = recorder.call("main", state, batch)
     image, mask = np.asarray(to_signed(batch["image"])), batch["mask"].astype(np.float32)
-    params = join_frozen(
-        state.variables["network"]["params"], state.kept["network"]["params"]
-    )
+    params = join_frozen(state.variables["network"]["params"], state.kept["network"]["params"])
     noise = [np.zeros((BATCH, r, r, 1), np.float32) for r in (4, 8, 8, 16, 16)]
     filled = compiled(stage.network.apply)({"params": params}, image, mask, noise)
     error = np.abs(np.asarray(filled.image, np.float64) - image)
