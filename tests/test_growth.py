@@ -9,9 +9,12 @@ import pytest
 from ml_collections import ConfigDict
 from small_networks import applied, compiled, normal, weights_for
 from small_stages import leaves, memory_stage, small_config
+from toy_method import TOY
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.config.of_run import remember_config
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.growth import grow, taken_over
 from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, channel_table, noise_shapes
@@ -115,6 +118,21 @@ def test_run_begins_with_the_named_workdir_and_goes_on_from_its_own(tmp_path, ca
 def test_missing_smaller_memory_is_named_with_the_cure(tmp_path):
     config = config_of(64, memory__grow_from=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"grow_from = '.*none' does not exist; train it with"):
+        train(config, tmp_path / "large", stage="memory")
+
+
+@pytest.mark.parametrize("method", ["gm_srm", "toy"])
+def test_workdir_without_such_a_stage_is_refused(tmp_path, monkeypatch, method):
+    """GM-SRM's variant `base` has no memory, and neither has another method."""
+    monkeypatch.setitem(METHODS, "toy", TOY)
+    smaller = base_config(method)
+    if method == "gm_srm":
+        smaller.variant = "base"
+    (tmp_path / "small").mkdir()
+    remember_config(smaller, tmp_path / "small", "pictures")
+    config = config_of(64, memory__grow_from=str(tmp_path / "small"))
+    words = rf"grow_from: .*small is of the method {method} with the stages \w+; name one of gm_srm"
+    with pytest.raises(UserError, match=words):
         train(config, tmp_path / "large", stage="memory")
 
 
