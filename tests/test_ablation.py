@@ -11,10 +11,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from PIL import Image
 
 from gmsrm_jax.data.masks.list_file import read_mask_list
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 
 ROOT = pathlib.Path(__file__).parent.parent
 ROWS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}

@@ -6,6 +6,7 @@ import statistics
 
 import jax
 import pytest
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from small_stages import abstract_memory, inpainting_stage, small_config
 from table_readers import FORMATS, plain, read_html, read_latex, read_markdown
@@ -16,7 +17,6 @@ from gmsrm_jax.evaluation.paper_tables import Parameters, ablation_table
 from gmsrm_jax.evaluation.run import NotScored
 from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import to_html, to_latex, to_markdown, to_text
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from gmsrm_jax.report.paper_report import write_seeds
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.training.loop import abstract_state

@@ -6,11 +6,11 @@ import pathlib
 import re
 
 import pytest
+from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.config.of_run import check_config_of_run, remember_config
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.networks.fields import check_begin_from
 from gmsrm_jax.runtime.errors import UserError

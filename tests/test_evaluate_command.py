@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from gmsrm_jax.evaluation.compare import ablate
 
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
@@ -10,7 +11,6 @@ from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.evaluation import rows as contenders
 from gmsrm_jax.evaluation import run as scoring
-from gmsrm_jax.evaluation.compare import ablate
 from gmsrm_jax.evaluation.rows import open_judge, open_methods
 from gmsrm_jax.runtime.devices import data_mesh
 from gmsrm_jax.runtime.errors import UserError
