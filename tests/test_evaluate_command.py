@@ -1,12 +1,14 @@
-"""What `gmsrm evaluate` and `gmsrm ablate` do around the scoring itself."""
+"""What `gmsrm evaluate` and `gmsrm compare` do around the scoring itself."""
 
 import json
 
 import pytest
-from gmsrm_jax.evaluation.compare import ablate
 
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
+from gmsrm_jax.commands import evaluate as command
+from gmsrm_jax.commands.comparison import compare
+from gmsrm_jax.commands.scoring import NotScored
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.evaluation import rows as contenders
@@ -36,7 +38,7 @@ def workdir(config, tmp_path):
 def calls(monkeypatch):
     """Arguments of every evaluation, in place of the evaluation."""
     found = []
-    monkeypatch.setattr(scoring, "evaluate_run", lambda *words: found.append(words))
+    monkeypatch.setattr(command, "evaluate_and_report", lambda *words: found.append(words))
     return found
 
 
@@ -73,21 +75,21 @@ def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
         def finish(self):
             pass
 
-    def evaluate_run(config, workdir, command, output, step):
+    def evaluate_and_report(config, workdir, line, output, step):
         scored.append((output.name, step))
-        raise scoring.NotScored("fid was not scored")
+        raise NotScored("fid was not scored")
 
     monkeypatch.setattr(store, "Checkpoints", Saved)
-    monkeypatch.setattr(scoring, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(command, "evaluate_and_report", evaluate_and_report)
     assert main(["evaluate", "--checkpoint", str(workdir), "--follow", "0.2"]) == 2
     assert scored == [("step_00000004", 4), ("step_00000008", 8)]
     assert "fid was not scored" in capsys.readouterr().err
 
 
-def test_an_ablation_without_its_rows_is_refused_before_training(config, tmp_path):
+def test_a_comparison_without_its_rows_is_refused_before_training(config, tmp_path):
     config.evaluation.noise = "mean"
     with pytest.raises(UserError, match=r"evaluation\.noise = 'mean' .*Table IV"):
-        ablate(config, tmp_path, "c")
+        compare(config, tmp_path, "c")
     assert not any(tmp_path.iterdir())
 
 
