@@ -22,7 +22,7 @@ SIZE = 32
 
 
 def tiny_config(variant: str = "gm_srm", code_source: str = "encoder") -> ConfigDict:
-    config = base_config()
+    config = base_config("gm_srm")
     config.image_size, config.variant = SIZE, variant
     config.memory.code_source = code_source
     config.model.channel_base, config.model.channel_max = 128, 8

@@ -13,7 +13,7 @@ from gmsrm_jax.networks.folder import Pretrained, pretrained
 
 
 def small_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("gm_srm")
     config.image_size = SIZE
     config.xla_optimization_level = 0  # it compiles faster
     config.model.channel_base = 128

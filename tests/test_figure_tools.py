@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported_networks import exported, tiny_config, tiny_network
+from exported_networks import exported, tiny_config, tiny_network, tiny_variables
 from ml_collections import ConfigDict
 from PIL import Image
 from scipy import ndimage
-from small_networks import filled_by_hand
 from small_stages import abstract_memory, small_config, snapshot
 from vgg_references import pictures as facades
 from vgg_references import reference_vgg_hole
@@ -26,8 +25,8 @@ from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
 from gmsrm_jax.data.masks.list_file import BIN_NAMES
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.methods.gm_srm.method import NETWORK
 from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.network_weights import weight_shapes
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import RunLog
@@ -167,8 +166,9 @@ def test_teaser_deals_the_masks_of_a_bin(tool, network, tmp_path):
 def test_teaser_of_a_workdir_has_the_test_rule_of_its_config(tool, tmp_path):
     config = tiny_config()
     config.data.test_resize = "direct"
-    trained, frozen = split_frozen(filled_by_hand(weight_shapes(config)), False)
-    save(tmp_path / "run", "inpainting", average={"network": trained}, kept={"network": frozen})
+    parts = split_frozen(tiny_variables()[NETWORK]["params"], False)
+    trained, frozen = ({NETWORK: {"params": part}} for part in parts)
+    save(tmp_path / "run", "inpainting", average=trained, kept=frozen)
     remember_config(config, tmp_path / "run", "fingerprint")
     output = tmp_path / "teaser.png"
     options = ["--samples", 2, "--pictures", FIRST, "--ratios", "centre 25%", "--output", output]
@@ -219,7 +219,7 @@ def test_teaser_refuses_in_one_line(tool, network, tmp_path, monkeypatch, option
 def save(workdir: pathlib.Path, stage: str, **parts: Any) -> None:
     """Saves a checkpoint of step 7 that holds only some parts of the state."""
     empty: dict[str, Any] = {
-        part: {} for part in ("params", "average", "optimizer", "kept", "extra")
+        part: {} for part in ("variables", "average", "optimizer", "kept", "extra")
     }
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage))
     checkpoints.save(TrainState(step=jnp.asarray(7, jnp.int32), **{**empty, **parts}))

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.config import base_config, check_config
-from gmsrm_jax.config.fields import flatten
+from gmsrm_jax.config.fields import flatten, set_fields
 from gmsrm_jax.methods import DEFAULT, METHODS
 from gmsrm_jax.methods.base import Method
 from gmsrm_jax.networks.card import checked_facts
@@ -145,10 +145,6 @@ def _read_fields(method: Method, fields: Any, where: str, cure: str) -> ConfigDi
 
 def _with_fields(method: Method, fields: Mapping[str, Any]) -> ConfigDict:
     config = base_config(method.name)
-    with config.ignore_type():  # the check says more of a wrong one
-        for key, value in fields.items():
-            section, _, name = key.rpartition(".")
-            room = config[section] if section else config
-            room[name] = tuple(value) if isinstance(value, list) else value
+    set_fields(config, fields)
     check_config(config)
     return config.lock()
