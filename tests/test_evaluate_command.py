@@ -1,5 +1,6 @@
 """What `gmsrm evaluate` and `gmsrm compare` do around the scoring itself."""
 
+import dataclasses
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.evaluation import rows as contenders
 from gmsrm_jax.evaluation import run as scoring
 from gmsrm_jax.evaluation.rows import open_judge, open_methods
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.runtime.devices import data_mesh
 from gmsrm_jax.runtime.errors import UserError
 
@@ -86,9 +88,28 @@ def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
     assert "fid was not scored" in capsys.readouterr().err
 
 
-def test_a_comparison_without_its_rows_is_refused_before_training(config, tmp_path):
-    config.evaluation.noise = "mean"
-    with pytest.raises(UserError, match=r"evaluation\.noise = 'mean' .*Table IV"):
+@pytest.mark.parametrize(
+    ("section", "field", "value", "said"),
+    [
+        ("evaluation", "noise", "mean", r"evaluation\.noise = 'mean' .*Table IV"),
+        ("data", "test_fraction", 0.0, r"needs test pictures; set data\.test or"),
+        ("inpainting", "begin_from", "facades-128", r"begin_from = 'facades-128' brings trained"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_before_training(
+    config, tmp_path, section, field, value, said
+):
+    config[section][field] = value
+    with pytest.raises(UserError, match=said):
+        compare(config, tmp_path, "c")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_method_without_variants_has_nothing_to_compare(config, tmp_path, monkeypatch):
+    alone = dataclasses.replace(METHODS["gm_srm"], name="alone", variants={})
+    monkeypatch.setitem(METHODS, "alone", alone)
+    config.method = "alone"
+    with pytest.raises(UserError, match="the method alone has no variants to compare"):
         compare(config, tmp_path, "c")
     assert not any(tmp_path.iterdir())
 
