@@ -31,7 +31,8 @@ def run(data: bytes, names: tuple[str, ...], arrays: list[np.ndarray]) -> np.nda
 
 def composite_by_hand(network: Any, image: Any, mask: Any, noise: Any) -> np.ndarray:
     """The network's raw output in the hole, the image elsewhere."""
-    raw = applied(build_network(network.config), network.params, image, mask, noise).image
+    params = network.variables["network"]["params"]
+    raw = applied(build_network(network.config), params, image, mask, noise).image
     return np.where(mask > 0, np.asarray(raw), image)
 
 
@@ -92,7 +93,7 @@ def test_what_depends_on_weights_alone_is_stored() -> None:
     network = tiny_network()
     model = onnx.load_from_string(to_onnx(fill_program(network), None, {}))
     stored = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(network.params))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(network.variables))
     assert stored < 1.5 * weights
     assert {node.op_type for node in model.graph.node}.isdisjoint({"Range", "Abs", "And"})
 
