@@ -2,5 +2,6 @@
 
 from gmsrm_jax.methods.base import Method
 from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
+from gmsrm_jax.methods.pconv import PCONV
 
-METHODS: dict[str, Method] = {method.name: method for method in (EDGECONNECT,)}
+METHODS: dict[str, Method] = {"pconv": PCONV, "edgeconnect": EDGECONNECT}

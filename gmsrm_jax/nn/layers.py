@@ -212,6 +212,13 @@ bilinear_upsample.defvjp(
 )
 
 
+def nearest_upsample(x: jax.Array) -> jax.Array:
+    """Doubles height and width, each pixel as a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]."""
+    n, h, w, c = x.shape
+    blocks = jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c))
+    return blocks.reshape(n, 2 * h, 2 * w, c)
+
+
 def average_pool(x: jax.Array, size: int) -> jax.Array:
     """Averages [N, H, W, C] to float32 [N, size, size, C]; H and W are multiples of size."""
     n, h, w, c = x.shape

@@ -1,4 +1,4 @@
-"""Every term of both stages' objectives, one function for one equation.
+"""Every term of the objectives, one function for one equation.
 
 Images are [N, H, W, 3] in [-1, 1], masks [N, H, W, 1] with 1 in the hole; every loss is a scalar.
 """
@@ -35,9 +35,46 @@ def reconstruction_loss(
 
 
 def perceptual_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
-    """L_perc (Eq. 11): over VGG-19 layers, the sum of the mean absolute differences."""
+    """L_perc (Eq. 11): over layers of a VGG, the sum of the mean absolute differences."""
     terms = [jnp.abs(p - t).mean() for p, t in zip(predicted, target, strict=True)]
     return jnp.stack(terms).sum()
+
+
+def gram_matrix(features: jax.Array) -> jax.Array:
+    """FᵀF / (C·H·W) of each example's features F [H·W, C]: [N, H, W, C] to float32 [N, C, C].
+
+    Gatys et al., arXiv 1508.06576, with the divisor of PConv's K_p.
+    """
+    n, h, w, c = features.shape
+    f = features.astype(jnp.float32).reshape(n, h * w, c)
+    return jnp.einsum("npi,npj->nij", f, f, precision=jax.lax.Precision.HIGHEST) / (c * h * w)
+
+
+def style_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
+    """Over layers, the sum of the mean absolute differences of Gram matrices (PConv, Eq. 4, 5)."""
+    return perceptual_loss(
+        [gram_matrix(features) for features in predicted],
+        [gram_matrix(features) for features in target],
+    )
+
+
+def masked_l1_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over all elements of |mask · (prediction - target)|, so small regions count little."""
+    return jnp.abs(mask * (prediction - target)).mean()
+
+
+def total_variation_loss(image: jax.Array, region: jax.Array) -> jax.Array:
+    """Absolute differences of neighbours to the right and below that both lie in a region.
+
+    Their sum over pairs, by the number of all elements of the image (PConv, Eq. 6).
+
+    Args:
+        image: of which to take differences.
+        region: [N, H, W, 1], 1 inside.
+    """
+    below = jnp.abs(image[:, 1:] - image[:, :-1]) * (region[:, 1:] * region[:, :-1])
+    beside = jnp.abs(image[:, :, 1:] - image[:, :, :-1]) * (region[:, :, 1:] * region[:, :, :-1])
+    return (below.sum() + beside.sum()) / image.size
 
 
 def kl_loss(mean: jax.Array, log_variance: jax.Array, reduction: str) -> jax.Array:

@@ -156,6 +156,12 @@ def normalise(images: jax.Array, source: str) -> jax.Array:
     raise ValueError(f"source {source!r} must be {TORCHVISION!r} or {CAFFE!r}")
 
 
+def denormalise(images: jax.Array) -> jax.Array:
+    """What `normalise` makes for torchvision's weights back to [-1, 1]; float32."""
+    images = images.astype(jnp.float32)
+    return images * (2.0 * _row(IMAGENET_STD)) + (2.0 * _row(IMAGENET_MEAN) - 1.0)
+
+
 def features(
     weights: VggWeights,
     images: jax.Array,
