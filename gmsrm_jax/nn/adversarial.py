@@ -172,10 +172,10 @@ def average_variables(average: Variables, variables: Variables, decay: float) ->
         name: {
             **variables[name],
             "params": jax.tree.map(
-                lambda a, w: decay * a + (1.0 - decay) * w, tree["params"], variables[name]["params"]
+                lambda a, w: decay * a + (1.0 - decay) * w,
+                tree["params"],
+                variables[name]["params"],
             ),
         }
         for name, tree in average.items()
     }
-
-

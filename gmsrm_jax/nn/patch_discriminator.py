@@ -16,12 +16,14 @@ class PatchDiscriminator(nn.Module):
         dtype: format of feature maps, see `layers`.
         use_bias: of every convolution.
         kernel_init: initialiser.
+        spectral: divide every kernel by its largest singular value.
     """
 
     features: tuple[int, ...] = (64, 128, 256, 512)
     dtype: DTypeLike = jnp.float32
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    spectral: bool = True
 
     def __call__(
         self, image: jax.Array, condition: jax.Array | None = None, *, update_stats: bool
@@ -60,7 +62,11 @@ class PatchDiscriminator(nn.Module):
                 use_bias=self.use_bias,
                 name=f"conv_{index}",
             )
-            x = nn.SpectralNorm(layer, name=f"norm_{index}")(x, update_stats=update_stats)
+            if self.spectral:
+                norm = nn.SpectralNorm(layer, name=f"norm_{index}")
+                x = norm(x, update_stats=update_stats)
+            else:
+                x = layer(x)
             if index < last:
                 x = nn.leaky_relu(x, LEAKY_SLOPE)
             outputs.append(x)

@@ -21,6 +21,22 @@ def spectral(layer: nn.Module, x: jax.Array, *, update_stats: bool) -> jax.Array
     return nn.SpectralNorm(layer, name=f"norm_{layer.name}")(x, update_stats=update_stats)
 
 
+def drawn(module: nn.Module, key: jax.Array, *inputs: Any) -> dict[str, Any]:
+    """First variables of a module with spectral norms, its kernels as their initialiser draws them.
+
+    flax keeps kernels divided by their singular value when it initialises, which changes what a
+    learning rate means.
+
+    Args:
+        module: with a field `spectral`, which switches the norms off.
+        key: random key.
+        inputs: of the module.
+    """
+    with_vectors = module.init(key, *inputs, update_stats=False)
+    weights = module.clone(spectral=False).init(key, *inputs, update_stats=False)
+    return {**with_vectors, **weights}
+
+
 def baked(variables: dict[str, Any]) -> dict[str, Any]:
     """Weights that do without spectral norms: each kernel divided as `spectral` divides it.
 

@@ -65,9 +65,9 @@ class Generator(nn.Module):
             x = residual(x, update_stats=update_stats)
         x = block(TransposedConv(2 * w, INIT, name="up_half"), x)
         x = block(TransposedConv(w, INIT, name="up_whole"), x)
-        return PlainConv(
-            self.outputs, 7, 1, 3, INIT, result=jnp.float32, reflect=True, name="out"
-        )(x)
+        return PlainConv(self.outputs, 7, 1, 3, INIT, result=jnp.float32, reflect=True, name="out")(
+            x
+        )
 
 
 def edge_network(

@@ -16,7 +16,7 @@ from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played, adversarial_step, average_variables
 from gmsrm_jax.nn.canny import grey
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.spectral import baked
+from gmsrm_jax.nn.spectral import baked, drawn
 from gmsrm_jax.nn.vgg import features, load_vgg
 
 Given = Mapping[str, Any]
@@ -73,7 +73,7 @@ class PairStage(FillingStage):
         """The state of generator `name` and of a new discriminator that sees so many channels."""
         side = (1, self.config.image_size, self.config.image_size)
         seen = [jnp.zeros((*side, channels)) for channels in shown]
-        judge = self.adversary.module.init(key, *seen, update_stats=False)
+        judge = drawn(self.adversary.module, key, *seen)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             variables={name: variables, self.judged: judge},
@@ -116,10 +116,10 @@ class PairStage(FillingStage):
             self.accumulation,
         )
         average = average_variables(state.average, variables, self.fields.ema)
-        step = state.step + 1
-        return state.replace(
-            step=step, variables=variables, optimizer=optimizer, average=average
-        ), scalars
+        moved = state.replace(
+            step=state.step + 1, variables=variables, optimizer=optimizer, average=average
+        )
+        return moved, scalars
 
 
 class EdgeStage(PairStage):
@@ -133,8 +133,8 @@ class EdgeStage(PairStage):
         del given
         keys, side = jax.random.split(key), self.config.image_size
         module = network.edge_network(self.config, spectral=True)
-        drawn = module.init(keys[0], jnp.zeros((1, side, side, 3)))
-        return self._begin("edge", drawn, keys[1], 1, 1)
+        variables = drawn(module, keys[0], jnp.zeros((1, side, side, 3)))
+        return self._begin("edge", variables, keys[1], 1, 1)
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Precision and recall of the edge pixels in the holes, an edge being 0.5 and above."""
@@ -216,8 +216,8 @@ class PictureStage(PairStage):
         del given
         keys, side = jax.random.split(key), self.config.image_size
         module = network.picture_network(self.config)
-        drawn = module.init(keys[0], jnp.zeros((1, side, side, 4)))
-        return self._begin("picture", drawn, keys[1], 3)
+        variables = module.init(keys[0], jnp.zeros((1, side, side, 4)))
+        return self._begin("picture", variables, keys[1], 3)
 
     def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
         share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
