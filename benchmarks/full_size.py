@@ -18,9 +18,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from gmsrm_jax.config.fields import VGG_LAYERS, base_config
+from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
 from gmsrm_jax.methods.base import Stage
+from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
 from gmsrm_jax.nn.vgg import Vgg19Weights

@@ -10,11 +10,12 @@ VGG-19: relu1_1, relu2_1, relu3_1 of the original network (CC BY 4.0), in the pa
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    """Returns the experiment's config; the argument is a method, a variant or "runlocal"."""
     config = base_config()
     config.name = "demo"
     config.image_size = 64
@@ -25,6 +26,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 64
     config.model.code_dim = 128
     config.model.code_channels = 32
+    config.model.fusion_rescale = True
     config.model.stem_skip = True
 
     config.data.train = "bundled:facades/train"

@@ -29,11 +29,12 @@ adversarial_weight, kl_weight and diversity_weight of config.inpainting at 0.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    """Returns the experiment's config; the argument is a method, a variant or "runlocal"."""
     config = base_config()
     config.name = "facades"
     config.image_size = 128
@@ -43,6 +44,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 128
     config.model.code_dim = 128
     config.model.code_channels = 32
+    config.model.fusion_rescale = True
     config.model.stem_skip = True
     config.model.smooth_skip = True
 

@@ -14,17 +14,19 @@ known in advance.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    """Returns the experiment's config; the argument is a method, a variant or "runlocal"."""
     config = base_config()
     config.name = "folder"
     config.image_size = 128
     config.data.note = "Give your own folder: --config.data.train=DIR"
     config.model.channel_base = 8192
     config.model.channel_max = 256
+    config.model.fusion_rescale = True
     config.data.validation_count = 24
     config.memory.length_kimg = 400.0
     config.memory.augment = "ada"

@@ -16,11 +16,12 @@ all variants (Telea 18.7 dB): no order that two seeds would establish, see docs/
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import VGG_LAYERS, apply_argument, base_config
+from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    """Returns the experiment's config; the argument is a method, a variant or "runlocal"."""
     config = base_config()
     config.name = "kaokore"
     config.image_size = 64
@@ -30,6 +31,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 128
     config.model.code_dim = 128
     config.model.code_channels = 32
+    config.model.fusion_rescale = True
     config.model.stem_skip = True
 
     config.data.train = "data/kaokore128"

@@ -16,11 +16,11 @@ yet, so neither time nor score is known.
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import apply_argument, base_config
+from gmsrm_jax.config import apply_argument, base_config
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    """Returns the experiment's config; the argument is a variant or "runlocal"."""
+    """Returns the experiment's config; the argument is a method, a variant or "runlocal"."""
     config = base_config()
     config.name = "places2"
     config.data.train = "data/places2"

@@ -10,7 +10,7 @@ from absl import logging
 
 import gmsrm_jax
 from gmsrm_jax.commands import (
-    ablate,
+    compare,
     convert,
     data,
     doctor,
@@ -27,7 +27,7 @@ from gmsrm_jax.runtime.errors import UserError
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
-_COMMANDS = (ablate, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)
+_COMMANDS = (compare, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,7 +1,7 @@
 """The entry point of training and evaluation.
 
     python -m gmsrm_jax.main --config=configs/paris.py [--workdir=runs/paris]
-        [--mode=train|evaluate] [--stage=all|memory|inpainting] [--dry_run]
+        [--mode=train|evaluate] [--stage=all|NAME] [--dry_run]
 
 Where a cluster starts it once on every machine, it finds the other processes by itself, or by the
 environment that gmsrm_jax/runtime/processes.py lists.
@@ -40,9 +40,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of logs, checkpoints and report; default: runs/<config name>"
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and evaluate, or evaluate")
-_STAGE = flags.DEFINE_enum(
-    "stage", "all", ["all", "memory", "inpainting"], "Train both stages, or only one"
-)
+_STAGE = flags.DEFINE_string("stage", "all", "Train all stages of the method, or only this one")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and end")
 
 
@@ -87,7 +85,7 @@ def _parse(arguments: list[str]) -> None:
 
 def _run(command: str) -> None:
     """Dispatches on the flags."""
-    from gmsrm_jax.config.checks import check_config
+    from gmsrm_jax.config import check_config
 
     config = _CONFIG.value
     check_config(config)
@@ -98,9 +96,11 @@ def _run(command: str) -> None:
 
     import jax
 
-    from gmsrm_jax.evaluation.run import evaluate_run
+    from gmsrm_jax.commands.scoring import evaluate_and_report
+    from gmsrm_jax.data.splits import has_test_pictures
+    from gmsrm_jax.evaluation.run import check_evaluation
     from gmsrm_jax.runtime.jax_setup import set_up_jax
-    from gmsrm_jax.runtime.log import open_text_log
+    from gmsrm_jax.runtime.log import open_text_log, say
     from gmsrm_jax.runtime.processes import initialise
     from gmsrm_jax.training.run import train
 
@@ -113,9 +113,20 @@ def _run(command: str) -> None:
     if _MODE.value == "evaluate":
         log = workdir / "evaluate.log" if workdir.exists() else None
         open_text_log(log, jax.process_index() == 0)
-        evaluate_run(config, workdir, command)
-    else:
-        train(config, workdir, _STAGE.value, _DRY_RUN.value, command)
+        evaluate_and_report(config, workdir, command)
+        return
+    tests = has_test_pictures(config)
+    finished = train(
+        config,
+        workdir,
+        stage=_STAGE.value,
+        dry_run=_DRY_RUN.value,
+        check=(lambda: check_evaluation(config)) if tests else None,
+    )
+    if finished and tests:
+        evaluate_and_report(config, workdir, command)
+    elif finished:
+        say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
 
 
 def main(arguments: list[str]) -> int:

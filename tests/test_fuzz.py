@@ -24,7 +24,8 @@ from good_pictures import PILLOW_MODES, READ, good_files, picture_of
 from mutations import Generator, any_file, mutated
 from PIL import Image
 
-from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
+from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, open_picture, save_picture
 from gmsrm_jax.runtime.errors import UserError
 
@@ -110,13 +111,14 @@ def assert_whole(data: bytes, size: tuple[int, int]) -> None:
         assert image.size == size
 
 
-def any_options(rng: Generator) -> dict[str, Any]:
-    return {
-        "invert": bool(rng.random() < 0.3),
-        "threshold": int(rng.integers(1, 256)),
-        "dilate": int(rng.integers(0, 4)),
-        "resize": "nearest",
-    }
+def any_options(rng: Generator) -> FillOptions:
+    return FillOptions(
+        mask_invert=rng.random() < 0.3,
+        mask_threshold=rng.integers(1, 256),
+        mask_dilate=rng.integers(0, 4),
+        mask_resize="nearest",
+        max_pixels=PIXELS,
+    )
 
 
 def any_source(rng: Generator) -> Any:
@@ -175,10 +177,9 @@ def masked(rng: Generator, picture: Picture) -> Mask | None:
     options, source = any_options(rng), any_source(rng)
     with contextlib.suppress(Refusal), refusals():
         if rng.random() < 0.05:
-            del options["resize"]
-            mask = mask_from_alpha(picture, **options)
+            mask = open_mask(None, picture, options)
         else:
-            mask = open_mask(source, picture, max_pixels=PIXELS, name="mask", **options)
+            mask = open_mask(source, picture, options, "mask")
         assert mask.hole.shape == (picture.height, picture.width) and mask.hole.dtype == bool
         assert mask.ratio == pytest.approx(mask.hole.mean())
         for warning in mask.warnings:

@@ -15,9 +15,10 @@ from PIL.JpegImagePlugin import get_sampling
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.inference import bulk
-from gmsrm_jax.inference.bulk import BulkFiller, Filling
+from gmsrm_jax.inference.bulk import BulkFiller
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.manifest import Manifest
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.pairing import Job, Pair
 from gmsrm_jax.runtime.errors import UserError
 
@@ -359,9 +360,8 @@ def test_a_run_of_bad_files_is_told_as_it_goes(weights):
     write_mask("m.png")
     names = [*(f"a{number:02d}" for number in range(60)), "z"]
     jobs = [Job(Pair(n, Path(f"{n}.png"), mask), (Path(f"out/{n}.png"),)) for n in names]
-    filling = Filling(1, 0, "auto", 0, False, 128, 0, None, 10**6, False, False)
     manifest = Manifest(Path("manifest.jsonl"))
-    stream = BulkFiller(Inpainter.from_pretrained(weights), manifest, filling).fill(jobs)
+    stream = BulkFiller(Inpainter.from_pretrained(weights), manifest, FillOptions()).fill(jobs)
     first = next(stream)
     assert "a00.png" in first.error
     assert len(lines()) < 30
@@ -543,6 +543,27 @@ def test_a_manifest_has_its_fields_only(tmp_path):
     assert os.fsencode(line["image"]) == b"\xff.png"
     with pytest.raises(UserError, match="cannot be written"):
         Manifest(tmp_path)
+
+
+def test_help_tells_meaning_and_default_of_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["inpaint", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for name, field in FillOptions.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in told and field.description in told
+        if field.default not in (None, False):
+            assert f"{field.description} (default: {field.default})" in told
+
+
+def test_a_wrong_option_is_told_before_anything_is_loaded(inpaint, capsys, monkeypatch):
+    monkeypatch.delattr(Inpainter, "from_pretrained")
+    given = ("-i", "a.png", "-m", "m.png", "-o", "b.png", "--seed")
+    assert inpaint(*given, "4294967295", "--num-samples", "2") == 2
+    assert capsys.readouterr().err == "gmsrm: error: seed = 4294967295; use 0 to 4294967294\n"
+    for seed, message in (("x", "'x' is not of type int"), ("-1", "-1; use 0 to 4294967295")):
+        with pytest.raises(SystemExit):
+            inpaint(*given, seed)
+        assert f"argument --seed: seed = {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -214,19 +214,30 @@ def test_errors_in_the_place_of_items_come_out_as_they_go_in() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 0}, "num_samples 0"),
-        ({"seed": -1}, "seed -1; use 0 to"),
-        ({"seed": 2**32}, "seed 4294967296"),
-        ({"strategy": "full"}, "strategy 'full'"),
-        ({"feather": -2}, "feather -2"),
-        ({"mask_threshold": 0}, "threshold 0"),
-        ({"mask_resize": "cubic"}, "'cubic'"),
+        ({"num_samples": 0}, "num_samples = 0; use 1 to 4294967296"),
+        ({"seed": -1}, "seed = -1; use 0 to 4294967295"),
+        ({"num_samples": 4, "seed": 2**32 - 3}, "seed = 4294967293; use 0 to 4294967292"),
+        ({"seed": True}, "seed = True is not of type int"),
+        ({"seed": 2**32}, "seed = 4294967296; use 0 to 4294967295"),
+        ({"strategy": "full"}, "strategy = 'full'; use one of: auto, resize, crop, tile"),
+        ({"feather": -2}, "feather = -2; it must be 0 or above"),
+        ({"mask_threshold": 256}, "mask_threshold = 256; use 1 to 255"),
+        ({"mask_dilate": -1}, "mask_dilate = -1; it must be 0 or above"),
+        ({"mask_invert": 1}, "mask_invert = 1 is not of type bool"),
+        ({"mask_resize": "cubic"}, "mask_resize = 'cubic'; use one of: nearest"),
+        ({"sampels": 2}, "sampels: no such field; use one of: num_samples, seed, strategy"),
         ({"max_pixels": 99}, "limit of 99 px|1 to 99 px"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         small_inpainter()(photo(20, 20), square_hole(20, 20, 5), **options)
+
+
+def test_the_last_seeds_and_numpys_numbers_count() -> None:
+    image, hole = photo(20, 20), square_hole(20, 20, 5)
+    result = small_inpainter()(image, hole, num_samples=np.int64(2), seed=np.uint32(2**32 - 2))
+    assert result.seeds == [2**32 - 2, 2**32 - 1]
 
 
 def test_mask_options_reach_the_mask() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.inference.mask_io import mask_from_alpha, open_hole, open_mask
+from gmsrm_jax.inference.mask_io import open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, open_picture
 from gmsrm_jax.runtime.errors import UserError
 
@@ -67,7 +68,7 @@ def test_every_kind_of_mask_means_the_same(kind: str, tmp_path: pathlib.Path) ->
     mask = open_mask(as_kind(kind, area, tmp_path), picture())
     np.testing.assert_array_equal(mask.hole, area)
     assert mask.ratio == area.mean() and mask.warnings == ()
-    inverted = open_mask(as_kind(kind, area, tmp_path), picture(), invert=True)
+    inverted = open_mask(as_kind(kind, area, tmp_path), picture(), FillOptions(mask_invert=True))
     np.testing.assert_array_equal(inverted.hole, ~area)
 
 
@@ -76,10 +77,9 @@ def test_the_threshold_is_included_and_grey_is_said() -> None:
     mask = open_mask(levels, picture())
     np.testing.assert_array_equal(mask.hole, levels >= 128)
     assert mask.warnings == ("mask: 56 grey levels; 128 and above counts as white",)
-    np.testing.assert_array_equal(open_mask(levels, picture(), threshold=140).hole, levels >= 140)
-    for threshold in (0, 256):
-        with pytest.raises(UserError, match=f"threshold {threshold}; use 1 to 255"):
-            open_mask(levels, picture(), threshold=threshold)
+    np.testing.assert_array_equal(
+        open_mask(levels, picture(), FillOptions(mask_threshold=140)).hole, levels >= 140
+    )
 
 
 def test_dilation_grows_the_hole() -> None:
@@ -87,9 +87,9 @@ def test_dilation_grows_the_hole() -> None:
     area[5, 9] = True
     wanted = np.zeros_like(area)
     wanted[3:8, 7:12] = True
-    np.testing.assert_array_equal(open_mask(area, picture(), dilate=2).hole, wanted)
-    with pytest.raises(UserError, match="dilate -1"):
-        open_mask(area, picture(), dilate=-1)
+    np.testing.assert_array_equal(
+        open_mask(area, picture(), FillOptions(mask_dilate=2)).hole, wanted
+    )
 
 
 def test_empty_full_and_large_holes_are_said() -> None:
@@ -108,9 +108,9 @@ def test_another_size_is_refused_unless_resizing_is_asked_for() -> None:
     double = area.repeat(2, 0).repeat(2, 1)
     with pytest.raises(UserError, match="mask: 44 x 28 px, but the picture is displayed at 22 x 1"):
         open_mask(double, picture())
-    np.testing.assert_array_equal(open_mask(double, picture(), resize="nearest").hole, area)
-    with pytest.raises(UserError, match="'bilinear'; use 'nearest'"):
-        open_mask(double, picture(), resize="bilinear")
+    np.testing.assert_array_equal(
+        open_mask(double, picture(), FillOptions(mask_resize="nearest")).hole, area
+    )
     opened = open_mask(area, picture())
     assert open_mask(opened, picture()) is opened
     with pytest.raises(UserError, match="22 x 14 px, but"):
@@ -158,11 +158,11 @@ def test_transparent_parts_of_a_mask_are_no_hole() -> None:
 def test_the_hole_can_be_the_transparent_part_of_the_picture() -> None:
     area = hole()
     layers = np.dstack([np.zeros((HEIGHT, WIDTH, 3), np.uint8), white(~area)])
-    np.testing.assert_array_equal(mask_from_alpha(open_picture(layers)).hole, area)
-    inverted = mask_from_alpha(open_picture(layers), invert=True)
+    np.testing.assert_array_equal(open_mask(None, open_picture(layers)).hole, area)
+    inverted = open_mask(None, open_picture(layers), FillOptions(mask_invert=True))
     np.testing.assert_array_equal(inverted.hole, ~area)
     with pytest.raises(UserError, match="photo: no mask is given"):
-        mask_from_alpha(picture())
+        open_mask(None, picture())
 
 
 @pytest.mark.parametrize(
@@ -194,18 +194,20 @@ def test_one_function_opens_the_hole_of_a_mask_or_of_the_alpha() -> None:
     image = np.dstack([np.zeros((*area.shape, 3), np.uint8), np.where(area, 90, 255)])
     transparent = open_picture(image.astype(np.uint8), name="photo")
     for source in (None, area):
-        grown = open_hole(source, transparent, dilate=1)
+        grown = open_mask(source, transparent, FillOptions(mask_dilate=1))
         assert np.count_nonzero(grown.hole) > np.count_nonzero(area)
-        np.testing.assert_array_equal(open_hole(source, transparent).hole, area)
-        np.testing.assert_array_equal(open_hole(source, transparent, invert=True).hole, ~area)
-        with pytest.raises(UserError, match="mask resize 'cubic'"):
-            open_hole(source, transparent, resize="cubic")
-    assert not open_hole(None, transparent, threshold=80).hole.any()
-    halved = open_hole(area[::2, ::2], transparent, resize="nearest", name="drawn")
+        np.testing.assert_array_equal(open_mask(source, transparent).hole, area)
+        np.testing.assert_array_equal(
+            open_mask(source, transparent, FillOptions(mask_invert=True)).hole, ~area
+        )
+    assert not open_mask(None, transparent, FillOptions(mask_threshold=80)).hole.any()
+    halved = open_mask(
+        area[::2, ::2], transparent, FillOptions(mask_resize="nearest"), name="drawn"
+    )
     assert halved.hole.shape == area.shape
     with pytest.raises(UserError, match=r"^drawn: "):
-        open_hole(area[::2], transparent, name="drawn")
+        open_mask(area[::2], transparent, name="drawn")
     with pytest.raises(UserError, match="limit of 9 px"):
-        open_hole(Image.fromarray(area), transparent, max_pixels=9)
+        open_mask(Image.fromarray(area), transparent, FillOptions(max_pixels=9))
     with pytest.raises(UserError, match="no mask is given"):
-        open_hole(None, picture())
+        open_mask(None, picture())

@@ -133,7 +133,8 @@ def test_without_gradio_the_command_says_how_to_install_it():
 
 def test_what_is_loaded_where_and_that_pillow_keeps_quiet(tmp_path):
     code = (
-        "import logging, sys, warnings, jax; from gmsrm_jax import Inpainter, cli, errors\n"
+        "import logging, sys, warnings, jax; from gmsrm_jax import Inpainter, cli\n"
+        "from gmsrm_jax.runtime import errors\n"
         "def load(*names, **options):\n"
         "    print(names, options, jax.config.jax_platforms)\n"
         "    warnings.warn_explicit('odd', UserWarning, 'x.py', 1, 'PIL.TiffImagePlugin')\n"

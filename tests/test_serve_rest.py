@@ -32,7 +32,8 @@ from serving import (
 
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.mask_io import open_mask
-from gmsrm_jax.serve.filling import Options, fill, open_input
+from gmsrm_jax.inference.options import FillOptions
+from gmsrm_jax.serve.filling import fill, open_input
 from gmsrm_jax.serve.guard import Guard
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.rest import make_rest_app
@@ -201,7 +202,7 @@ def _huge_png() -> bytes:
         ({"mask": text(b"no mask")}, "mask: not one of"),
         ({"mask": text(encoded(HOLE[1:]))}, "mask: 40 x 47 px, but the picture"),
         ({"num_samples": 0}, "num_samples: "),
-        ({"num_samples": 4}, "num_samples: 4; this server makes at most 3"),
+        ({"num_samples": 4}, "num_samples: 4; this server takes at most 3"),
         ({"num_samples": True}, "num_samples: "),
         (
             {"image": text(encoded(photo(130, 120))), "mask": MASK_130, "num_samples": 3},
@@ -209,9 +210,13 @@ def _huge_png() -> bytes:
         ),
         ({"seed": -1}, "seed: "),
         ({"seed": 2**32}, "seed: "),
+        ({"num_samples": 2, "seed": 2**32 - 1}, "seed: use 0 to 4294967294"),
         ({"seed": "1"}, "seed: "),
         ({"strategy": "guess"}, "strategy: "),
         ({"feather": -1}, "feather: "),
+        ({"feather": 257}, "feather: 257; this server takes at most 256"),
+        ({"mask_dilate": 257}, "mask_dilate: 257; this server takes at most 256"),
+        ({"max_pixels": 9}, "max_pixels: Extra inputs are not permitted"),
         ({"mask_threshold": 0}, "mask_threshold: "),
         ({"mask_invert": 1}, "mask_invert: "),
         ({"mask_resize": "bicubic"}, "mask_resize: "),
@@ -329,11 +334,17 @@ def test_health_and_its_description(port, inpainter):
     schema = ask(port, "GET", "/openapi.json").json
     call = schema["paths"][INPAINT]["post"]
     fields = call["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    assert {"image", "mask", "num_samples", "seed", "strategy", "feather"} < set(fields)
+    options = FillOptions.defaults()
+    assert [*fields] == ["image", "mask", *(name for name in options if name != "max_pixels")]
+    for name, default in options.items():
+        assert name == "max_pixels" or fields[name].get("default") == default
+    assert (fields["num_samples"]["minimum"], fields["num_samples"]["maximum"]) == (1, 3)
+    assert not {"local", "free"} & set().union(*fields.values())
     assert {"200", "400", "401", "403", "413", "415", "422", "503", "504"} == set(call["responses"])
     page = ask(port, "GET", "/docs").body.decode()
     for name in fields:
-        assert f"<code>{name}</code>" in page
+        assert f"<code>{name}</code>" in page and fields[name]["description"] in page
+    assert "<td>1 to 255</td>" in page
     assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", page)
 
 
@@ -417,7 +428,7 @@ def test_a_late_request_ends_between_two_runs_of_the_network(inpainter):
     picture = open_input(encoded(photo(130, 120)), LIMITS)
     mask = open_mask(np.pad(np.ones((110, 100), bool), 10), picture)
     with pytest.raises(Refused, match="late"):
-        fill(inpainter, picture, mask, Options(strategy="tile"), LIMITS, check)
+        fill(inpainter, picture, mask, FillOptions(strategy="tile"), LIMITS, check)
     assert len(calls) == 4
     assert inpainter(PICTURE, HOLE).strategy != "none"
 

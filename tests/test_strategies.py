@@ -8,10 +8,9 @@ import pytest
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.regions import find_regions
 from gmsrm_jax.inference.rings import depth_map, dilated
-from gmsrm_jax.inference.strategies import check_strategy, choose, fill
+from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
 from gmsrm_jax.inference.windows import Window, cut, scaled
-from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
 
@@ -187,8 +186,6 @@ def test_auto_by_size_of_picture_and_hole() -> None:
     assert choose("auto", box_hole(300, 300, (100, 100, 148, 148)), SIZE) == "tile"
     assert choose("auto", box_hole(300, 300, (0, 0, 280, 280)), SIZE) == "resize"
     assert choose("tile", box_hole(32, 32, (4, 4, 9, 9)), SIZE) == "tile"
-    with pytest.raises(UserError, match="'full'; use one of: auto, resize, crop, tile"):
-        check_strategy("full")
 
 
 def test_parts_are_the_connected_pieces_of_the_hole() -> None:

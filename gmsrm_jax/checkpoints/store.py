@@ -17,6 +17,7 @@ import concurrent.futures
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,13 +35,12 @@ from gmsrm_jax.checkpoints.steps import (
     tidy,
     what_is_wrong,
 )
-from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.methods.base import ITEMS, TrainState
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.processes import from_process_0
 
 # So long do processes wait for one that cannot finish its part of a save; Orbax's own is double.
 _PATIENCE_SECONDS = 600
-_ITEMS = ("params", "average", "optimizer", "kept", "extra")
 
 
 def checkpoint_folder(workdir: pathlib.Path, stage_name: str) -> pathlib.Path:
@@ -74,7 +74,7 @@ class Checkpoints:
         if not read_only:
             from_process_0(lambda: tidy(folder))
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for item in _ITEMS:
+        for item in ITEMS:
             handler = ocp.StandardCheckpointHandler()
             registry.add(item, ocp.args.StandardSave, handler)
             registry.add(item, ocp.args.StandardRestore, handler)
@@ -114,7 +114,7 @@ class Checkpoints:
         """
         step = int(state.step)
         items = {
-            name: getattr(state, name) for name in _ITEMS if jax.tree.leaves(getattr(state, name))
+            name: getattr(state, name) for name in ITEMS if jax.tree.leaves(getattr(state, name))
         }
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
 
@@ -171,7 +171,7 @@ class Checkpoints:
             target: the state's shapes, from `jax.eval_shape`.
             sharding: where every array goes.
         """
-        parts = {name: getattr(target, name) for name in _ITEMS}
+        parts = {name: getattr(target, name) for name in ITEMS}
         restored = self.restore_items(step, parts, sharding)
         place = jax.jit(lambda: jnp.asarray(step, jnp.int32), out_shardings=sharding)
         return target.replace(step=place(), **restored)
@@ -196,7 +196,8 @@ class Checkpoints:
                 "this folder to take the checkpoint before it"
             )
         wanted = {name: t for name, t in targets.items() if jax.tree.leaves(t)}
-        self._check_arrays(step, wanted)
+        # Orbax would cast dtypes unsaid.
+        self.check_arrays(step, self.shapes(step, tuple(wanted)), wanted)
         items = {
             name: ocp.args.StandardRestore(jax.tree.map(placed, target))
             for name, target in wanted.items()
@@ -204,11 +205,50 @@ class Checkpoints:
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{self.folder}/{step} cannot be read ({_reason(error)}); if a training that goes "
-                "on removed it, start again to take a newer one"
-            ) from error
+            raise self._unreadable(step, error) from error
         return {**targets, **{name: restored[name] for name in items}}
+
+    def shapes(self, step: int, items: Sequence[str]) -> dict[str, Any]:
+        """Shapes and types of some items as a checkpoint holds them, {} for one it has not.
+
+        Raises:
+            UserError: the checkpoint cannot be read.
+        """
+        try:
+            saved = self._manager.item_metadata(step)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(step, error) from error
+        there = {name: saved[name].tree if saved.get(name) is not None else {} for name in items}
+
+        def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(tuple(leaf.shape), leaf.dtype)
+
+        return jax.tree.map(shape, there, is_leaf=lambda leaf: hasattr(leaf, "dtype"))
+
+    def check_arrays(self, step: int, saved: Any, wanted: Any) -> None:
+        """Compares names, shapes and dtypes with those that a config describes.
+
+        Args:
+            step: the checkpoint's, for the message.
+            saved: arrays or shapes of the checkpoint.
+            wanted: those of the config.
+
+        Raises:
+            UserError: they differ; names the first.
+        """
+        then, now = _described(saved), _described(wanted)
+        different = [
+            f"{name}: {then.get(name, 'nothing')} in the checkpoint, {now.get(name, 'nothing')} by "
+            "the config"
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
+        ]
+        if different:
+            more = f"; and {len(different) - 1} more" if len(different) > 1 else ""
+            raise UserError(
+                f"{self.folder}/{step} cannot be restored with this config ({different[0]}{more}); "
+                "use the config it was trained with (config.json in its workdir) or another workdir"
+            )
 
     def newest_good(self) -> int | None:
         """Step of the newest checkpoint whose files are all as they were written, or None.
@@ -264,23 +304,11 @@ class Checkpoints:
             "or repair the disk, then start again to go on"
         )
 
-    def _check_arrays(self, step: int, targets: dict[str, Any]) -> None:
-        """Compares names, shapes and dtypes with a target's; Orbax would cast dtypes unsaid."""
-        saved = self._manager.item_metadata(step)
-        there = {name: saved[name].tree for name in targets if saved.get(name) is not None}
-        then, now = _described(there), _described(targets)
-        different = [
-            f"{name}: {then.get(name, 'nothing')} in the checkpoint, {now.get(name, 'nothing')} by "
-            "the config"
-            for name in sorted(then.keys() | now.keys())
-            if then.get(name) != now.get(name)
-        ]
-        if different:
-            more = f"; and {len(different) - 1} more" if len(different) > 1 else ""
-            raise UserError(
-                f"{self.folder}/{step} cannot be restored with this config ({different[0]}{more}); "
-                "use the config it was trained with (config.json in its workdir) or another workdir"
-            )
+    def _unreadable(self, step: int, error: BaseException) -> UserError:
+        return UserError(
+            f"{self.folder}/{step} cannot be read ({_reason(error)}); if a training that goes on "
+            "removed it, start again to take a newer one"
+        )
 
 
 def open_finished(folder: pathlib.Path, cure: str) -> tuple[Checkpoints, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.runtime.errors import UserError
 
 _POLL_SECONDS = 10.0
@@ -91,10 +92,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates what the options say."""
+    from gmsrm_jax.checkpoints.store import checkpoint_folder
     from gmsrm_jax.config.checks import check_config
     from gmsrm_jax.config.fields import base_config
     from gmsrm_jax.config.of_run import config_of_run
-    from gmsrm_jax.evaluation.run import evaluate_run, export_test_set
+    from gmsrm_jax.evaluation.run import export_test_set
+    from gmsrm_jax.methods import METHODS
     from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.runtime.log import open_text_log
 
@@ -118,28 +121,28 @@ def run(args: argparse.Namespace) -> None:
     command = shlex.join(["gmsrm", *sys.argv[1:]])
     output = Path(args.output).expanduser() if args.output else None
     if args.follow is None:
-        evaluate_run(config, workdir, command, output)
+        evaluate_and_report(config, workdir, command, output)
         return
     folder = output or workdir / "evaluation"
 
     def score(step: int) -> None:
-        evaluate_run(config, workdir, command, folder / f"step_{step:08d}", step)
+        evaluate_and_report(config, workdir, command, folder / f"step_{step:08d}", step)
 
-    _follow(workdir, args.follow, score)
+    last = METHODS[config.method].last_stage(config)
+    _follow(checkpoint_folder(workdir, last), args.follow, score)
 
 
-def _follow(workdir: Path, patience: float, score: Callable[[int], None]) -> None:
+def _follow(folder: Path, patience: float, score: Callable[[int], None]) -> None:
     """Scores the newest checkpoint again and again, until none came for `patience` seconds.
 
     Raises:
         UserError: no checkpoint came.
         NotScored: at the end, if weights of a perceptual measure are missing.
     """
-    from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
-    from gmsrm_jax.evaluation.run import NotScored
+    from gmsrm_jax.checkpoints.store import Checkpoints
+    from gmsrm_jax.commands.scoring import NotScored
     from gmsrm_jax.runtime.log import say
 
-    folder = checkpoint_folder(workdir, "inpainting")
     last, seen = None, time.monotonic()
     lacking: NotScored | None = None
     while True:

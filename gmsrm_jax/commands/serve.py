@@ -11,8 +11,10 @@ import warnings
 import webbrowser
 
 from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands.options import add_network, load_inpainter
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.local_address import address, is_local, listen
+from gmsrm_jax.serve.limits import MIB, Limits
 
 _MIN_TOKEN = 16
 _TOKEN_VARIABLE = "GMSRM_TOKEN"
@@ -29,13 +31,14 @@ def add_parser(subparsers: Subparsers) -> None:
             " Everything works without the net. Ctrl-C stops."
         ),
     )
-    serve.add_argument(
-        "--checkpoint",
-        metavar="NAME|DIR",
-        help="weights: a name, an exported folder, the workdir of a training, an https:// address"
-        " or org/name of the Hugging Face Hub (default: facades-128, bundled)",
-    )
-    serve.add_argument("--offline", action="store_true", help="download no weights")
+    add_network(serve)
+    _add_address(serve)
+    _add_limits(serve)
+    serve.add_argument("--open", action="store_true", help="open the page in the browser")
+    serve.set_defaults(run=run)
+
+
+def _add_address(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--host",
         default="127.0.0.1",
@@ -65,44 +68,32 @@ def add_parser(subparsers: Subparsers) -> None:
             f" the environment's {_TOKEN_VARIABLE}, which other users of the machine cannot read)"
         ),
     )
-    serve.add_argument(
-        "--max-upload-mb",
-        type=_positive,
-        default=64,
-        metavar="N",
-        help="largest request in MiB (default: %(default)s)",
-    )
-    serve.add_argument(
+
+
+def _add_limits(serve: argparse.ArgumentParser) -> None:
+    def add(flag: str, default: int, metavar: str, meaning: str) -> None:
+        meaning += " (default: %(default)s)"
+        serve.add_argument(flag, type=_positive, default=default, metavar=metavar, help=meaning)
+
+    add("--max-upload-mb", Limits.upload_bytes // MIB, "N", "largest request in MiB")
+    add(
         "--max-pixels",
-        type=_positive,
-        default=50_000_000,
-        metavar="N",
-        help="largest picture in pixels; all fillings of one together have at most twice as many"
-        " (default: %(default)s)",
+        Limits.pixels,
+        "N",
+        "largest picture in pixels; all fillings of one together have at most twice as many",
     )
-    serve.add_argument(
+    add(
         "--queue",
-        type=_positive,
-        default=16,
-        metavar="N",
-        help="requests under way, the one worked on included; more are answered with 503"
-        " (default: %(default)s)",
+        Limits.queue,
+        "N",
+        "requests under way, the one worked on included; more are answered with 503",
     )
-    serve.add_argument(
+    add(
         "--timeout",
-        type=_positive,
-        default=120,
-        metavar="SECONDS",
-        help="for one request; then it is answered with 504 (default: %(default)s)",
+        int(Limits.seconds),
+        "SECONDS",
+        "for one request; then it is answered with 504",
     )
-    serve.add_argument(
-        "--device",
-        choices=("auto", "cpu", "gpu", "tpu"),
-        default="auto",
-        help="where the network runs (default: %(default)s)",
-    )
-    serve.add_argument("--open", action="store_true", help="open the page in the browser")
-    serve.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -130,11 +121,8 @@ def _serve(args: argparse.Namespace, token: str) -> None:
 
 
 def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None:
-    from gmsrm_jax.inference.inpainter import Inpainter
-    from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.serve import server
     from gmsrm_jax.serve.app import make_app
-    from gmsrm_jax.serve.limits import MIB, Limits
     from gmsrm_jax.serve.storage import MAX_BYTES, temporary_storage
     from gmsrm_jax.serve.worker import Worker
 
@@ -145,10 +133,7 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
         seconds=args.timeout,
     )
     with temporary_storage(max(MAX_BYTES, 4 * limits.upload_bytes)) as storage:
-        set_up_jax("default", args.device)
-        inpainter = Inpainter.from_pretrained(
-            args.checkpoint, device=args.device, offline=args.offline
-        )
+        inpainter = load_inpainter(args)
         inpainter.warm_up()
         worker = Worker(limits.queue, limits.seconds)
         batch = 2

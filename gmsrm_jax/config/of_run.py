@@ -7,24 +7,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import base_config, flatten
+from gmsrm_jax.config.fields import Evaluation, Run, base_config, flatten, sections
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.log import say
 
-# Fields that may differ when a run goes on: they do not change what is learned, or only how a run
-# gets past what stopped it.
-_FREE = {
-    "name",
-    "log_every",
-    "tensorboard",
-    "data.num_threads",
-    "data.test",
-    "data.note",
-    "data.max_bad_share",
-    "max_skipped_updates",
-    "data.tfds_dir",
-}
 _PICTURES = "training pictures"
 
 
@@ -42,15 +30,16 @@ def check_config_of_run(config: ConfigDict, workdir: pathlib.Path, pictures: str
     path = _path(workdir)
     if not path.exists():
         return
+    before = _read(path)
     # Fields that an earlier version of the program had not are as their defaults are.
-    before = flatten(base_config().to_dict()) | json.loads(path.read_text(encoding="utf-8"))
+    if before["method"] in METHODS:
+        before = flatten(base_config(before["method"]).to_dict()) | before
     now = _fields(config, pictures if pictures is not None else before.get(_PICTURES))
+    free = _free(config)
     changed = [
         f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and key not in _FREE
-        and not key.startswith("evaluation.")
+        if before.get(key) != now.get(key) and key not in free
     ]
     if changed:
         raise UserError(
@@ -68,13 +57,10 @@ def config_of_run(workdir: pathlib.Path) -> ConfigDict:
         UserError: there is no config.json, or it has fields that are unknown here.
     """
     path = _path(workdir)
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); name a workdir of a training, such as runs/demo"
-        ) from error
-    config = base_config()
+    fields = _read(path)
+    if fields["method"] not in METHODS:
+        raise UserError(f"{path}: the method {fields['method']!r} is unknown to this version")
+    config = base_config(fields["method"])
     known = flatten(config.to_dict())
     fields.pop(_PICTURES, None)
     unknown = ", ".join(sorted(fields.keys() - known.keys()))
@@ -108,6 +94,33 @@ def config_sha256(config: ConfigDict) -> str:
 
 def _path(workdir: pathlib.Path) -> pathlib.Path:
     return workdir / "config.json"
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """The fields of a config.json.
+
+    Raises:
+        UserError: it cannot be read, or is from before methods had names.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); name a workdir of a training, such as runs/demo"
+        ) from error
+    if "method" not in fields:
+        raise UserError(
+            f"{path}: from a version of the program whose checkpoints this one does not read; make "
+            "a folder of it with that version's `gmsrm export`, which is read here, or train again"
+        )
+    return fields
+
+
+def _free(config: ConfigDict) -> set[str]:
+    """Dotted names of the fields that may differ when a run goes on."""
+    known = sections(config.method)
+    own = {f"{name}.{field}" for name, section in known.items() for field in section.free()}
+    return Run.free() | own | {f"evaluation.{field}" for field in Evaluation.model_fields}
 
 
 def _fields(config: ConfigDict, pictures: str | None) -> dict[str, Any]:

@@ -13,14 +13,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.data.masks.files import UNREADABLE
 from gmsrm_jax.runtime.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail
-# Above twice this number, Pillow refuses a file itself.
-MAX_PIXELS = 89_478_485
-
 # What Pillow's decoders raise for files with absurd content.
 DAMAGED = (
     *UNREADABLE,

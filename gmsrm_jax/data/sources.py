@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.decoding import MAX_PIXELS, MIN_SIDE, UnreadablePicture, decode_image
+from gmsrm_jax.data.decoding import MIN_SIDE, UnreadablePicture, decode_image
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.data.headers import Headers
 from gmsrm_jax.data.listing import Listing, index_files, index_folder
 from gmsrm_jax.runtime.errors import UserError

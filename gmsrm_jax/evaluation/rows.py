@@ -1,30 +1,32 @@
 """What an evaluation compares: the rows of its tables, and the measures that score them."""
 
-import functools
 import importlib.util
 import pathlib
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from gmsrm_jax.config.fields import UNTRAINED
 from gmsrm_jax.data.masks.assignment import MaskList
 from gmsrm_jax.evaluation.batches import Fill
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.predictions import Predictions
-from gmsrm_jax.methods.classical import BASELINES
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
-from gmsrm_jax.methods.network_weights import weights_sha256
+from gmsrm_jax.methods import CLASSICAL, METHODS
+from gmsrm_jax.methods.base import Variables
+from gmsrm_jax.methods.filler import Filler
+from gmsrm_jax.methods.variables import draw_variables, weights_sha256
 from gmsrm_jax.metrics.inception import InceptionWeights, load_inception
 from gmsrm_jax.metrics.lpips import LpipsWeights, load_lpips
 from gmsrm_jax.metrics.perceptual import VGG_HOLE, VGG_HOLE_LAYER
-from gmsrm_jax.networks.trained_network import network_fill, untrained_weights
 from gmsrm_jax.nn.vgg import Vgg19Weights, load_vgg19
+from gmsrm_jax.runtime.devices import replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 
-METHODS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}
-UNTRAINED = "untrained network"
+UNTRAINED_ROW = "untrained network"
 
 
 def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str]]:
@@ -62,8 +64,8 @@ def open_predictions(config: ConfigDict, mask_list: MaskList) -> dict[str, Predi
     Raises:
         UserError: two rows would have one name, or see `Predictions`.
     """
-    own = METHODS[config.variant]
-    taken = {own, f"{own}, mean noise", UNTRAINED, *(label for label, _ in BASELINES.values())}
+    own = METHODS[config.method].row(config).title
+    taken = {own, _mean_row(own), UNTRAINED_ROW, *(each.title for each in CLASSICAL.values())}
     found: dict[str, Predictions] = {}
     for word in config.evaluation.predictions:
         name, _, folder = word.partition("=")
@@ -74,38 +76,53 @@ def open_predictions(config: ConfigDict, mask_list: MaskList) -> dict[str, Predi
 
 
 def open_methods(
-    config: ConfigDict, params: Any, mesh: Mesh
+    config: ConfigDict, variables: Variables, mesh: Mesh
 ) -> tuple[dict[str, Fill], dict[str, int]]:
     """Returns the rows of the tables but for predictions, and the samples of each hole.
 
     Args:
         config: the run's config.
-        params: the trained network's weights.
+        variables: of the trained network.
         mesh: devices that share a batch.
 
     Raises:
         UserError: several samples are wanted without noise.
     """
-    own, settings = METHODS[config.variant], config.evaluation
-    draws = VARIANTS[config.variant].memory  # only the memory takes noise
-    if draws and settings.noise == "mean" and settings.samples > 1:
+    method, settings = METHODS[config.method], config.evaluation
+    own = method.row(config).title
+    filler = Filler(method, config, variables, mesh=mesh)
+    if filler.draws and settings.noise == "mean" and settings.samples > 1:
         raise UserError(
             f"evaluation.samples = {settings.samples} with evaluation.noise = 'mean': without "
             "noise all samples are the same; set noise to 'sampled' or 'both', or samples to 1"
         )
-    methods: dict[str, Fill] = {}
+    rows: dict[str, Fill] = {}
     samples: dict[str, int] = {}
-    drawing = network_fill(config, mesh, False)  # shared, so that it is compiled once
-    if settings.noise != "mean" or not draws:
-        methods[own] = functools.partial(drawing, params)
-        samples[own] = settings.samples if draws else 1
-    if settings.noise != "sampled" and draws:
-        methods[f"{own}, mean noise"] = functools.partial(network_fill(config, mesh, True), params)
+    if settings.noise != "mean" or not filler.draws:
+        rows[own] = _filled_by(filler, settings.seed)
+        samples[own] = settings.samples if filler.draws else 1
+    if settings.noise != "sampled" and filler.draws:
+        rows[_mean_row(own)] = _filled_by(filler, settings.seed, mean=True)
     for name in settings.baselines:
-        if name == "untrained":
-            weights = untrained_weights(config, mesh)
-            methods[UNTRAINED] = functools.partial(drawing, weights)
+        if name == UNTRAINED:
+            untrained = jax.jit(
+                lambda: draw_variables(method, config), out_shardings=replicated(mesh)
+            )()
+            rows[UNTRAINED_ROW] = _filled_by(filler, settings.seed, variables=untrained)
         else:
-            label, fill = BASELINES[name]
-            methods[label] = fill
-    return methods, samples
+            rows[METHODS[name].title] = _filled_by(Filler(METHODS[name], config, {}), settings.seed)
+    return rows, samples
+
+
+def _mean_row(own: str) -> str:
+    return f"{own}, mean noise"
+
+
+def _filled_by(filler: Filler, seed: int, **how: Any) -> Fill:
+    """A filler as a row; the noise of an example is a function of the seed and its index."""
+
+    def fill(image: np.ndarray, mask: np.ndarray, index: np.ndarray) -> np.ndarray:
+        seeds = np.full(len(index), seed, np.uint32)
+        return filler.raw(image, mask, seeds, np.asarray(index, np.uint32), **how)
+
+    return fill

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
+from gmsrm_jax.config.fields import UNTRAINED
 from gmsrm_jax.config.of_run import check_config_of_run
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.masks.assignment import MaskList, open_mask_list
@@ -26,37 +26,27 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluated_names,
     package_versions,
 )
-from gmsrm_jax.evaluation.examples import read_examples
 from gmsrm_jax.evaluation.figure_examples import figure_examples
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
 from gmsrm_jax.evaluation.tables import format_table
-from gmsrm_jax.methods.classical import check_baselines
-from gmsrm_jax.methods.network_weights import weights_sha256
-from gmsrm_jax.networks.trained_network import trained_weights
-from gmsrm_jax.report.charts import Curve, curves_from_log
-from gmsrm_jax.report.paper_report import write_outputs
-from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
-from gmsrm_jax.report.report import write_report
+from gmsrm_jax.methods import METHODS
+from gmsrm_jax.methods.classical import check_packages
+from gmsrm_jax.methods.variables import weights_sha256
+from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
-from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.log import Progress, format_seconds, read_log, say
+from gmsrm_jax.runtime.log import Progress, say
 from gmsrm_jax.runtime.processes import everywhere
-
-
-class NotScored(UserError):
-    """Measures whose weights are missing; everything else is scored and written."""
 
 
 def evaluate_run(
     config: ConfigDict,
     workdir: pathlib.Path,
-    command: str,
     output: pathlib.Path | None = None,
     step: int | None = None,
 ) -> dict[str, Any]:
-    """Scores a stage-2 checkpoint of a workdir, and writes tables, figures and a report.
+    """Scores a checkpoint of the stage that fills, and writes the scores and what was filled.
 
     What was scored before with this config, on these pictures, masks, predictions, weights and
     versions, is not scored again, and an evaluation that was stopped goes on.
@@ -67,36 +57,35 @@ def evaluate_run(
     Args:
         config: the run's config.
         workdir: a folder that `train` filled.
-        command: what to type to do it again, for the report.
-        output: where to write; None for `evaluation` and `report.html` in the workdir.
+        output: where to write; None for `evaluation` in the workdir.
         step: of the checkpoint; None for the newest.
 
     Returns:
-        What metrics.json holds; nothing in other processes than the first.
+        What metrics.json holds, with reasons in facts.not_scored for each measure whose weights are
+        missing; nothing in other processes than the first.
 
     Raises:
         UserError: there is no checkpoint, or no test set.
-        NotScored: after everything else is scored and written, weights of a perceptual measure are
-            missing.
     """
-    folder = checkpoint_folder(workdir, "inpainting")
+    folder = checkpoint_folder(workdir, METHODS[config.method].last_stage(config))
     checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
     step = newest if step is None else step
     everywhere(lambda: check_config_of_run(config, workdir, None))
     # Before the masks are drawn, for a training that goes on removes its older checkpoints.
-    params = trained_weights(config, checkpoints, step, data_mesh())
+    variables = trained_variables(config, checkpoints, step, data_mesh())
     checkpoints.finish()
     if jax.process_index() != 0:
         return {}
     mesh = local_mesh()
-    params = to_every_device(params, mesh)
+    variables = to_every_device(variables, mesh)
     pictures, mask_list = open_test_set(config)
     judge, measure_weights, lacking = open_judge(config)
     predictions = open_predictions(config, mask_list)
     facts = {
         "checkpoint": str(folder),
         "checkpoint_step": step,
-        "weights_sha256": weights_sha256(params),
+        "weights_sha256": weights_sha256(variables),
+        "method": config.method,
         "variant": config.variant,
         "test_pictures_sha256": pictures_sha256(pictures, len(mask_list.names)),
         "predictions_sha256": {name: given.sha256 for name, given in predictions.items()},
@@ -104,11 +93,10 @@ def evaluate_run(
         "not_scored": lacking,
         "config": json.loads(config.to_json()),
     }
-    page = workdir / "report.html" if output is None else output / "report.html"
     output = output or workdir / "evaluation"
     metrics = scores_of(output, facts, mask_list)
     if metrics is None:
-        methods, samples = open_methods(config, params, mesh)
+        methods, samples = open_methods(config, variables, mesh)
         methods |= predictions
         covered = {name: given.covered for name, given in predictions.items()}
         metrics = _score(
@@ -116,9 +104,6 @@ def evaluate_run(
         )
     else:
         say(f"evaluation: step {step} was scored before, nothing to do")
-    _write_report(config, workdir, output, page, metrics, command)
-    if lacking:
-        raise NotScored("; ".join(f"{name} was not scored: {why}" for name, why in lacking.items()))
     return metrics
 
 
@@ -132,7 +117,7 @@ def check_evaluation(config: ConfigDict) -> None:
         UserError: see `open_test_set`; or TensorFlow is missing and masks must be drawn; or a
             baseline's package is missing; or a picture for the figures is not there.
     """
-    check_baselines(config.evaluation.baselines)
+    check_packages(METHODS[name] for name in config.evaluation.baselines if name != UNTRAINED)
     if config.evaluation.masks == "generated":
         importlib.import_module("gmsrm_jax.data.masks")
         pictures, names = _open_pictures(config)
@@ -236,67 +221,3 @@ def scores_of(
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     found = [metrics.get("facts"), metrics.get("mask_list"), metrics.get("run", {}).get("versions")]
     return metrics if found == [facts, mask_list.facts(), package_versions()] else None
-
-
-def _write_report(
-    config: ConfigDict,
-    workdir: pathlib.Path,
-    output: pathlib.Path,
-    page: pathlib.Path,
-    metrics: dict[str, Any],
-    command: str,
-) -> None:
-    """Writes the paper's tables and figures, and a page with them, curves and pictures."""
-    curves: list[Curve] = []
-    facts: dict[str, Any] = {
-        "variant": config.variant,
-        "picture size": f"{config.image_size} px",
-        "test pictures": metrics["pictures"],
-        "weights": f"step {metrics['facts']['checkpoint_step']:,}, SHA-256 "
-        f"{metrics['facts']['weights_sha256'][:16]}…",
-        "devices": f"{metrics['run']['devices']} × {metrics['run']['device']}",
-    }
-    for stage in ("memory", "inpainting"):
-        lines = read_log(workdir / stage / "log.jsonl")
-        if lines:
-            curves += curves_from_log(stage, lines)
-            last = lines[-1]
-            facts[f"{stage} stage"] = (
-                f"{last['step']:,} steps, {last['images']:,} pictures, "
-                f"{format_seconds(last['seconds'])} of training"
-            )
-    figures = []
-    samples = sorted((workdir / "memory" / "panels").glob("samples_*.png"))
-    if samples:
-        figures.append(
-            Picture(
-                "Samples of the generative memory",
-                np.asarray(Image.open(samples[-1]).convert("RGB")),
-                "a grid of pictures that the memory makes by itself after stage 1",
-            )
-        )
-    examples = read_examples(output / EXAMPLES_FILE)
-    settings = config.evaluation
-    paper = write_outputs(
-        output,
-        metrics,
-        examples,
-        settings.dataset,
-        pictures=settings.figure_pictures,
-        seed=settings.seed,
-    )
-    write_report(
-        page,
-        title=f"GM-SRM, {config.name}",
-        command=command,
-        facts=facts,
-        metrics=metrics,
-        paper=paper,
-        panels=panel_rows(
-            examples, next(iter(metrics["methods"])), not_filled(metrics), settings.panel_rows
-        ),
-        curves=curves,
-        figures=figures,
-        config=config.to_dict(),
-    )
-    say(f"report: {page}")

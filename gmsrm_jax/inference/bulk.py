@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from gmsrm_jax.inference.inpainter import Inpainter, Result
 from gmsrm_jax.inference.manifest import Manifest, file_sha256
-from gmsrm_jax.inference.mask_io import Mask, open_hole
+from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.inference.picture_io import Picture, encode_picture, format_of, open_picture
 from gmsrm_jax.runtime.errors import UserError
@@ -22,35 +22,10 @@ from gmsrm_jax.runtime.files import write_atomically
 _THREADS = min(4, os.cpu_count() or 1)
 # What one picture can fail with while the next one need not.
 _FAILURES = (UserError, OSError, MemoryError)
+# Of the options; the manifest has the others in fields of their own.
+_TOLD = {"feather", "mask_invert", "mask_threshold", "mask_dilate", "mask_resize"}
 _Item = TypeVar("_Item")
 _Output = TypeVar("_Output")
-
-
-@dataclass(frozen=True)
-class Filling:
-    """How pictures are filled, see `Inpainter.__call__`, `open_mask` and `open_picture`.
-
-    Attributes:
-        keep_format: write each picture in its own format, otherwise as PNG.
-        keep_outputs: leave output files that are there already.
-    """
-
-    num_samples: int
-    seed: int
-    strategy: str
-    feather: int
-    mask_invert: bool
-    mask_threshold: int
-    mask_dilate: int
-    mask_resize: str | None
-    max_pixels: int
-    keep_format: bool
-    keep_outputs: bool
-
-    def manifest_options(self) -> dict[str, Any]:
-        """What the manifest tells of them in `options`."""
-        names = ("feather", "mask_invert", "mask_threshold", "mask_dilate", "mask_resize")
-        return {name: getattr(self, name) for name in names}
 
 
 class Done(NamedTuple):
@@ -83,13 +58,30 @@ class _Opened(NamedTuple):
 class BulkFiller:
     """Fills picture files and writes a line of the manifest for each."""
 
-    def __init__(self, inpainter: Inpainter, manifest: Manifest, filling: Filling):
-        """Takes the network, where to report to, and how to fill."""
-        self._inpainter, self._manifest, self._filling = inpainter, manifest, filling
+    def __init__(
+        self,
+        inpainter: Inpainter,
+        manifest: Manifest,
+        options: FillOptions,
+        *,
+        keep_format: bool = False,
+        keep_outputs: bool = False,
+    ):
+        """Takes what all pictures share.
+
+        Args:
+            inpainter: what fills.
+            manifest: where to report to.
+            options: how to fill.
+            keep_format: write each picture in its own format, otherwise as PNG.
+            keep_outputs: leave output files that are there already.
+        """
+        self._inpainter, self._manifest, self._options = inpainter, manifest, options
+        self._keep_format, self._keep_outputs = keep_format, keep_outputs
         self._shared_mask: tuple[Path, str] | None = None
         self._facts = {
-            "options": filling.manifest_options(),
-            "seed": filling.seed,
+            "options": options.model_dump(include=_TOLD),
+            "seed": options.seed,
             "checkpoint": inpainter.source,
             "checkpoint_sha256": inpainter.sha256,
             "device": f"{inpainter.device} ({inpainter.device_kind})",
@@ -102,12 +94,10 @@ class BulkFiller:
         early, or an exception leaves it, what is being written is finished.
 
         Raises:
-            UserError: an option is out of range, the weights are damaged, or the manifest cannot
-                be written.
+            UserError: the weights are damaged, or the manifest cannot be written.
             Exception: any other is a bug and ends the run, so that it is seen. Files and lines of
                 the manifest that are written stay, all of them whole; `keep_outputs` goes on there.
         """
-        filling = self._filling
         waiting: deque[_Opened] = deque()
 
         def items() -> Iterator[tuple[Picture, Mask] | UserError]:
@@ -117,24 +107,19 @@ class BulkFiller:
 
         with _threads() as readers, _threads() as writers:
             results = self._inpainter.batch(
-                items(),
-                num_samples=filling.num_samples,
-                seed=filling.seed,
-                strategy=filling.strategy,
-                feather=filling.feather,
-                on_error="return",
+                items(), on_error="return", **self._options.model_dump()
             )
             filled = ((waiting.popleft(), result) for result in results)
             yield from _in_order(writers, self._write, filled)
 
     def _open(self, job: Job) -> _Opened:
-        start, filling, pair = time.perf_counter(), self._filling, job.pair
+        start, pair = time.perf_counter(), job.pair
         facts: dict[str, Any] = {}
         warnings: Sequence[str] = ()
         try:
             facts["image_sha256"] = file_sha256(pair.image)
             facts["mask_sha256"] = self._mask_sha256(pair.mask)
-            picture = open_picture(pair.image, max_pixels=filling.max_pixels)
+            picture = open_picture(pair.image, max_pixels=self._options.max_pixels)
             warnings = picture.warnings
             facts |= {
                 "format": picture.format,
@@ -142,15 +127,7 @@ class BulkFiller:
                 "width": picture.width,
                 "height": picture.height,
             }
-            mask = open_hole(
-                pair.mask,
-                picture,
-                invert=filling.mask_invert,
-                threshold=filling.mask_threshold,
-                dilate=filling.mask_dilate,
-                resize=filling.mask_resize,
-                max_pixels=filling.max_pixels,
-            )
+            mask = open_mask(pair.mask, picture, self._options)
         except _FAILURES as error:
             return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
         facts["hole_ratio"] = round(mask.ratio, 6)
@@ -167,7 +144,7 @@ class BulkFiller:
         return known[1]
 
     def _suffix_warnings(self, path: Path, found: str | None) -> list[str]:
-        if not self._filling.keep_format or found in (format_of(path), "MPO"):
+        if not self._keep_format or found in (format_of(path), "MPO"):
             return []
         return [f"{path}: holds {found}; written as {format_of(path)}, as its name says"]
 
@@ -180,9 +157,9 @@ class BulkFiller:
         path = job.outputs[0]
         try:
             for path, image, seed in zip(job.outputs, result.images, result.seeds, strict=True):
-                if self._filling.keep_outputs and os.path.lexists(path):
+                if self._keep_outputs and os.path.lexists(path):
                     continue
-                form = format_of(job.pair.image) if self._filling.keep_format else "PNG"
+                form = format_of(job.pair.image) if self._keep_format else "PNG"
                 encoded = encode_picture(image, form)
                 write_atomically(path, encoded.data)
                 digest = hashlib.sha256(encoded.data).hexdigest()

@@ -10,19 +10,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
 from gmsrm_jax.inference.feather import feathered
-from gmsrm_jax.inference.mask_io import Mask, open_hole
-from gmsrm_jax.inference.network import Network, find_device
+from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
-from gmsrm_jax.inference.strategies import check_strategy, choose, fill
+from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
+from gmsrm_jax.runtime.devices import find_device
 from gmsrm_jax.runtime.errors import UserError
 
 ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
 
-_SEEDS = 2**32
 # Under way together, pictures of a stream and samples of a picture, so that memory stays bounded.
 _PIXELS_UNDER_WAY = 32_000_000
 
@@ -74,8 +73,7 @@ class Inpainter:
         """Puts a network on a device.
 
         Args:
-            pretrained: what `gmsrm_jax.networks.load_pretrained` returns: config, params,
-                sha256 and source.
+            pretrained: what `gmsrm_jax.networks.load_pretrained` returns.
             device: "auto", "cpu", "gpu" or "tpu".
             max_batch: squares in the largest batch, rounded down to a power of two; None: 4 on a
                 CPU, 32 elsewhere.
@@ -85,11 +83,17 @@ class Inpainter:
         """
         self._pretrained = pretrained
         place = find_device(device)
-        self._network = Network(pretrained.config, pretrained.params, place, max_batch)
-        self.size = self._network.size
+        # LLVM's level 1 halves the time to compile; the convolutions are not its work.
+        self._filler = pretrained.filler(
+            device=place,
+            max_batch=max_batch,
+            optimization_level=1,
+            precision=pretrained.config.matmul_precision,
+        )
+        self.size = self._filler.size
         self.device: str = place.platform
         self.device_kind: str = place.device_kind
-        self.max_batch = self._network.max_batch
+        self.max_batch = self._filler.max_batch
         self.sha256: str = pretrained.sha256
         self.source: str = pretrained.source
 
@@ -129,7 +133,7 @@ class Inpainter:
         size = self.size
         square = Square(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool))
         count = min(batch, self.max_batch)
-        self._network.fill([square] * count, [0] * count, [0] * count)
+        self._filler.squares([square] * count, [0] * count, [0] * count)
 
     def __call__(
         self,
@@ -137,11 +141,9 @@ class Inpainter:
         mask: MaskLike = None,
         num_samples: int = 1,
         seed: int = 0,
-        strategy: str = "auto",
-        feather: int = 0,
         *,
         on_step: Callable[[], None] | None = None,
-        **mask_options: Any,
+        **options: Any,
     ) -> Result:
         """Fills the hole of a picture; every known pixel of the result is that of the picture.
 
@@ -151,19 +153,16 @@ class Inpainter:
             num_samples: fillings; they differ inside the hole.
             seed: sample s has the seed `seed + s` and, but for rounding, is the same whenever it is
                 asked for.
-            strategy: "auto", "resize", "crop" or "tile", see `strategies`.
-            feather: pixels inside the hole over which the filling is blended into its
-                surroundings.
             on_step: called before each batch of the network, in the calling thread. What it raises
                 ends the call, for a time limit, say; the inpainter can be used as before.
-            **mask_options: `mask_invert`, `mask_threshold`, `mask_dilate`, `mask_resize`, see
-                `open_mask`, and `max_pixels`, see `open_picture`.
+            **options: any other field of `FillOptions`, such as `strategy`, `feather`,
+                `mask_invert` and `mask_dilate`.
 
         Raises:
             UserError: an input that cannot be used; names it, what was found and the cure.
         """
-        options = _Options(num_samples, seed, strategy, feather, **mask_options)
-        for result in self._stream([(image, mask)], options, on_step):
+        checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
+        for result in self._stream([(image, mask)], checked, on_step):
             if isinstance(result, UserError):
                 raise result
             return result
@@ -172,26 +171,18 @@ class Inpainter:
     def batch(
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
-        num_samples: int = 1,
-        seed: int = 0,
-        strategy: str = "auto",
-        feather: int = 0,
         *,
         on_error: Literal["raise", "return"] = "raise",
-        **mask_options: Any,
+        **options: Any,
     ) -> Iterator[Result | UserError]:
         """Fills a stream of pictures; squares of neighbouring pictures share batches.
 
         Args:
             items: pairs of picture and mask, taken as they are needed; an error in the place of a
                 pair counts as one that cannot be used.
-            num_samples: see `__call__`, as all that is not named here.
-            seed: of every picture.
-            strategy: of every picture.
-            feather: of every picture.
             on_error: "raise" stops at the first picture that cannot be used; "return" gives its
                 error in the place of a result and goes on.
-            **mask_options: see `__call__`.
+            **options: fields of `FillOptions`, for every picture.
 
         Yields:
             A result for each item, in order.
@@ -201,8 +192,7 @@ class Inpainter:
         """
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
-        options = _Options(num_samples, seed, strategy, feather, **mask_options)
-        return self._checked(self._stream(items, options), on_error)
+        return self._checked(self._stream(items, FillOptions.checked(options)), on_error)
 
     def _checked(
         self, results: Iterator[Result | UserError], on_error: str
@@ -215,7 +205,7 @@ class Inpainter:
     def _stream(
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
-        options: "_Options",
+        options: FillOptions,
         on_step: Callable[[], None] | None = None,
     ) -> Iterator[Result | UserError]:
         source, more = iter(items), True
@@ -245,7 +235,7 @@ class Inpainter:
             squares = [square for run in runs for square in run.asked]
             seeds = [run.seed for run in runs for _ in run.asked]
             indices = [run.answered + k for run in runs for k in range(len(run.asked))]
-            outputs = iter(self._network.fill(squares, seeds, indices, on_step))
+            outputs = iter(self._filler.squares(squares, seeds, indices, on_step))
             for run in runs:
                 run.answer([next(outputs) for _ in run.asked])
 
@@ -256,28 +246,6 @@ class Inpainter:
         pixels = sum(task.pixels for task in tasks)
         few = squares < self.max_batch and pixels < _PIXELS_UNDER_WAY
         return few and len(under_way) <= self.max_batch
-
-
-@dataclass(frozen=True)
-class _Options:
-    num_samples: int
-    seed: int
-    strategy: str
-    feather: int
-    mask_invert: bool = False
-    mask_threshold: int = 128
-    mask_dilate: int = 0
-    mask_resize: str | None = None
-    max_pixels: int = MAX_PIXELS
-
-    def __post_init__(self) -> None:
-        check_strategy(self.strategy)
-        if self.num_samples < 1:
-            raise UserError(f"num_samples {self.num_samples}; use 1 or more")
-        if not 0 <= self.seed <= _SEEDS - self.num_samples:
-            raise UserError(f"seed {self.seed}; use 0 to {_SEEDS - self.num_samples}")
-        if self.feather < 0:
-            raise UserError(f"feather {self.feather}; use 0 or more pixels")
 
 
 class _Run:
@@ -309,18 +277,10 @@ class _Run:
 class _Task:
     """A picture under way."""
 
-    def __init__(self, image: ImageLike, mask: MaskLike, options: _Options, size: int):
+    def __init__(self, image: ImageLike, mask: MaskLike, options: FillOptions, size: int):
         self._start = time.perf_counter()
         self._picture = open_picture(image, max_pixels=options.max_pixels)
-        self._mask = open_hole(
-            mask,
-            self._picture,
-            invert=options.mask_invert,
-            threshold=options.mask_threshold,
-            dilate=options.mask_dilate,
-            resize=options.mask_resize,
-            max_pixels=options.max_pixels,
-        )
+        self._mask = open_mask(mask, self._picture, options)
         self._seeds = [options.seed + sample for sample in range(options.num_samples)]
         rgb, hole = self._picture.rgb, self._mask.hole
         self.pixels = hole.size * options.num_samples

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.image_files import open_upright
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, PictureSource
 from gmsrm_jax.inference.rings import dilated
 from gmsrm_jax.runtime.errors import UserError
@@ -36,45 +36,46 @@ class Mask:
 
 
 def open_mask(
-    source: "PictureSource | Mask",
+    source: "PictureSource | Mask | None",
     picture: Picture,
-    *,
-    invert: bool = False,
-    threshold: int = 128,
-    dilate: int = 0,
-    resize: str | None = None,
-    max_pixels: int = MAX_PIXELS,
+    options: FillOptions | None = None,
     name: str | None = None,
 ) -> Mask:
-    """Opens a mask for a picture.
+    """Opens a mask for a picture, or takes the picture's transparent part as the hole.
 
     What is transparent in a mask counts as black. A mask file is turned as its own EXIF says.
 
     Args:
         source: a path, the bytes of a file, a Pillow image, or an array [H, W] or [H, W, 1 to 4]:
             bool (True is the hole), whole numbers of 0..255 or of only 0 and 1, uint16 of
-            0..65535, or floats of 0..1. A `Mask` is returned as it is.
+            0..65535, or floats of 0..1. A `Mask` is returned as it is. None: the hole is where the
+            picture's alpha is below the threshold.
         picture: what it belongs to.
-        invert: black is the hole.
-        threshold: grey value from which on a pixel is white, 1 to 255.
-        dilate: pixels by which the hole grows on every side.
-        resize: "nearest" fits a mask of another size to the picture; None refuses it.
-        max_pixels: largest number of pixels accepted.
+        options: those of a mask, and the largest number of pixels; None for the defaults.
         name: what to call it in messages.
 
     Raises:
         UserError: it cannot be read, or does not fit; names the mask, what was found and the cure.
     """
+    options = options or FillOptions()
+    invert, threshold = options.mask_invert, options.mask_threshold
+    if source is None:
+        if picture.alpha is None:
+            raise UserError(
+                f"{picture.name}: no mask is given and the picture has no transparent part to take "
+                "as the hole; give a mask, white where to fill"
+            )
+        hole = (picture.alpha < threshold) != invert
+        return _finished(hole, options.mask_dilate, picture.name, [])
     if isinstance(source, Mask):
         _check_size(source.hole.shape, picture, name or "mask", None)
         return source
     if name is None:
         name = str(source) if isinstance(source, str | os.PathLike) else "mask"
-    _check_options(threshold, dilate, resize)
     if isinstance(source, np.ndarray):
         grey, alpha, warnings = *_array_grey(source, name), []
     else:
-        upright = open_upright(source, max_pixels, name)
+        upright = open_upright(source, options.max_pixels, name)
         image = layouts.without_palette(upright.image)
         if image.mode not in (*layouts.GREY, *layouts.COLOUR, "CMYK"):
             raise UserError(f"{name}: Pillow mode {image.mode}; convert it to L")
@@ -97,60 +98,10 @@ def open_mask(
             "as 255"
         )
     hole = (grey >= threshold) != invert
-    if _check_size(hole.shape, picture, name, resize):
+    if _check_size(hole.shape, picture, name, options.mask_resize):
         size = (picture.width, picture.height)
         hole = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST))
-    return _finished(hole, dilate, name, warnings)
-
-
-def open_hole(
-    source: "PictureSource | Mask | None",
-    picture: Picture,
-    *,
-    invert: bool = False,
-    threshold: int = 128,
-    dilate: int = 0,
-    resize: str | None = None,
-    max_pixels: int = MAX_PIXELS,
-    name: str | None = None,
-) -> Mask:
-    """Opens a picture's mask, or takes its transparent part where `source` is None.
-
-    The arguments are those of `open_mask`.
-
-    Raises:
-        UserError: see `open_mask` and `mask_from_alpha`.
-    """
-    if source is None:
-        _check_options(threshold, dilate, resize)
-        return mask_from_alpha(picture, invert=invert, threshold=threshold, dilate=dilate)
-    return open_mask(
-        source,
-        picture,
-        invert=invert,
-        threshold=threshold,
-        dilate=dilate,
-        resize=resize,
-        max_pixels=max_pixels,
-        name=name,
-    )
-
-
-def mask_from_alpha(
-    picture: Picture, *, invert: bool = False, threshold: int = 128, dilate: int = 0
-) -> Mask:
-    """Takes the transparent part of a picture, alpha below the threshold, as the hole.
-
-    Raises:
-        UserError: the picture has no alpha.
-    """
-    _check_options(threshold, dilate, None)
-    if picture.alpha is None:
-        raise UserError(
-            f"{picture.name}: no mask is given and the picture has no transparent part to take as "
-            "the hole; give a mask, white where to fill"
-        )
-    return _finished((picture.alpha < threshold) != invert, dilate, picture.name, [])
+    return _finished(hole, options.mask_dilate, name, warnings)
 
 
 def _finished(hole: np.ndarray, dilate: int, name: str, warnings: list[str]) -> Mask:
@@ -199,15 +150,6 @@ def _over_black(grey: np.ndarray, alpha: np.ndarray, name: str) -> tuple[np.ndar
             "black, or give no mask and the hole as the picture's own transparent part"
         )
     return seen, [f"{name}: all of it is white, so its alpha is the mask: opaque is the hole"]
-
-
-def _check_options(threshold: int, dilate: int, resize: str | None) -> None:
-    if not 1 <= threshold <= _WHITE:
-        raise UserError(f"mask threshold {threshold}; use 1 to 255")
-    if dilate < 0:
-        raise UserError(f"mask dilate {dilate}; use 0 or more pixels")
-    if resize not in (None, "nearest"):
-        raise UserError(f"mask resize {resize!r}; use 'nearest', or leave it out")
 
 
 def _check_size(shape: tuple[int, ...], picture: Picture, name: str, resize: str | None) -> bool:

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.data.decoding import DAMAGED, MAX_PIXELS
+from gmsrm_jax.data.decoding import DAMAGED
+from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.array_png import encode_png
 from gmsrm_jax.inference.icc import Profile, open_profile

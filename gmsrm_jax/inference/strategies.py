@@ -20,9 +20,6 @@ from gmsrm_jax.inference.regions import Box, Regions, any_in_cells, find_regions
 from gmsrm_jax.inference.rings import depth_map, dilated
 from gmsrm_jax.inference.tiling import Filling, Square, fill_by_rings
 from gmsrm_jax.inference.windows import cell_starts, centred, cut, paste, scaled
-from gmsrm_jax.runtime.errors import UserError
-
-STRATEGIES = ("auto", "resize", "crop", "tile")
 
 _CONTEXT = 1.5  # a window's side over that of the part it fills: the part covers up to 44 % of it
 _NEAR_SIZE = 1.5  # pictures up to this times the network's size are shown whole
@@ -30,16 +27,6 @@ _MOST_SCALING = 2.0  # crop, in auto, scales no window down further
 _MOST_HOLE = 0.85  # share of the hole above which only the whole picture can help
 _TILED_DEPTH = 0.625  # of a tiled part, in network sizes: two and a half bands from each side
 _DEPTH_GRID = 256  # cells per side on which depth is measured
-
-
-def check_strategy(strategy: str) -> None:
-    """Checks the name of a strategy.
-
-    Raises:
-        UserError: it is none.
-    """
-    if strategy not in STRATEGIES:
-        raise UserError(f"strategy {strategy!r}; use one of: {', '.join(STRATEGIES)}")
 
 
 def choose(strategy: str, hole: np.ndarray, size: int) -> str:
@@ -50,7 +37,7 @@ def choose(strategy: str, hole: np.ndarray, size: int) -> str:
     "tile".
 
     Args:
-        strategy: one of STRATEGIES.
+        strategy: "auto", "resize", "crop" or "tile".
         hole: bool [H, W], not empty.
         size: side S of the network's square in pixels.
 

@@ -1,7 +1,26 @@
-"""Inpainting methods behind one interface, and the dict that names them."""
+"""The methods of inpainting by name; everything above asks one of them through `base.Method`."""
 
-from gmsrm_jax.methods.base import Method
+from gmsrm_jax.methods.base import Method, Row
+from gmsrm_jax.methods.classical import CLASSICAL
 from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
+from gmsrm_jax.methods.gm_srm.method import GM_SRM
 from gmsrm_jax.methods.pconv import PCONV
 
-METHODS: dict[str, Method] = {"pconv": PCONV, "edgeconnect": EDGECONNECT}
+__all__ = ["CLASSICAL", "DEFAULT", "METHODS", "Method", "rows"]
+
+METHODS: dict[str, Method] = {
+    "gm_srm": GM_SRM,
+    "pconv": PCONV,
+    "edgeconnect": EDGECONNECT,
+    **CLASSICAL,
+}
+DEFAULT = GM_SRM.name  # of a config that names none
+
+
+def rows() -> list[Row]:
+    """Every row that a method of `METHODS` can have in tables, in its order."""
+    return [
+        row
+        for method in METHODS.values()
+        for row in (method.variants.values() or [Row(method.title, method.priors)])
+    ]

@@ -6,7 +6,7 @@ this room asks a `Method` or a `Filler` (filler.py) and never which method it is
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import flax.struct
@@ -71,7 +71,7 @@ class Stage(Protocol):
     name: str
     salt: int
     batch_size: int
-    batches: Mapping[str, int]
+    batches: dict[str, int]
     accumulation: int
     total_steps: int
     save_every: int
@@ -163,6 +163,19 @@ class StageSpec:
     grow_from: Growth | None = None
 
 
+class Row(NamedTuple):
+    """A row of tables.
+
+    Attributes:
+        title: its name.
+        priors: the paper's column "Type": "A" (what the known pixels say), "B" (what a data set
+            taught), or "A + B".
+    """
+
+    title: str
+    priors: str
+
+
 def _no_noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     del config
     return {}
@@ -189,8 +202,8 @@ class Method:
     Attributes:
         name: in configs and on command lines.
         title: its row in tables.
-        priors: the paper's column "Type": A (what the known pixels say), B (what a data set
-            taught), or both.
+        priors: see `Row`.
+        about: a sentence or two for people: the paper, and the idea.
         fill: Î = fill(config, variables, image, mask, noise): float32 [N, S, S, 3] in [-1, 1] from
             image float32 [N, S, S, 3] in [-1, 1], whose hole is not looked at, mask float32
             [N, S, S, 1] with 1 in the hole, and noise as `noise_shapes` says with N in front.
@@ -199,7 +212,8 @@ class Method:
         needs: packages that `fill` imports, as `import` calls them.
         sections: its fields in a config, by the name of the section.
         shared: fields of all methods that have another default here, such as "batch_size".
-        variants: values of config.variant and their rows; empty if it has one row, `title`.
+        variants: values of config.variant and their rows; empty if it has one, `title`. They share
+            every stage before the last.
         network_fields: dotted names of the fields that `fill` depends on besides image_size and
             variant: what an exported folder holds, and what weights to begin with must agree in.
         check: what no single field shows; raises UserError with field, value and cure.
@@ -214,12 +228,13 @@ class Method:
     name: str
     title: str
     priors: str
+    about: str
     fill: Callable[[ConfigDict, Variables, Any, Any, Noise], Any]
     compiled: bool = True
     needs: tuple[str, ...] = ()
     sections: Mapping[str, type[Section]] = dataclasses.field(default_factory=dict)
     shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    variants: Mapping[str, Row] = dataclasses.field(default_factory=dict)
     network_fields: tuple[str, ...] = ()
     check: Callable[[ConfigDict], None] = _nothing
     stages: Callable[[ConfigDict], tuple[StageSpec, ...]] | None = None
@@ -228,19 +243,23 @@ class Method:
     finish: Callable[[ConfigDict, Variables, dict[str, Any]], Variables] = _average_alone
     frozen: Callable[[ConfigDict, tuple[str, ...]], bool] = _never
 
-    def row(self, config: ConfigDict) -> str:
-        """The name of a config's row in tables."""
-        return self.variants.get(config.variant, self.title)
+    def row(self, config: ConfigDict) -> Row:
+        """The row of a config in tables."""
+        return self.variants.get(config.variant, Row(self.title, self.priors))
 
-    def last_stage(self, config: ConfigDict) -> str:
-        """Name of the stage whose state fills.
+    def stages_of(self, config: ConfigDict) -> tuple[StageSpec, ...]:
+        """The stages that a config asks for.
 
         Raises:
-            ValueError: the method has no stages.
+            ValueError: the method has none.
         """
         if self.stages is None:
             raise ValueError(f"{self.title} learns nothing")
-        return self.stages(config)[-1].name
+        return self.stages(config)
+
+    def last_stage(self, config: ConfigDict) -> str:
+        """Name of the stage whose state fills."""
+        return self.stages_of(config)[-1].name
 
 
 def apply(module: nn.Module, variables: Any, *inputs: Any, method: str | None = None) -> Any:

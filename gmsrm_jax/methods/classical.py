@@ -1,15 +1,17 @@
-"""Fillings without training: what any trained model has to beat.
+"""Classical fills, methods that learn nothing: what any trained network has to beat.
 
-Each takes (image, mask, example_index) and gives the raw output, as `evaluate.Fill` says. Those of
-OpenCV and scikit-image need the extra `eval`.
+Those of OpenCV and scikit-image need the extra `eval`. Each takes what `base.Method.fill` says and
+looks at nothing but image and mask.
 """
 
+import importlib
 from collections.abc import Callable, Iterable
-from types import ModuleType
+from typing import Any
 
-import jax
 import numpy as np
+from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.base import Method, Noise, Variables
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 from gmsrm_jax.runtime.errors import UserError
 
@@ -17,18 +19,16 @@ from gmsrm_jax.runtime.errors import UserError
 _OPENCV_RADIUS = 3.0
 
 
-def mean_colour(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
+def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fills with the mean of the known pixels of each channel.
 
     Args:
-        image: float32 [N, S, S, 3] in [-1, 1], holes zeroed.
+        image: float32 [N, S, S, 3] in [-1, 1]; what lies in the hole is not looked at.
         mask: float32 [N, S, S, 1], 1 in the hole.
-        example_index: int32 [N], not used.
 
     Returns:
         float32 [N, S, S, 3], constant over each picture; mid-grey (0) where no pixel is known.
     """
-    del example_index
     known = 1.0 - mask.astype(np.float64)
     total = np.sum(image * known, axis=(1, 2), keepdims=True)
     count = np.sum(known, axis=(1, 2), keepdims=True)
@@ -36,64 +36,93 @@ def mean_colour(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) 
     return np.broadcast_to(colour, image.shape).astype(np.float32)
 
 
-def smooth(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
-    """Pull-push, what a network with `model.smooth_skip` corrects; shapes as for `mean_colour`."""
-    del example_index
-    return np.asarray(jax.jit(smooth_fill)(image, mask))
-
-
-def telea(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
+def telea(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """OpenCV's fast marching fill (Telea 2004), radius 3 px; shapes as for `mean_colour`."""
-    del example_index
-    cv2 = _opencv()
+    cv2 = importlib.import_module("cv2")
     return _each(
         image, mask, lambda x, hole: cv2.inpaint(x, hole, _OPENCV_RADIUS, cv2.INPAINT_TELEA)
     )
 
 
-def navier_stokes(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
+def navier_stokes(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """OpenCV's fluid dynamics fill (Bertalmio et al. 2001), radius 3 px; as `mean_colour`."""
-    del example_index
-    cv2 = _opencv()
+    cv2 = importlib.import_module("cv2")
     return _each(image, mask, lambda x, hole: cv2.inpaint(x, hole, _OPENCV_RADIUS, cv2.INPAINT_NS))
 
 
-def biharmonic(image: np.ndarray, mask: np.ndarray, example_index: np.ndarray) -> np.ndarray:
+def biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """scikit-image's biharmonic fill (Damelin and Hoang 2018); shapes as for `mean_colour`.
 
     It solves a linear system as large as the hole, in seconds to minutes for a picture.
     """
-    del example_index
-    inpaint_biharmonic = _inpaint_biharmonic()
+    restoration = importlib.import_module("skimage.restoration")
 
     def fill(x: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        filled = inpaint_biharmonic(x / 255.0, hole.astype(bool), channel_axis=-1)
+        filled = restoration.inpaint_biharmonic(x / 255.0, hole.astype(bool), channel_axis=-1)
         return np.clip(filled, 0.0, 1.0) * 255.0
 
     return _each(image, mask, fill)
 
 
-BASELINES: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
-    "mean": ("mean colour", mean_colour),
-    "smooth": ("smooth (pull-push)", smooth),
-    "telea": ("Telea (OpenCV)", telea),
-    "ns": ("Navier-Stokes (OpenCV)", navier_stokes),
-    "biharmonic": ("biharmonic (scikit-image)", biharmonic),
+def _method(
+    name: str,
+    title: str,
+    fill: Callable[..., Any],
+    needs: tuple[str, ...] = (),
+    compiled: bool = False,
+) -> Method:
+    """A method without variables, noise and fields."""
+
+    def alone(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise: Noise) -> Any:
+        del config, variables, noise
+        return fill(image, mask)
+
+    return Method(
+        name=name,
+        title=title,
+        priors="A",
+        about=str(fill.__doc__),
+        fill=alone,
+        needs=needs,
+        compiled=compiled,
+    )
+
+
+CLASSICAL: dict[str, Method] = {
+    method.name: method
+    for method in (
+        _method("mean", "mean colour", mean_colour),
+        _method("smooth", "smooth (pull-push)", smooth_fill, compiled=True),
+        _method("telea", "Telea (OpenCV)", telea, ("cv2",)),
+        _method("ns", "Navier-Stokes (OpenCV)", navier_stokes, ("cv2",)),
+        _method(
+            "biharmonic",
+            "biharmonic (scikit-image)",
+            biharmonic,
+            ("skimage.restoration",),
+        ),
+    )
 }
-"""Name on the command line -> row of the tables, method."""
+"""By their names on the command line."""
+
+_PACKAGES = {"cv2": "opencv-python-headless", "skimage.restoration": "scikit-image"}
 
 
-def check_baselines(names: Iterable[str]) -> None:
-    """Checks that the packages of the named baselines are there, without filling anything.
+def check_packages(methods: Iterable[Method]) -> None:
+    """Checks that what some fills import is there, without filling anything.
 
     Raises:
-        UserError: one is missing; names it.
+        UserError: a package is missing; names it.
     """
-    for name in names:
-        if name in ("telea", "ns"):
-            _opencv()
-        elif name == "biharmonic":
-            _inpaint_biharmonic()
+    for method in methods:
+        for package in method.needs:
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise UserError(
+                    f"baseline {method.name} needs {_PACKAGES[package]}, which cannot be imported "
+                    f'({error}); pip install "gmsrm-jax[eval]", or leave it out'
+                ) from error
 
 
 def _each(
@@ -106,26 +135,3 @@ def _each(
     holes = mask[..., 0].astype(np.uint8)
     filled = [fill(x, hole) for x, hole in zip(pixels, holes, strict=True)]
     return (np.stack(filled) / 127.5 - 1.0).astype(np.float32)
-
-
-def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ImportError as error:
-        raise _missing("telea and ns", "opencv-python-headless", error) from error
-    return cv2
-
-
-def _inpaint_biharmonic() -> Callable[..., np.ndarray]:
-    try:
-        from skimage.restoration import inpaint_biharmonic
-    except ImportError as error:
-        raise _missing("biharmonic", "scikit-image", error) from error
-    return inpaint_biharmonic
-
-
-def _missing(names: str, package: str, error: ImportError) -> UserError:
-    return UserError(
-        f"baselines {names} need {package}, which cannot be imported ({error}); "
-        'pip install "gmsrm-jax[eval]", or leave them out'
-    )

@@ -7,15 +7,14 @@ beside it.
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 from PIL import Image
 
 import gmsrm_jax
 from gmsrm_jax.data.masks.files import UNREADABLE
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.methods.base import Method, Variables
+from gmsrm_jax.methods.variables import count_parameters
 from gmsrm_jax.runtime.errors import UserError
 
 CARD_FILE = "README.md"
@@ -115,8 +114,9 @@ def _check_text(text: str, what: str, most: int) -> None:
 
 
 def card_text(
+    method: Method,
     config: ConfigDict,
-    params: Any,
+    variables: Variables,
     sha256: str,
     dtype: str,
     facts: Mapping[str, str],
@@ -127,8 +127,9 @@ def card_text(
     """The card's Markdown.
 
     Args:
+        method: of the network.
         config: of the network.
-        params: its weights.
+        variables: its weights and statistics.
         sha256: `weights_sha256` of them.
         dtype: as which they are stored.
         facts: `checked_facts`; what is not among them is said to be unknown, but for `notes`,
@@ -137,18 +138,20 @@ def card_text(
         notes: lines about the files.
         captions: of the figures, by file name, see `checked_figures`.
     """
-    size, numbers = config.image_size, sum(leaf.size for leaf in jax.tree.leaves(params))
-    parts = VARIANTS[config.variant]
+    size, numbers = config.image_size, sum(count_parameters(method, config, variables))
+    variant = (
+        {"Variant": f"{config.variant} ({method.row(config).title})"} if method.variants else {}
+    )
     rows = {
         "Size": f"{size}×{size} pixels; larger pictures are filled in parts or resized",
-        "Variant": f"{config.variant} (Table IV of the paper)",
+        **variant,
         "Parameters": f"{numbers:,}, stored as {dtype}",
         "Weights": f"SHA-256 {sha256}",
         **{FACTS[name]: facts.get(name, _UNKNOWN) for name in _TABLE_FACTS},
     }
     table = "\n".join(f"| {name} | {_cell(text)} |" for name, text in rows.items())
     limits = facts.get("limits", f"Limits of these weights: {_UNKNOWN}.")
-    sampled = "zeros for the mean filling" if parts.memory else "none in this variant"
+    sampled = "zeros for the mean filling" if method.noise_shapes(config) else "none here"
     noted = "".join(f"\n- {note}" for note in notes) + ("\n" if notes else "")
     training = f"\n## Training\n\n{facts['notes']}\n" if "notes" in facts else ""
     text = f"""---
@@ -157,11 +160,9 @@ pipeline_tag: image-to-image
 tags: [inpainting, jax, flax]
 ---
 
-# GM-SRM, {size} px
+# {method.title}, {size} px
 
-Fills holes in pictures. GM-SRM (Feng et al., arXiv 2110.00261) asks a generative memory, trained
-on whole pictures, for what an encoder-decoder does not see. Written by gmsrm-jax
-{gmsrm_jax.__version__}.
+Fills holes in pictures. {method.about} Written by gmsrm-jax {gmsrm_jax.__version__}.
 
 | | |
 | --- | --- |

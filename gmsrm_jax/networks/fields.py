@@ -1,4 +1,4 @@
-"""config.json of an exported folder: the few fields that the network's function depends on."""
+"""config.json of an exported folder: the method, and the few fields that its filling depends on."""
 
 import json
 from collections.abc import Mapping
@@ -7,55 +7,47 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import gmsrm_jax
-from gmsrm_jax.config.checks import check_config
-from gmsrm_jax.config.fields import base_config, flatten
+from gmsrm_jax.config import base_config, check_config
+from gmsrm_jax.config.fields import flatten
+from gmsrm_jax.methods import DEFAULT, METHODS
+from gmsrm_jax.methods.base import Method
 from gmsrm_jax.networks.card import checked_facts
 from gmsrm_jax.runtime.errors import UserError
 
 CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 1 << 20
 DTYPES = ("float32", "float16")
-NETWORK_FIELDS = (
-    "image_size",
-    "variant",
-    "model.channel_base",
-    "model.channel_max",
-    "model.code_dim",
-    "model.code_channels",
-    "model.noise_statistics",
-    "model.fusion_kernel",
-    "model.stem_skip",
-    "model.smooth_skip",
-    "memory.code_source",
-)
-_FORMAT, _VERSION = "gmsrm-jax", 1
-# Larger ones are not made by this program; a file that asks for them would only exhaust memory.
-_LARGEST = {"image_size": 4096, "model.channel_base": 1 << 20, "model.channel_max": 1 << 16}
-_LARGEST |= {"model.code_dim": 1 << 16, "model.code_channels": 1 << 16}
+_SHARED = ("image_size", "variant")
+_FORMAT, _VERSION = "gmsrm-jax", 2
+# Format version 1 knew one method, whose fusions were always rescaled, and named its fields and
+# weights without it.
+_FIRST_METHOD, _FIRST_FIELDS = DEFAULT, {"model.fusion_rescale": True}
 
 
 def network_config(config: ConfigDict) -> ConfigDict:
     """The default config with the network of another one; nothing of its training, locked."""
-    flat = flatten(config.to_dict())
-    return _with_fields({key: flat[key] for key in NETWORK_FIELDS})
+    return _with_fields(METHODS[config.method], _network_fields(config))
 
 
-def check_begin_from(config: ConfigDict, given: ConfigDict) -> None:
-    """Checks that stage 2 can begin with the weights of a trained network.
+def check_begin_from(config: ConfigDict, given: ConfigDict, field: str, name: str) -> None:
+    """Checks that a stage can begin with the weights of a trained network.
 
     Args:
         config: of the run.
-        given: of the network that config.inpainting.begin_from names.
+        given: of the network.
+        field: that names it, for messages.
+        name: of the network, for messages.
 
     Raises:
         UserError: names the field that does not allow it, and both values.
     """
-    ours, theirs = flatten(config.to_dict()), flatten(given.to_dict())
-    for key in NETWORK_FIELDS:
-        if ours[key] != theirs[key]:
+    ours = {"method": config.method, **_network_fields(config)}
+    theirs = {"method": given.method, **_network_fields(given)}
+    for key, value in ours.items():
+        if value != theirs.get(key):
             raise UserError(
-                f"config.inpainting.begin_from: {config.inpainting.begin_from} has {key} = "
-                f"{theirs[key]!r}, and this config {ours[key]!r}; use the same"
+                f"{field}: {name} has {key} = {theirs.get(key)!r}, and this config {value!r}; use "
+                "the same"
             )
 
 
@@ -67,23 +59,24 @@ def config_text(config: ConfigDict, dtype: str, facts: Mapping[str, str]) -> byt
         dtype: of the weights, one of DTYPES.
         facts: about the training, see `card.FACTS`.
     """
-    flat = flatten(config.to_dict())
     document = {
         "format": _FORMAT,
         "format_version": _VERSION,
         "written_by": f"gmsrm-jax {gmsrm_jax.__version__}",
         "dtype": dtype,
-        "network": {key: flat[key] for key in NETWORK_FIELDS},
+        "method": config.method,
+        "fields": _network_fields(config),
         "facts": dict(facts),
     }
     return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
 
 
-def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, str, dict[str, str]]:
+def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, int, str, dict[str, str]]:
     """Reads the text of config.json.
 
     Returns:
-        The network's config (`network_config`), the type of the weights, and the facts.
+        The network's config (`network_config`), the version of the format, the type of the weights,
+        and the facts.
 
     Raises:
         UserError: another program's or version's file, or a field is missing, unknown, of another
@@ -99,10 +92,11 @@ def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, str, d
             f"{where}: not a network of this program (format {found!r}, not {_FORMAT!r}); name a "
             "folder that `gmsrm export` wrote"
         )
-    if document.get("format_version") != _VERSION:
+    version = document.get("format_version")
+    if version not in (1, _VERSION):
         raise UserError(
-            f"{where}: format_version {document.get('format_version')!r}, and gmsrm-jax "
-            f"{gmsrm_jax.__version__} reads {_VERSION}; use the version that wrote it "
+            f"{where}: format_version {version!r}, and gmsrm-jax {gmsrm_jax.__version__} reads 1 "
+            f"and {_VERSION}; use the version that wrote it "
             f"({str(document.get('written_by'))[:40]}) or export it again"
         )
     if document.get("dtype") not in DTYPES:
@@ -114,33 +108,41 @@ def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, str, d
         facts = checked_facts(facts)
     except UserError as error:
         raise UserError(f"{where}: {error}; {cure}") from error
-    return _read_fields(document.get("network"), where, cure), document["dtype"], facts
+    method, fields = document.get("method"), document.get("fields")
+    if version == 1:
+        method, fields = _FIRST_METHOD, document.get("network")
+        fields = fields | _FIRST_FIELDS if isinstance(fields, dict) else None
+    if method not in METHODS or METHODS[method].stages is None:
+        raise UserError(f"{where}: the method {method!r} is unknown to this version; {cure}")
+    config = _read_fields(METHODS[method], fields, where, cure)
+    return config, version, document["dtype"], facts
 
 
-def _read_fields(fields: Any, where: str, cure: str) -> ConfigDict:
+def _network_fields(config: ConfigDict) -> dict[str, Any]:
+    """The fields that the filling of a config's method depends on, by dotted name."""
+    flat = flatten(config.to_dict())
+    return {key: flat[key] for key in (*_SHARED, *METHODS[config.method].network_fields)}
+
+
+def _read_fields(method: Method, fields: Any, where: str, cure: str) -> ConfigDict:
     if not isinstance(fields, dict):
         raise UserError(f"{where}: has no fields of a network; {cure}")
-    if fields.keys() != set(NETWORK_FIELDS):
-        missing = ", ".join(sorted(set(NETWORK_FIELDS) - fields.keys())) or "nothing"
-        unknown = ", ".join(sorted(fields.keys() - set(NETWORK_FIELDS)))[:200] or "nothing"
+    known = {*_SHARED, *method.network_fields}
+    if fields.keys() != known:
+        missing = ", ".join(sorted(known - fields.keys())) or "nothing"
+        unknown = ", ".join(sorted(fields.keys() - known))[:200] or "nothing"
         raise UserError(f"{where}: lacks {missing} and has unknown {unknown}; {cure}")
-    default = flatten(base_config().to_dict())
-    for key, value in fields.items():
-        kind = type(default[key])
-        if type(value) is not kind:
-            raise UserError(f"{where}: {key} = {value!r} is not of type {kind.__name__}; {cure}")
-        if value > _LARGEST.get(key, value):
-            raise UserError(f"{where}: {key} = {value} is above {_LARGEST[key]}; {cure}")
     try:
-        return _with_fields(fields)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        return _with_fields(method, fields)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{where}: {error}; {cure}") from error
 
 
-def _with_fields(fields: Mapping[str, Any]) -> ConfigDict:
-    config = base_config()
+def _with_fields(method: Method, fields: Mapping[str, Any]) -> ConfigDict:
+    config = base_config(method.name)
     for key, value in fields.items():
         section, _, name = key.rpartition(".")
-        (config[section] if section else config)[name] = value
+        room = config[section] if section else config
+        room[name] = tuple(value) if isinstance(room[name], tuple) else value
     check_config(config)
     return config.lock()

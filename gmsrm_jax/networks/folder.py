@@ -21,7 +21,10 @@ import safetensors.numpy
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.network_weights import weight_shapes, weights_sha256
+from gmsrm_jax.methods import METHODS
+from gmsrm_jax.methods.base import Method, Variables
+from gmsrm_jax.methods.filler import Filler
+from gmsrm_jax.methods.variables import variable_shapes, weights_sha256
 from gmsrm_jax.networks.card import (
     CARD_FILE,
     FIGURE_SUFFIX,
@@ -50,6 +53,8 @@ from gmsrm_jax.runtime.sha256sums import (
 )
 
 MODEL_FILE = "model.safetensors"
+# Format version 1 stored the parameters of this network alone, without its name.
+_FIRST_NETWORK = "network"
 # What safetensors may add to the numbers: names, shapes, offsets.
 _MAX_HEADER_BYTES = 1 << 24
 EXPORTED_FILES = (CONFIG_FILE, MODEL_FILE, CARD_FILE, SUMS_FILE)
@@ -62,24 +67,36 @@ class Pretrained:
 
     Attributes:
         config: the network's fields over the defaults of all others, locked.
-        params: its weights, nested dicts of float32 arrays.
+        variables: its weights and statistics, nested dicts of float32 arrays.
         sha256: `weights_sha256` of them, the same for a workdir and its export as float32.
         source: where they were read from, for people.
         facts: what is known of the training, see `card.FACTS`.
     """
 
     config: ConfigDict
-    params: dict[str, Any]
+    variables: Variables
     sha256: str
     source: str
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def method(self) -> Method:
+        """How it fills."""
+        return METHODS[self.config.method]
+
+    def filler(self, **options: Any) -> Filler:
+        """The network, ready to be applied; see `Filler` for the options."""
+        return Filler(self.method, self.config, self.variables, **options)
+
 
 def pretrained(
-    config: ConfigDict, params: Any, source: str, facts: Mapping[str, str] | None = None
+    config: ConfigDict,
+    variables: Variables,
+    source: str,
+    facts: Mapping[str, str] | None = None,
 ) -> Pretrained:
-    """A network from any config that holds its fields and from its weights, on any device."""
-    host = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+    """A network from any config that holds its fields and from its variables, on any device."""
+    host = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), variables)
     return Pretrained(
         network_config(config), host, weights_sha256(host), source, checked_facts(facts or {})
     )
@@ -93,7 +110,7 @@ def rounded(network: Pretrained, dtype: str) -> Pretrained:
     """
     if dtype not in DTYPES:
         raise UserError(f"weights can be stored as {' or '.join(DTYPES)}, not as {dtype!r}")
-    flat = traverse_util.flatten_dict(network.params, sep="/")
+    flat = traverse_util.flatten_dict(network.variables, sep="/")
     with np.errstate(over="ignore"):
         stored = {name: np.asarray(leaf, dtype).astype(np.float32) for name, leaf in flat.items()}
     for name, leaf in stored.items():
@@ -102,8 +119,8 @@ def rounded(network: Pretrained, dtype: str) -> Pretrained:
                 f"{network.source}: {name} holds values that are not finite as {dtype}; store "
                 "them as float32, or train again if they are not finite there either"
             )
-    params = traverse_util.unflatten_dict(stored, sep="/")
-    return dataclasses.replace(network, params=params, sha256=weights_sha256(params))
+    variables = traverse_util.unflatten_dict(stored, sep="/")
+    return dataclasses.replace(network, variables=variables, sha256=weights_sha256(variables))
 
 
 def save_pretrained(
@@ -140,15 +157,16 @@ def save_pretrained(
     check_target(target, overwrite, bool(figures))
     facts = checked_facts({**network.facts, **(card_facts or {})})
     stored = rounded(network, dtype)
-    flat = traverse_util.flatten_dict(stored.params, sep="/")
+    flat = traverse_util.flatten_dict(stored.variables, sep="/")
     arrays = {name: np.asarray(leaf, dtype, order="C") for name, leaf in sorted(flat.items())}
     extra = dict(extra_files or {})
     files = {
         CONFIG_FILE: config_text(network.config, dtype, facts),
         MODEL_FILE: safetensors.numpy.save(arrays, metadata={"format": "gmsrm-jax"}),
         CARD_FILE: card_text(
+            stored.method,
             stored.config,
-            stored.params,
+            stored.variables,
             stored.sha256,
             dtype,
             facts,
@@ -254,14 +272,20 @@ def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:
         return data
 
     text = checked(CONFIG_FILE, MAX_CONFIG_BYTES)
-    config, dtype, facts = parse_config(text, str(folder / CONFIG_FILE), cure)
-    shapes = traverse_util.flatten_dict(weight_shapes(config), sep="/")
+    config, version, dtype, facts = parse_config(text, str(folder / CONFIG_FILE), cure)
+    tree: Any = variable_shapes(METHODS[config.method], config)
+    if version == 1:
+        tree = tree[_FIRST_NETWORK]["params"]
+    shapes = traverse_util.flatten_dict(tree, sep="/")
     numbers = sum(leaf.size for leaf in shapes.values())
     limit = numbers * np.dtype(dtype).itemsize + _MAX_HEADER_BYTES
     data = checked(MODEL_FILE, limit)
     arrays = _parse_weights(data, shapes, dtype, str(folder / MODEL_FILE), cure)
-    params = traverse_util.unflatten_dict(arrays, sep="/")
-    return Pretrained(config, params, weights_sha256(params), source, facts)
+    variables = traverse_util.unflatten_dict(arrays, sep="/")
+    sha256 = weights_sha256(variables)  # of version 1, as its card says
+    if version == 1:
+        variables = {_FIRST_NETWORK: {"params": variables}}
+    return Pretrained(config, variables, sha256, source, facts)
 
 
 def _parse_weights(

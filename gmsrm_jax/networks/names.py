@@ -75,11 +75,11 @@ def _load_folder(folder: pathlib.Path) -> Pretrained:
         )
     what = f"a folder without {SUMS_FILE}" if folder.is_dir() else "a file"
     raise UserError(
-        f"{folder}: is {what}, and no workdir in which stage 2 was begun; name a folder that "
+        f"{folder}: is {what}, and no workdir of a training; name a folder that "
         "`gmsrm export` wrote or a workdir of a training"
     )
 
 
 def is_workdir(folder: pathlib.Path) -> bool:
-    """Whether stage 2 was begun in this folder."""
-    return (folder / "inpainting" / "checkpoints").is_dir()
+    """Whether a stage of a training was begun in this folder."""
+    return (folder / "config.json").is_file() and any(folder.glob("*/checkpoints"))

@@ -1,4 +1,4 @@
-"""The device mesh: batches are split over its one axis "data", everything else is replicated."""
+"""Devices by name, and the mesh: batches are split over its axis "data", the rest is replicated."""
 
 from typing import Any
 
@@ -7,6 +7,28 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gmsrm_jax.runtime.errors import UserError
+
+DEVICES = ("auto", "cpu", "gpu", "tpu")
+
+
+def find_device(name: str) -> jax.Device:
+    """Returns the first device of a platform; "auto" is the one that JAX prefers.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in DEVICES:
+        raise UserError(f"device {name!r}; use one of: {', '.join(DEVICES)}")
+    if name == "auto":
+        return jax.local_devices()[0]
+    try:
+        return jax.local_devices(backend=name)[0]
+    except RuntimeError as error:
+        there = ", ".join(sorted({device.platform for device in jax.local_devices()}))
+        raise UserError(
+            f"device {name}: JAX finds none here, only {there}; use --device {there}, or install "
+            "JAX for it"
+        ) from error
 
 
 def data_mesh() -> Mesh:

@@ -10,7 +10,7 @@ A section is a class; its fields are made by `setting`:
 """
 
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import pydantic
 
@@ -18,7 +18,14 @@ from gmsrm_jax.runtime.errors import UserError
 
 
 def setting(
-    default: Any, meaning: str, *, local: Any = None, free: bool = False, **limits: float
+    default: Any,
+    meaning: str,
+    *,
+    local: Any = None,
+    free: bool = False,
+    gt: float | None = None,
+    ge: float | None = None,
+    le: float | None = None,
 ) -> Any:
     """Declares a field of a section.
 
@@ -27,10 +34,14 @@ def setting(
         meaning: one line for people; units where there are some.
         local: its value in a run of a minute on a CPU (`:runlocal`); None for the value it has.
         free: it may differ when a run goes on, for it does not change what is learned.
-        **limits: `gt`, `ge`, `lt`, `le`: the range of a number.
+        gt: a number is above this.
+        ge: a number is this or above.
+        le: a number is this or below.
     """
-    extra = {"local": local, "free": free}
-    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[arg-type]
+    extra: Any = {"local": local, "free": free} if free or local is not None else None
+    return pydantic.Field(
+        default, description=meaning, json_schema_extra=extra, gt=gt, ge=ge, le=le
+    )
 
 
 class Section(pydantic.BaseModel):
@@ -95,37 +106,62 @@ def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix
         return f"{shown}; {message}"
     if kind == "literal_error":
         words = "any of" if len(place) > 1 else "one of"
-        return f"{shown}; use {words}: {', '.join(map(str, _choices(cls, name)))}"
-    limits = _limits(cls.model_fields[name])
-    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        return f"{shown}; {_range(limits)}"
+        return f"{shown}; use {words}: {', '.join(map(str, choices(cls, name)))}"
+    if kind in ("greater_than", "greater_than_equal", "less_than_equal"):
+        return f"{shown}; {_range(limits(cls, name))}"
     if kind == "finite_number":
         return f"{shown}; it must be a finite number"
     annotation = cls.model_fields[name].annotation
     return f"{shown} is not of type {getattr(annotation, '__name__', annotation)}; give one"
 
 
-def _choices(cls: type[Section], name: str) -> tuple[Any, ...]:
-    """The words of a Literal, also of one inside a tuple."""
-    choices = get_args(cls.model_fields[name].annotation)
-    while choices and get_args(choices[0]):
-        choices = get_args(choices[0])
-    return tuple(word for word in choices if word is not Ellipsis)
+def choices(cls: type[Section], name: str) -> tuple[Any, ...]:
+    """The words of a field's Literal, also of one inside a tuple; none for any other type."""
+    words = get_args(cls.model_fields[name].annotation)
+    while words and get_args(words[0]):
+        words = get_args(words[0])
+    return tuple(word for word in words if word is not Ellipsis)
 
 
-def _limits(field: Any) -> dict[str, Any]:
+def limits(cls: type[Section], name: str) -> dict[str, Any]:
+    """A field's `gt`, `ge` and `le`, those that it has."""
     return {
         limit: getattr(part, limit)
-        for part in field.metadata
-        for limit in ("gt", "ge", "lt", "le")
+        for part in cls.model_fields[name].metadata
+        for limit in ("gt", "ge", "le")
         if hasattr(part, limit)
     }
 
 
-def _range(limits: Mapping[str, Any]) -> str:
+def _range(found: Mapping[str, Any]) -> str:
     """A range in words."""
-    low, high = limits.get("ge"), limits.get("le")
-    if low is not None and high is not None:
-        return f"use {low:g} to {high:g}"
-    words = {"gt": "above {:g}", "ge": "{:g} or above", "lt": "below {:g}", "le": "{:g} or below"}
-    return "it must be " + " and ".join(words[key].format(value) for key, value in limits.items())
+    shown = {key: f"{value:.12g}" for key, value in found.items()}
+    if "ge" in shown and "le" in shown:
+        return f"use {shown['ge']} to {shown['le']}"
+    words = {"gt": "above {}", "ge": "{} or above", "le": "{} or below"}
+    return "it must be " + " and ".join(words[key].format(value) for key, value in shown.items())
+
+
+def _power_of_two(value: int) -> int:
+    if value < 1 or value & (value - 1):
+        raise ValueError("use a power of two")
+    return value
+
+
+def _betas(value: tuple[float, float]) -> tuple[float, float]:
+    if not all(0.0 <= beta < 1.0 for beta in value):
+        raise ValueError("use two numbers from 0 to below 1")
+    return value
+
+
+def _channels(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value:
+        raise ValueError("it is empty; name channels")
+    if min(value) < 1:
+        raise ValueError("use numbers of channels from 1")
+    return value
+
+
+PowerOfTwo = Annotated[int, pydantic.AfterValidator(_power_of_two)]
+Betas = Annotated[tuple[float, float], pydantic.AfterValidator(_betas)]  # of Adam
+Channels = Annotated[tuple[int, ...], pydantic.AfterValidator(_channels)]  # of each hidden layer

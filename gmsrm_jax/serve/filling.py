@@ -3,55 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from gmsrm_jax.inference.inpainter import Inpainter, Result
 from gmsrm_jax.inference.mask_io import Mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, encode_picture, open_picture
 from gmsrm_jax.serve.limits import Limits, Refused
-
-MAX_SEED = 2**32 - 65  # leaves room for the seeds of further samples
-MAX_FEATHER = 256
-
-
-class Options(BaseModel):
-    """How to fill."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    num_samples: Annotated[int, Field(ge=1, description="how many different fillings")] = 1
-    seed: Annotated[
-        int, Field(ge=0, le=MAX_SEED, description="of the first filling, the next has seed + 1")
-    ] = 0
-    strategy: Annotated[
-        Literal["auto", "resize", "crop", "tile"],
-        Field(description="how the network, of one size, is used for pictures of any size"),
-    ] = "auto"
-    feather: Annotated[
-        int,
-        Field(ge=0, le=MAX_FEATHER, description="pixels of blending, inside the hole only"),
-    ] = 0
-
-
-class MaskOptions(BaseModel):
-    """How to read a mask, or the picture's transparency in its place."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    mask_invert: Annotated[bool, Field(description="black, or what is opaque, is the hole")] = False
-    mask_threshold: Annotated[
-        int, Field(ge=1, le=255, description="value from which on a pixel is white, or opaque")
-    ] = 128
-    mask_dilate: Annotated[
-        int, Field(ge=0, le=256, description="pixels by which the hole grows on every side")
-    ] = 0
-    mask_resize: Annotated[
-        Literal["nearest"] | None,
-        Field(description='"nearest" fits a mask of another size; otherwise it is refused'),
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +37,22 @@ def open_input(data: bytes, limits: Limits) -> Picture:
     return open_picture(data, max_pixels=limits.pixels, name="image")
 
 
+def check_options(options: FillOptions, limits: Limits) -> None:
+    """Raises Refused for an option that costs more than the server takes on; 422."""
+    for name, most in limits.most.items():
+        value = getattr(options, name)
+        if value > most:
+            raise Refused(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"{name}: {value}; this server takes at most {most}",
+            )
+
+
 def fill(
     inpainter: Inpainter,
     picture: Picture,
     mask: Mask,
-    options: Options,
+    options: FillOptions,
     limits: Limits,
     check: Callable[[], None],
 ) -> Filled:
@@ -92,7 +62,7 @@ def fill(
         inpainter: to be used.
         picture: see `open_input`.
         mask: where the hole is.
-        options: how; the number of samples is checked already.
+        options: how; see `check_options`.
         limits: of what is filled.
         check: raises when the time is over; called before each run of the network.
 

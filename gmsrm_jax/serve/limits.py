@@ -16,6 +16,7 @@ class Limits:
         queue: requests under way, the one on the device included.
         seconds: for a request, from its first byte to its answer.
         samples: fillings of one picture; see `filled_pixels` for large ones.
+        rings: rings of pixels by which a hole is blended or grows, one after another.
     """
 
     upload_bytes: int = 64 * MIB
@@ -23,6 +24,12 @@ class Limits:
     queue: int = 16
     seconds: float = 120.0
     samples: int = 8
+    rings: int = 256
+
+    @property
+    def most(self) -> dict[str, int]:
+        """Largest values of the options of a filling that cost time or memory."""
+        return {"num_samples": self.samples, "feather": self.rings, "mask_dilate": self.rings}
 
     @property
     def filled_pixels(self) -> int:

@@ -4,14 +4,15 @@ Gradio reads nothing that a browser sends: every event is declared with `preproc
 `PageEvents` takes the values as they come and checks them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.inference.strategies import STRATEGIES
-from gmsrm_jax.serve.examples import make_examples
-from gmsrm_jax.serve.filling import MAX_FEATHER
+from gmsrm_jax.inference.options import FillOptions
+from gmsrm_jax.runtime.fields import choices
+from gmsrm_jax.runtime.fields import limits as field_limits
+from gmsrm_jax.serve.examples import Example, make_examples
 from gmsrm_jax.serve.limits import MIB, Limits
 from gmsrm_jax.serve.page_events import PageEvents
 from gmsrm_jax.serve.storage import Storage
@@ -19,6 +20,15 @@ from gmsrm_jax.serve.worker import Worker
 
 _BRUSH = "#ff2d55"
 _FORMATS = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"]
+_FEATHER = 64  # pixels; more is asked for by REST
+_GALLERY: dict[str, Any] = {
+    "columns": 4,
+    "height": "auto",
+    "allow_preview": False,
+    "object_fit": "cover",
+    "buttons": [],
+}
+_DEFAULTS = FillOptions.defaults()
 _SYSTEM_FONT = ("system-ui", "sans-serif")
 _SYSTEM_MONO = ("ui-monospace", "monospace")
 CSS = """
@@ -37,6 +47,23 @@ footer { display: none !important; }
 def theme() -> gr.themes.Base:
     """Returns Gradio's own look with fonts that every system has."""
     return gr.themes.Default(primary_hue="blue", font=_SYSTEM_FONT, font_mono=_SYSTEM_MONO)
+
+
+class _Inputs(NamedTuple):
+    picture: gr.File
+    hint: gr.Markdown
+    editor: gr.ImageEditor
+    mask: gr.File
+    invert: gr.Checkbox
+    fit: gr.Checkbox
+    examples: gr.Gallery
+
+
+class _Outcome(NamedTuple):
+    status: gr.Markdown
+    slider: gr.ImageSlider
+    fillings: gr.Gallery
+    files: gr.File
 
 
 def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, storage: Storage) -> gr.Blocks:
@@ -59,114 +86,122 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, storage: St
         shown = gr.State([])
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
-                picture = gr.File(
-                    label="Picture", file_types=_FORMATS, height=140, elem_id="picture"
-                )
-                with gr.Tab("Paint the hole"):
-                    hint = gr.Markdown("First choose a picture, or one of the examples below.")
-                    # Shown with its first picture: it takes its width when it is made.
-                    editor = gr.ImageEditor(
-                        show_label=False,
-                        sources=(),
-                        transforms=(),
-                        layers=False,
-                        brush=gr.Brush(
-                            default_size=28,
-                            colors=[_BRUSH],
-                            default_color=_BRUSH,
-                            color_mode="fixed",
-                        ),
-                        format="png",
-                        height=520,
-                        buttons=["fullscreen"],
-                        visible=False,
-                        elem_id="editor",
-                    )
-                with gr.Tab("Mask file"):
-                    gr.Markdown(
-                        "A black and white picture: white is the hole. What is painted is added."
-                    )
-                    mask = gr.File(label="Mask", file_types=_FORMATS, height=140, elem_id="mask")
-                    invert = gr.Checkbox(label="Black is the hole", elem_id="invert")
-                    fit = gr.Checkbox(label="Fit the mask to the picture's size", elem_id="fit")
-                gallery = gr.Gallery(
-                    [(example.thumbnail, example.name) for example in examples],
-                    label="Examples",
-                    columns=4,
-                    height="auto",
-                    allow_preview=False,
-                    object_fit="cover",
-                    format="png",
-                    buttons=[],
-                    elem_id="examples",
-                )
+                inputs = _inputs(examples)
             with gr.Column(scale=2, min_width=320):
-                with gr.Group():
-                    samples = gr.Slider(
-                        1, limits.samples, 1, step=1, label="Number of fillings", elem_id="samples"
-                    )
-                    seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
-                with gr.Accordion("More", open=False, elem_id="more"):
-                    strategy = gr.Dropdown(
-                        list(STRATEGIES), value="auto", label="Strategy", elem_id="strategy"
-                    )
-                    feather = gr.Slider(
-                        0,
-                        min(64, MAX_FEATHER),
-                        0,
-                        step=1,
-                        label="Feather (pixels, inside the hole)",
-                        elem_id="feather",
-                    )
+                options = _options(limits)
                 button = gr.Button("Fill the hole", variant="primary", size="lg", elem_id="fill")
-                status = gr.Markdown(elem_id="status")
-                slider = gr.ImageSlider(
-                    label="Before and after",
-                    interactive=False,
-                    format="png",
-                    buttons=["fullscreen"],
-                    visible=False,
-                    elem_id="slider",
-                )
-                results = gr.Gallery(
-                    label="Fillings",
-                    columns=4,
-                    height="auto",
-                    allow_preview=False,
-                    object_fit="cover",
-                    buttons=[],
-                    visible=False,
-                    elem_id="results",
-                )
-                files = gr.File(
-                    label="Download (PNG, full size)",
-                    file_count="multiple",
-                    interactive=False,
-                    visible=False,
-                    elem_id="files",
-                )
+                outcome = _outcome()
         events = PageEvents(inpainter, worker, limits, storage, examples)
-        private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
-        canvas = [editor, hint, status]
-        picture.upload(
-            events.open_picture,
-            [picture, mask],
-            [mask, *canvas],
-            show_progress_on=status,
-            **private,
-        )
-        picture.clear(events.clear, [], canvas, show_progress="hidden", **private)
-        gallery.select(
-            events.open_example, [], [picture, mask, *canvas], show_progress="hidden", **private
-        )
-        button.click(
-            events.fill,
-            [picture, editor, mask, invert, fit, samples, seed, strategy, feather],
-            [slider, results, files, status, shown],
-            concurrency_limit=1,
-            show_progress_on=status,
-            **private,
-        )
-        results.select(events.show, [shown], [slider, status], show_progress="hidden", **private)
+        _connect(events, inputs, options, button, outcome, shown)
     page.queue(max_size=limits.queue, default_concurrency_limit=4)
     return page
+
+
+def _inputs(examples: list[Example]) -> _Inputs:
+    """The picture, its hole, and examples of both."""
+    picture = gr.File(label="Picture", file_types=_FORMATS, height=140, elem_id="picture")
+    with gr.Tab("Paint the hole"):
+        hint = gr.Markdown("First choose a picture, or one of the examples below.")
+        brush = gr.Brush(default_size=28, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed")
+        # Shown with its first picture: it takes its width when it is made.
+        editor = gr.ImageEditor(
+            show_label=False,
+            sources=(),
+            transforms=(),
+            layers=False,
+            brush=brush,
+            format="png",
+            height=520,
+            buttons=["fullscreen"],
+            visible=False,
+            elem_id="editor",
+        )
+    with gr.Tab("Mask file"):
+        gr.Markdown("A black and white picture: white is the hole. What is painted is added.")
+        mask = gr.File(label="Mask", file_types=_FORMATS, height=140, elem_id="mask")
+        invert = gr.Checkbox(label="Black is the hole", elem_id="invert")
+        fit = gr.Checkbox(label="Fit the mask to the picture's size", elem_id="fit")
+    gallery = gr.Gallery(
+        [(example.thumbnail, example.name) for example in examples],
+        label="Examples",
+        format="png",
+        elem_id="examples",
+        **_GALLERY,
+    )
+    return _Inputs(picture, hint, editor, mask, invert, fit, gallery)
+
+
+def _options(limits: Limits) -> list[gr.components.Component]:
+    """Number of fillings, seed, strategy and feather, in the order of `PageEvents.fill`."""
+    with gr.Group():
+        samples = _slider("num_samples", limits.samples, "Number of fillings", "samples")
+        least = field_limits(FillOptions, "seed")["ge"]
+        seed = gr.Number(
+            _DEFAULTS["seed"], label="Seed", precision=0, minimum=least, elem_id="seed"
+        )
+    with gr.Accordion("More", open=False, elem_id="more"):
+        strategy = gr.Dropdown(
+            list(choices(FillOptions, "strategy")),
+            value=_DEFAULTS["strategy"],
+            label="Strategy",
+            elem_id="strategy",
+        )
+        most = min(_FEATHER, limits.rings)
+        feather = _slider("feather", most, "Feather (pixels, inside the hole)", "feather")
+    return [samples, seed, strategy, feather]
+
+
+def _slider(name: str, most: int, label: str, elem_id: str) -> gr.Slider:
+    least = field_limits(FillOptions, name)["ge"]
+    return gr.Slider(least, most, _DEFAULTS[name], step=1, label=label, elem_id=elem_id)
+
+
+def _outcome() -> _Outcome:
+    """What is said of a filling, and the fillings to look at and to take along."""
+    status = gr.Markdown(elem_id="status")
+    slider = gr.ImageSlider(
+        label="Before and after",
+        interactive=False,
+        format="png",
+        buttons=["fullscreen"],
+        visible=False,
+        elem_id="slider",
+    )
+    fillings = gr.Gallery(label="Fillings", visible=False, elem_id="results", **_GALLERY)
+    files = gr.File(
+        label="Download (PNG, full size)",
+        file_count="multiple",
+        interactive=False,
+        visible=False,
+        elem_id="files",
+    )
+    return _Outcome(status, slider, fillings, files)
+
+
+def _connect(
+    events: PageEvents,
+    inputs: _Inputs,
+    options: list[gr.components.Component],
+    button: gr.Button,
+    outcome: _Outcome,
+    shown: gr.State,
+) -> None:
+    """Says which part calls what, and where the answer is shown."""
+    private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
+    quiet = {"show_progress": "hidden", **private}
+    picture, mask, (status, slider, fillings, files) = inputs.picture, inputs.mask, outcome
+    canvas = [inputs.editor, inputs.hint, status]
+    picture.upload(
+        events.open_picture, [picture, mask], [mask, *canvas], show_progress_on=status, **private
+    )
+    picture.clear(events.clear, [], canvas, **quiet)
+    inputs.examples.select(events.open_example, [], [picture, mask, *canvas], **quiet)
+    button.click(
+        events.fill,
+        [picture, inputs.editor, mask, inputs.invert, inputs.fit, *options],
+        [slider, fillings, files, status, shown],
+        concurrency_limit=1,
+        show_progress_on=status,
+        **private,
+    )
+    fillings.select(events.show, [shown], [slider, status], **quiet)

@@ -12,21 +12,21 @@ from PIL import Image
 from pydantic import ValidationError
 
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.inference.mask_io import Mask, mask_from_alpha, open_mask
+from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, open_picture
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.serve.examples import Example
 from gmsrm_jax.serve.filling import (
     Filled,
-    MaskOptions,
-    Options,
+    check_options,
     fill,
     open_input,
     painted_mask,
     united,
 )
 from gmsrm_jax.serve.limits import Limits, Refused
-from gmsrm_jax.serve.rest import check_samples, first_error
+from gmsrm_jax.serve.rest import first_error
 from gmsrm_jax.serve.storage import Storage
 from gmsrm_jax.serve.worker import Worker
 
@@ -133,11 +133,18 @@ class PageEvents:
         layers = self._layers(painting)
 
         def work(check: Callable[[], None]) -> tuple:
-            options = Options(num_samples=samples, seed=seed, strategy=strategy, feather=feather)
-            mask_options = MaskOptions(mask_invert=invert, mask_resize="nearest" if fit else None)
-            check_samples(options, self._limits)
+            options = FillOptions(
+                num_samples=samples,
+                seed=seed,
+                strategy=strategy,
+                feather=feather,
+                mask_invert=invert,
+                mask_resize="nearest" if fit else None,
+                max_pixels=self._limits.pixels,
+            )
+            check_options(options, self._limits)
             picture = self._open(path)
-            mask = self._mask(picture, layers, mask_path, mask_options)
+            mask = self._mask(picture, layers, mask_path, options)
             filled = fill(self._inpainter, picture, mask, options, self._limits, check)
             check()
             return self._shown(picture, filled)
@@ -174,7 +181,7 @@ class PageEvents:
         picture: Picture,
         layers: list[pathlib.Path],
         mask_path: pathlib.Path | None,
-        options: MaskOptions,
+        options: FillOptions,
     ) -> Mask:
         """Where the hole is: what is painted, and the mask file; without them, alpha."""
         painted = None
@@ -184,20 +191,12 @@ class PageEvents:
                 mask = painted_mask(picture, opened.alpha > 0)
                 painted = united(mask, painted)
         if mask_path is not None:
-            found = open_mask(
-                _read(mask_path),
-                picture,
-                invert=options.mask_invert,
-                resize=options.mask_resize,
-                max_pixels=self._limits.pixels,
-                name="mask",
-            )
-            return united(found, painted)
+            return united(open_mask(_read(mask_path), picture, options, "mask"), painted)
         if painted is not None:
             return painted
         if picture.alpha is None:
             raise UserError("there is no hole: paint over what should go, or choose a mask file")
-        return mask_from_alpha(picture)
+        return open_mask(None, picture)
 
     def _shown(self, picture: Picture, filled: Filled) -> tuple:
         self._storage.sweep()

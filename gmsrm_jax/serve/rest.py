@@ -7,17 +7,19 @@ import json
 from collections.abc import Callable
 from http import HTTPStatus
 from importlib import resources
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import Field, ValidationError
+from pydantic import ValidationError, create_model
 
 import gmsrm_jax
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.inference.mask_io import open_hole
+from gmsrm_jax.inference.mask_io import open_mask
+from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.serve.filling import Filled, MaskOptions, Options, fill, open_input
+from gmsrm_jax.runtime.fields import Section, setting
+from gmsrm_jax.serve.filling import Filled, check_options, fill, open_input
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.worker import Worker
 
@@ -25,22 +27,24 @@ PATH = "/api/v1/inpaint"
 _JSON = "application/json"
 
 
-class InpaintRequest(Options, MaskOptions):
+class _Files(Section):
     """A picture with a hole to fill."""
 
-    image: Annotated[
-        str,
-        Field(description="the picture's file in base64: JPEG, PNG, WebP, BMP or TIFF"),
-    ]
-    mask: Annotated[
-        str | None,
-        Field(
-            description=(
-                "the mask's file in base64, as large as the picture is displayed, white is the"
-                " hole; without it, the hole is where the picture is transparent"
-            )
-        ),
-    ] = None
+    image: str = setting(..., "the picture's file in base64: JPEG, PNG, WebP, BMP or TIFF")
+    mask: str | None = setting(
+        None,
+        "the mask's file in base64, as large as the picture is displayed, white is the hole;"
+        " without it, the hole is where the picture is transparent",
+    )
+
+
+# How large a picture may be is the server's matter.
+_OPTIONS: dict[str, Any] = {
+    name: (field.annotation, field)
+    for name, field in FillOptions.model_fields.items()
+    if name != "max_pixels"
+}
+InpaintRequest = create_model("InpaintRequest", __base__=_Files, __doc__=_Files.__doc__, **_OPTIONS)
 
 
 def make_rest_app(inpainter: Inpainter, worker: Worker, limits: Limits) -> FastAPI:
@@ -86,7 +90,7 @@ def make_rest_app(inpainter: Inpainter, worker: Worker, limits: Limits) -> FastA
     async def docs() -> HTMLResponse:
         return HTMLResponse(explanation.replace("{fields}", _fields_table(app.openapi())))
 
-    @app.post(PATH, summary="Fill a hole", responses=_RESPONSES, openapi_extra=_BODY)
+    @app.post(PATH, summary="Fill a hole", responses=_RESPONSES, openapi_extra=_body(limits))
     async def inpaint(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != _JSON:
@@ -111,16 +115,8 @@ def first_error(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False, include_context=False)[0]
     # A field that there is none of is named by who asks.
     place = ".".join(map(str, found["loc"]))[:80].encode("unicode_escape").decode()
-    return f"{place}: {found['msg']}" if place else found["msg"]
-
-
-def check_samples(options: Options, limits: Limits) -> None:
-    """Raises Refused for more samples than the server makes of one picture."""
-    if options.num_samples > limits.samples:
-        raise Refused(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"num_samples: {options.num_samples}; this server makes at most {limits.samples}",
-        )
+    message = found["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def _answer(
@@ -128,30 +124,23 @@ def _answer(
 ) -> Response:
     """Does the work of one request; the body's list is emptied, to have its memory back early."""
     check()
-    request = _parse(body.pop())
-    check_samples(request, limits)
+    request, options = _parse(body.pop(), limits)
+    check_options(options, limits)
     try:
         picture = open_input(_decoded(request.image, "image"), limits)
-        mask_options = {
-            name.removeprefix("mask_"): getattr(request, name) for name in MaskOptions.model_fields
-        }
-        mask = open_hole(
-            None if request.mask is None else _decoded(request.mask, "mask"),
-            picture,
-            max_pixels=limits.pixels,
-            name="mask",
-            **mask_options,
-        )
-        options = Options(**{name: getattr(request, name) for name in Options.model_fields})
+        mask_file = None if request.mask is None else _decoded(request.mask, "mask")
+        mask = open_mask(mask_file, picture, options, "mask")
         filled = fill(inpainter, picture, mask, options, limits, check)
     except UserError as error:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     return _png(filled) if len(filled.files) == 1 else _several(filled)
 
 
-def _parse(body: bytes) -> InpaintRequest:
+def _parse(body: bytes, limits: Limits) -> tuple[_Files, FillOptions]:
     try:
-        return InpaintRequest.model_validate_json(body)
+        request = InpaintRequest.model_validate_json(body)
+        options = request.model_dump(include=set(_OPTIONS))
+        return request, FillOptions(max_pixels=limits.pixels, **options)
     except ValidationError as error:
         broken = error.errors()[0]["type"] == "json_invalid"
         status = HTTPStatus.BAD_REQUEST if broken else HTTPStatus.UNPROCESSABLE_ENTITY
@@ -191,13 +180,19 @@ def _several(filled: Filled) -> Response:
     return Response(json.dumps(value), media_type=_JSON, headers={"Cache-Control": "no-store"})
 
 
+def _body(limits: Limits) -> dict[str, Any]:
+    """Describes the request, its options in the server's limits."""
+    schema = InpaintRequest.model_json_schema()
+    for name, most in limits.most.items():
+        schema["properties"][name]["maximum"] = most
+    return {"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}}
+
+
 def _fields_table(schema: dict[str, Any]) -> str:
     """Makes rows of HTML of the request's fields; their texts are all from this module."""
     body = schema["paths"][PATH]["post"]["requestBody"]["content"][_JSON]["schema"]
-    order = ["image", "mask", *(name for name in body["properties"])]
     rows = []
-    for name in dict.fromkeys(order):
-        field = body["properties"][name]
+    for name, field in body["properties"].items():
         options = field.get("anyOf", [field])
         kinds = [_kind(option) for option in options if option.get("type") != "null"]
         default = "needed" if name in body["required"] else json.dumps(field.get("default"))
@@ -217,7 +212,7 @@ def _kind(field: dict[str, Any]) -> str:
         return field["const"]
     if field["type"] == "integer":
         least, most = field.get("minimum"), field.get("maximum")
-        return f"{least} to {most}" if most is not None else f"{least} or more"
+        return f"{least:.0f} to {most:.0f}" if most is not None else f"{least:.0f} or more"
     return {"string": "text", "boolean": "true or false"}[field["type"]]
 
 
@@ -226,12 +221,6 @@ def _error(text: str) -> dict[str, Any]:
     return {"description": text, "content": {_JSON: {"schema": schema}}}
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {_JSON: {"schema": InpaintRequest.model_json_schema()}},
-    }
-}
 _SEVERAL = {
     "type": "object",
     "properties": {

@@ -4,7 +4,7 @@ import concurrent.futures
 import itertools
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from gmsrm_jax.data.loading import TrainingData
 from gmsrm_jax.methods.base import Batch, Stage, TrainState
 from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import Stopped, UserError
+from gmsrm_jax.runtime.image_grid import grid
 from gmsrm_jax.runtime.log import Progress, StageLog, format_seconds, open_stage_log, say
 from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
@@ -23,19 +24,17 @@ from gmsrm_jax.training.finite import FiniteCheck, guarded
 Compiled = dict[str, Any]
 
 
-def abstract_state(stage: Stage, seed: int, pretrained: Any) -> TrainState:
+def abstract_state(stage: Stage, seed: int, given: Mapping[str, Any]) -> TrainState:
     """Shapes of a stage's state, without computing anything."""
-    return jax.eval_shape(stage.init, jax.random.key(seed), pretrained)
+    return jax.eval_shape(stage.init, jax.random.key(seed), given)
 
 
-def initial_state(stage: Stage, seed: int, pretrained: Any, mesh: Mesh) -> TrainState:
+def initial_state(stage: Stage, seed: int, given: Mapping[str, Any], mesh: Mesh) -> TrainState:
     """The state before the first step, on every device."""
     key = jax.random.key(seed)
-    lowered = jax.jit(stage.init, out_shardings=replicated(mesh)).lower(key, pretrained)
+    lowered = jax.jit(stage.init, out_shardings=replicated(mesh)).lower(key, given)
     # It runs once: hundreds of small random-number kernels take longer to optimise than to run.
-    return lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})(
-        key, pretrained
-    )
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})(key, given)
 
 
 def lower_programs(
@@ -48,7 +47,7 @@ def lower_programs(
         state: its state, as arrays or shapes.
         batch: pictures and masks, likewise; the stage's constants are added if they are not there.
         mesh: devices.
-        guard: leave out updates that are not finite, see `nonfinite.guarded`.
+        guard: leave out updates that are not finite, see `finite.guarded`.
     """
     whole, batch = replicated(mesh), {**stage.constants, **batch}
     return {
@@ -102,7 +101,7 @@ def train_stage(
     workdir: pathlib.Path,
     mesh: Mesh,
     seed: int,
-    pretrained: Any = None,
+    given: Mapping[str, Any] | None = None,
     log_every: int,
     optimization_level: int,
     tensorboard: bool,
@@ -120,7 +119,7 @@ def train_stage(
         workdir: the run's folder; the stage writes to its sub-folder.
         mesh: devices.
         seed: of the initial weights.
-        pretrained: what an earlier stage hands over.
+        given: what `StageSpec` asked for, see `Stage.init`.
         log_every: steps between two lines of the log.
         optimization_level: LLVM's, for the training programs.
         tensorboard: write TensorBoard files as well.
@@ -131,7 +130,7 @@ def train_stage(
         Stopped: a signal came to one of the processes; everything is saved.
         UserError: a save failed, or the checkpoints are not those of this run.
     """
-    folder = workdir / stage.name
+    folder, given = workdir / stage.name, given or {}
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
     try:
         start = checkpoints.newest_good() or 0
@@ -145,11 +144,11 @@ def train_stage(
             return
         state = None
         if start:
-            target = abstract_state(stage, seed, pretrained)
+            target = abstract_state(stage, seed, given)
             state = checkpoints.restore_newest(target, replicated(mesh))
             say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
         if state is None:
-            state = initial_state(stage, seed, pretrained, mesh)
+            state = initial_state(stage, seed, given, mesh)
         log = open_stage_log(folder, start, tensorboard, jax.process_index() == 0)
         check = FiniteCheck(stage, data, checkpoints, folder, max_skipped_updates)
         loop = _Loop(stage, data, checkpoints, log, check, log_every)
@@ -242,10 +241,13 @@ class _Loop:
                 means["perf/images_per_second"] = progress.rate(done)
                 if validate:
                     paused = time.monotonic()
-                    state, scores = stage.validate(state)
+                    # Each process computed them for itself; what is kept by them must be the same.
+                    scores = gather(stage.validate(state))[0]
                     self.check.scores(done, scores)
+                    state = stage.keep(state, scores)
                     means |= scores
-                    self.log.panels(done, stage.panels(state))
+                    panels = stage.panels(state)
+                    self.log.panels(done, {name: grid(*panel) for name, panel in panels.items()})
                     progress.pause(time.monotonic() - paused)
                 self.log.scalars(done, done * stage.batch_size, means)
                 progress.update(done, _note(means))

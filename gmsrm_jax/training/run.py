@@ -1,93 +1,71 @@
-"""A whole training run: both stages, then the evaluation, each part done once in a workdir."""
+"""A whole training: the stages of a config's method, each run once in a workdir."""
 
 import contextlib
-import dataclasses
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.checkpoints.steps import saved_steps
-from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
-from gmsrm_jax.config.checks import check_growth
-from gmsrm_jax.config.of_run import (
-    check_config_of_run,
-    config_of_run,
-    config_sha256,
-    remember_config,
-)
+from gmsrm_jax.config.of_run import check_config_of_run, config_sha256, remember_config
 from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.data.sources import TFDS
-from gmsrm_jax.data.splits import has_test_pictures
-from gmsrm_jax.evaluation.run import check_evaluation, evaluate_run
-from gmsrm_jax.methods.base import Stage
-from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
-from gmsrm_jax.methods.network_weights import weight_shapes
-from gmsrm_jax.networks import Pretrained, load_pretrained
-from gmsrm_jax.networks.fields import check_begin_from
-from gmsrm_jax.networks.names import is_workdir
-from gmsrm_jax.nn.vgg import Vgg19Weights, load_vgg19
-from gmsrm_jax.runtime.devices import check_batch, data_mesh, replicated
+from gmsrm_jax.methods import METHODS
+from gmsrm_jax.methods.base import Context, StageSpec
+from gmsrm_jax.networks.folder import Pretrained
+from gmsrm_jax.runtime.devices import data_mesh
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.lock import lock_workdir
-from gmsrm_jax.runtime.log import note, open_text_log, say, writing
-from gmsrm_jax.runtime.processes import check_agreement, everywhere, from_process_0, gather
+from gmsrm_jax.runtime.log import open_text_log, writing
+from gmsrm_jax.runtime.processes import check_agreement, everywhere, gather
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
-from gmsrm_jax.training.loop import (
-    abstract_state,
-    lower_programs,
-    say_flops,
-    train_stage,
+from gmsrm_jax.training.description import describe_run, describe_stage
+from gmsrm_jax.training.handover import (
+    begun,
+    begun_network,
+    earlier_items,
+    growing_items,
+    shapes_given,
 )
+from gmsrm_jax.training.loop import train_stage
 
 
 def train(
     config: ConfigDict,
     workdir: pathlib.Path,
-    stage: str,
-    dry_run: bool,
-    command: str,
-    memory_workdir: pathlib.Path | None = None,
-) -> None:
-    """Trains the stages that are asked for and not finished yet, then evaluates and reports.
+    *,
+    stage: str = "all",
+    dry_run: bool = False,
+    earlier: Mapping[str, pathlib.Path] | None = None,
+    check: Callable[[], None] | None = None,
+) -> bool:
+    """Trains the stages that are asked for and not finished yet.
 
-    With several processes all of them call this, with the same arguments; process 0 writes and
-    evaluates.
+    With several processes all of them call this, with the same arguments; process 0 writes.
 
     Args:
         config: the run's config.
         workdir: folder of everything that the run writes.
-        stage: "all", "memory" or "inpainting".
+        stage: "all", or the name of one.
         dry_run: say what would be done, and end.
-        command: what to type to do it again, for the report.
-        memory_workdir: the workdir whose finished stage 1 is taken; None for this one.
+        earlier: workdirs of stages that are finished elsewhere, by name.
+        check: called by process 0 before anything is trained; raises UserError if what follows the
+            training could not be done.
+
+    Returns:
+        Whether the last stage is finished, so that its network can fill.
 
     Raises:
         NotFinite: a loss, a gradient norm or a score is not finite.
         Stopped: a signal came while a stage was trained; everything is saved.
         UserError: something in config, data or workdir does not allow the run.
     """
-    wants = [name for name in ("memory", "inpainting") if stage in ("all", name)]
-    if not VARIANTS[config.variant].memory and "memory" in wants:
-        wants.remove("memory")
-        if not wants:
-            raise UserError(f"variant {config.variant!r} has no memory; use --stage=inpainting")
-    if config.inpainting.begin_from and "memory" in wants:
-        wants.remove("memory")
-        if not wants:
-            raise UserError(
-                f"config.inpainting.begin_from = '{config.inpainting.begin_from}' brings a memory; "
-                "use --stage=inpainting"
-            )
-    evaluates = "inpainting" in wants and has_test_pictures(config)
+    specs = _wanted(config, stage)
+    whole = specs[-1].name == METHODS[config.method].last_stage(config)
     first, alone = jax.process_index() == 0, jax.process_count() == 1
     with contextlib.ExitStack() as opened:
         training = opened.enter_context(contextlib.ExitStack())
@@ -104,8 +82,8 @@ def train(
                 if not dry_run:
                     opened.enter_context(lock_workdir(workdir))
                 check_config_of_run(config, workdir, data.fingerprint)
-                if evaluates:
-                    check_evaluation(config)
+                if whole and check is not None:
+                    check()
             return data
 
         data = everywhere(prepare)
@@ -118,13 +96,13 @@ def train(
         )
         if data.bad is not None:
             data.bad.judged_in_common = not alone
-        run = everywhere(lambda: Run(config, workdir, data, dry_run, memory_workdir))
+        run = everywhere(lambda: Run(config, workdir, data, earlier or {}))
         # Before the workdir holds a config that a wrong name would be part of.
-        run.read_begin_from()
+        run.read_networks(specs)
         everywhere(lambda: open_text_log(None if dry_run else workdir / "train.log", first))
-        run.describe(wants)
+        run.describe(specs, dry_run)
         if dry_run:
-            return
+            return False
 
         def begin() -> None:
             if first:
@@ -132,217 +110,102 @@ def train(
                     remember_config(config, workdir, data.fingerprint)
 
         everywhere(begin)
-        for name in wants:
-            run.train(name)
+        for spec in specs:
+            run.train(spec)
         training.close()
         if not alone and any(gather(signal_received())):
-            raise Stopped("stopped by a signal before the evaluation")
-        if evaluates:
-            evaluate_run(config, workdir, command)
-        elif "inpainting" in wants:
-            say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
+            raise Stopped("stopped by a signal after the training")
+        return whole
 
 
 class Run:
-    """The parts that both stages of a run share."""
+    """What the stages of a run share: config, data, devices, and what each begins with."""
 
     def __init__(
         self,
         config: ConfigDict,
         workdir: pathlib.Path,
         data: TrainingData,
-        dry_run: bool = False,
-        memory_workdir: pathlib.Path | None = None,
+        earlier: Mapping[str, pathlib.Path],
     ):
-        """Opens the devices and the features of the losses."""
-        self.dry_run, self.memory_workdir = dry_run, memory_workdir or workdir
-        self._detail = say if dry_run else note
-        self.config, self.workdir, self.data = config, workdir, data
+        """Opens the devices, and the pictures kept aside."""
+        self.config, self.workdir, self.data, self.earlier = config, workdir, data, earlier
         self.mesh: Mesh = data_mesh()
-        self.validation = data.validation()
-        layers = max(tuple(config.inpainting.perceptual_layers), DISTANCE_LAYERS, key=len)
-        self.vgg: Vgg19Weights = load_vgg19(config.inpainting.vgg, layers)
-        self.begin_from: Pretrained | None = None
+        self.context = Context(data.num_examples, data.validation())
+        self.networks: dict[str, Pretrained] = {}
 
-    def stage(self, name: str) -> Stage:
-        """Builds a stage."""
-        if name == "memory":
-            return MemoryStage(self.config, self.validation, self.vgg)
-        return InpaintingStage(self.config, self.data.num_examples, self.validation, self.vgg)
+    def read_networks(self, specs: tuple[StageSpec, ...]) -> None:
+        """Reads the trained networks that stages begin with; one that was begun needs none.
 
-    def train(self, name: str) -> None:
-        """Runs a stage to its end, handing over what an earlier one has."""
-        pretrained = None
-        if name == "memory" and self.config.memory.grow_from and not self._begun(name):
-            pretrained = self._smaller_memory()
-        elif name == "inpainting" and self.config.inpainting.begin_from:
-            pretrained = self._begin_from_weights()
-        elif name == "inpainting" and VARIANTS[self.config.variant].memory:
-            pretrained = self.memory_snapshot()
+        Raises:
+            UserError: there is none, its fields are not those of the config, or the processes read
+                different weights.
+        """
+        for spec in specs:
+            if spec.begin_from and not begun(self.workdir, spec.name):
+                self.networks[spec.name] = begun_network(self.config, spec)
+
+    def describe(self, specs: tuple[StageSpec, ...], dry_run: bool) -> None:
+        """Says what the run will do, on the screen of a dry run with all that there is."""
+        describe_run(self.config, self.workdir, self.data, dry_run)
+        for spec in specs:
+            given = shapes_given(self.config, spec, self.context)
+            describe_stage(
+                self.config,
+                spec,
+                self.context,
+                given,
+                self.mesh,
+                self.networks.get(spec.name),
+                dry_run,
+            )
+
+    def train(self, spec: StageSpec) -> None:
+        """Runs a stage to its end, handing over what it begins with."""
         train_stage(
-            self.stage(name),
+            spec.build(self.context),
             data=self.data,
             workdir=self.workdir,
             mesh=self.mesh,
             seed=self.config.seed,
-            pretrained=pretrained,
+            given=self._given(spec),
             log_every=self.config.log_every,
             optimization_level=self.config.xla_optimization_level,
             tensorboard=self.config.tensorboard,
             max_skipped_updates=self.config.max_skipped_updates,
         )
 
-    def _begun(self, name: str) -> bool:
-        folder = checkpoint_folder(self.workdir, name)
-        return from_process_0(lambda: bool(saved_steps(folder)))
-
-    def read_begin_from(self) -> None:
-        """Reads the network that stage 2 is to begin with; a stage 2 that was begun needs none.
-
-        Raises:
-            UserError: there is none, its fields are not those of the config, or the processes read
-                different weights.
-        """
-        if not self.config.inpainting.begin_from or self._begun("inpainting"):
-            return
-        self.begin_from = everywhere(self._trained_network)
-        check_agreement({"network to begin with (SHA-256)": self.begin_from.sha256})
-
-    def _trained_network(self) -> Pretrained:
-        name = self.config.inpainting.begin_from
-        if jax.process_count() > 1 and is_workdir(pathlib.Path(name)):
-            # Its checkpoint would be read in common, and a process that does not see it would
-            # leave the others waiting.
-            raise UserError(
-                f"config.inpainting.begin_from = {name!r} is a workdir; for several processes "
-                "make a folder of it with `gmsrm export`"
+    def _given(self, spec: StageSpec) -> dict[str, Any]:
+        """What the stage's `init` is given: arrays, or shapes for what is only restored."""
+        given: dict[str, Any] = {}
+        for name, items in spec.after.items():
+            workdir = self.earlier.get(name, self.workdir)
+            given[name] = earlier_items(
+                self.config, name, items, spec, workdir, self.context, self.mesh
             )
-        try:
-            network = load_pretrained(name)
-        except UserError as error:
-            raise UserError(f"config.inpainting.begin_from = {name!r}: {error}") from error
-        check_begin_from(self.config, network.config)
-        # What a workdir gives lies on one device, and the run has a mesh.
-        return dataclasses.replace(network, params=jax.device_get(network.params))
+        if spec.begin_from:
+            network = self.networks.get(spec.name)
+            shapes = shapes_given(self.config, spec, self.context)["begin_from"]
+            given["begin_from"] = shapes if network is None else network.variables
+        if spec.grow_from is not None and not begun(self.workdir, spec.name):
+            given["grow_from"] = growing_items(spec, self.context, self.mesh)
+        return given
 
-    def _begin_from_weights(self) -> dict[str, Any]:
-        """{network}: the weights that were read, or their shapes for what is only restored."""
-        if self.begin_from is None:
-            return {"network": weight_shapes(self.config)}
-        return {"network": self.begin_from.params}
 
-    def _smaller_memory(self) -> dict[str, Any]:
-        """The last state of the stage 1 that this one grows from, finished or stopped.
+def _wanted(config: ConfigDict, stage: str) -> tuple[StageSpec, ...]:
+    """The stages that are asked for.
 
-        Raises:
-            UserError: there is none, or its networks are not smaller ones of the same kind.
-        """
-        workdir = pathlib.Path(self.config.memory.grow_from)
-        cure = "train it with --stage=memory first, or set config.memory.grow_from to ''"
-        if not workdir.is_dir():
-            raise UserError(f"config.memory.grow_from = '{workdir}' does not exist; {cure}")
-        smaller = config_of_run(workdir)
-        check_growth(self.config, smaller)
-        stage = MemoryStage(smaller, self.validation, self.vgg)
-        checkpoints, step = open_finished(checkpoint_folder(workdir, "memory"), cure)
-        target = abstract_state(stage, smaller.seed, None)
-        items = {name: getattr(target, name) for name in ("params", "average", "extra")}
-        restored = checkpoints.restore_items(step, items, replicated(self.mesh))
-        checkpoints.finish()
-        say(f"memory: begins with the weights of {workdir}, {smaller.image_size} px, step {step}")
-        return restored
-
-    def memory_snapshot(self) -> dict[str, Any]:
-        """What the finished stage 1 kept, its best snapshot: `kept` of `MemoryStage`'s state.
-
-        Raises:
-            UserError: stage 1 is not finished.
-        """
-        stage = self.stage("memory")
-        folder = checkpoint_folder(self.memory_workdir, "memory")
-        cure = "run --stage=memory first, with the same --workdir"
-        checkpoints, step = open_finished(folder, cure)
-        if step < stage.total_steps:
-            raise UserError(
-                f"stage 1 in {folder} stands at step {step} of {stage.total_steps}; "
-                "finish it with --stage=memory first"
-            )
-        target = abstract_state(stage, self.config.seed, None)
-        kept = checkpoints.restore_items(step, {"kept": target.kept}, replicated(self.mesh))["kept"]
-        checkpoints.finish()
-        say(
-            f"inpainting: takes the memory's snapshot of step {int(kept['step'])}, "
-            f"VGG distance {float(kept['distance']):.3f}"
-        )
-        return kept
-
-    def describe(self, wants: list[str]) -> None:
-        """Says what the run will do: config, devices, batches, parameters, FLOPs, data.
-
-        The config and the tables of parameters are on the screen of a dry run only, which writes
-        no log.
-        """
-        config = self.config
-        say(f"workdir: {self.workdir}")
-        self._detail("config:\n" + config.to_yaml().rstrip())
-        devices = jax.devices()
-        say(
-            f"devices: {len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
-            f"{jax.process_count()} process(es)"
-        )
-        say(f"data: {self.data.description}")
-        if self.data.bad is not None:
-            self.data.bad.say_all()
-        pretrained = None
-        for name in wants:
-            stage = self.stage(name)
-            if name == "inpainting" and config.inpainting.begin_from:
-                if self.begin_from is not None:
-                    say(
-                        f"inpainting: begins as {self.begin_from.source}, weights SHA-256 "
-                        f"{self.begin_from.sha256[:12]}; its memory is taken, no stage 1 is trained"
-                    )
-                pretrained = self._begin_from_weights()
-            elif name == "inpainting" and VARIANTS[config.variant].memory:
-                memory = self.stage("memory")
-                pretrained = abstract_state(memory, config.seed, None).kept
-            self._describe_stage(stage, pretrained)
-
-    def _describe_stage(self, stage: Stage, pretrained: Any) -> None:
-        key = "batch_size" if stage.name == "inpainting" else f"{stage.name}.batch_size"
-        accumulation, memory = self.config.accumulation, self.config.memory
-        inpainting = self.config.inpainting
-        check_batch(key, stage.batch_size, self.mesh, accumulation)
-        shrink, by, used = {
-            "memory": ("memory.path_batch_shrink", memory.path_batch_shrink, memory.path_interval),
-            "inpainting": (
-                "inpainting.diversity_batch_shrink",
-                inpainting.diversity_batch_shrink,
-                inpainting.diversity_weight,
-            ),
-        }[stage.name]
-        if used and accumulation > 1:
-            check_batch(f"{key} / {shrink}", stage.batch_size // by, self.mesh, accumulation)
-        say(
-            f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
-            f"({stage.batch_size // self.mesh.size} per device), "
-            f"{stage.total_steps * stage.batch_size} pictures in all"
-        )
-        state = abstract_state(stage, self.config.seed, pretrained)
-        weights = {**state.params, **{f"{n} (kept)": p for n, p in state.kept.items()}}
-        if self.config.tensorboard:
-            from gmsrm_jax.runtime.tensorboard import parameter_table
-
-            self._detail(parameter_table(state.params))
-        counts = ", ".join(f"{name} {_count(tree):,}" for name, tree in weights.items())
-        say(f"{stage.name}: parameters: {counts}")
-        if self.dry_run:
-            size = (stage.batch_size, self.config.image_size, self.config.image_size)
-            batch = {
-                "image": jax.ShapeDtypeStruct((*size, 3), np.uint8),
-                "mask": jax.ShapeDtypeStruct((*size, 1), np.uint8),
-            }
-            say_flops(stage, lower_programs(stage, state, batch, self.mesh))
+    Raises:
+        UserError: the config's method has no such stage.
+    """
+    specs = METHODS[config.method].stages_of(config)
+    wanted = tuple(spec for spec in specs if stage in ("all", spec.name))
+    if not wanted:
+        own = ", ".join(["all", *(spec.name for spec in specs)])
+        of = f"variant {config.variant}" if config.variant else f"method {config.method}"
+        begin = f" that begins from {specs[-1].begin_from}" if specs[-1].begin_from else ""
+        raise UserError(f"--stage={stage}: {of}{begin} has no such stage; use one of: {own}")
+    return wanted
 
 
 def _check_pictures_are_there(config: ConfigDict, key: str) -> None:
@@ -360,7 +223,3 @@ def _check_pictures_are_there(config: ConfigDict, key: str) -> None:
             f"config.data.{key} = {spec!r} does not exist. {note}without any data set, "
             "this config with :runlocal behind it and --config=configs/demo.py run"
         )
-
-
-def _count(tree: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))

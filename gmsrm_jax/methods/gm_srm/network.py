@@ -10,13 +10,13 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.methods.gm_srm.fields import VARIANTS
 from gmsrm_jax.methods.gm_srm.memory import (
     NOISE_STRENGTH,
     GenerativeMemory,
     channel_table,
     memory_resolutions,
 )
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from gmsrm_jax.nn.layers import Conv, add_bias, conv, rematerialised
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 
@@ -28,12 +28,17 @@ class Fusion(nn.Module):
     """The trainable 3×3 convolution that joins memory and encoder features, 2C to C.
 
     It starts as a pass-through of the memory's half, so stage 2 begins with exactly the pre-trained
-    memory. Each example leaves it as large as the memory's half came, by root mean square: the
-    decoder normalises what it is given, so nothing else would hold the size, and gains of one level
-    multiply with those of the next.
+    memory.
+
+    Attributes:
+        kernel_size: side, 3 or 1.
+        rescale: each example leaves it as large as the memory's half came, by root mean square. The
+            decoder normalises what it is given, so nothing else holds the size, and gains of one
+            level multiply with those of the next.
     """
 
     kernel_size: int = 3
+    rescale: bool = False
 
     @nn.compact
     def __call__(self, memory: jax.Array, encoder: jax.Array) -> jax.Array:
@@ -51,6 +56,8 @@ class Fusion(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = jnp.concatenate([memory, encoder], axis=-1)
         joined = add_bias(conv(x, kernel), bias)
+        if not self.rescale:
+            return joined
         return (joined * (_size(memory) / _size(joined))).astype(joined.dtype)
 
 
@@ -85,6 +92,7 @@ class InpaintingNetwork(nn.Module):
         code_source: "encoder" (c¹ = f_c) or "mapping" (c¹ = average code + f_c).
         noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
         fusion_kernel: side of the fusion convolutions.
+        fusion_rescale: see `Fusion`.
         stem_skip: join the stem's feature before the output convolution.
         smooth_skip: the output convolution gives a correction to `smooth_fill`, at first none.
         dtype: format of feature maps, see `layers`.
@@ -98,6 +106,7 @@ class InpaintingNetwork(nn.Module):
     code_source: str = "encoder"
     noise_statistics: str = "encoder_decoder"
     fusion_kernel: int = 3
+    fusion_rescale: bool = False
     stem_skip: bool = False
     smooth_skip: bool = False
     dtype: DTypeLike = jnp.float32
@@ -118,7 +127,8 @@ class InpaintingNetwork(nn.Module):
                 self.channels, dtype=self.dtype, remat_from=self.remat_from, name="memory"
             )
             self.fusions = {
-                r: block(Fusion, r)(self.fusion_kernel, name=f"fusion_{r}") for r in self.levels
+                r: block(Fusion, r)(self.fusion_kernel, self.fusion_rescale, name=f"fusion_{r}")
+                for r in self.levels
             }
             mapping = self.code_source == "mapping"
             coded = self.levels if parts.progressive else self.levels[:1]
@@ -247,6 +257,7 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
         code_source=config.memory.code_source,
         noise_statistics=model.noise_statistics,
         fusion_kernel=model.fusion_kernel,
+        fusion_rescale=model.fusion_rescale,
         stem_skip=model.stem_skip,
         smooth_skip=model.smooth_skip,
         dtype=dtype,
@@ -254,25 +265,26 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
     )
 
 
-def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
-    """Parts the network's parameters into optimised and frozen ones.
+def is_frozen(path: tuple[str, ...], train_noise_strength: bool) -> bool:
+    """Whether stage 2 keeps the parameter of this path as stage 1 left it.
 
     Frozen are the memory and the average code of the mapping source; with `train_noise_strength`
     the memory's noise strengths are optimised.
+    """
+    if train_noise_strength and path[-1] == NOISE_STRENGTH:
+        return False
+    return path[0] in ("memory", "average_code")
+
+
+def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
+    """Parts the network's parameters into optimised and frozen ones.
 
     Returns:
         Two nested dicts whose union is the input.
     """
-    flat = traverse_util.flatten_dict(params)
-
-    def frozen(path: tuple[str, ...]) -> bool:
-        if train_noise_strength and path[-1] == NOISE_STRENGTH:
-            return False
-        return path[0] in ("memory", "average_code")
-
     parts: tuple[dict, dict] = ({}, {})
-    for path, leaf in flat.items():
-        parts[frozen(path)][path] = leaf
+    for path, leaf in traverse_util.flatten_dict(params).items():
+        parts[is_frozen(path, train_noise_strength)][path] = leaf
     return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
 
 

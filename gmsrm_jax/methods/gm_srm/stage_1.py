@@ -1,5 +1,6 @@
 """Stage 1: pre-training of the generative memory in StyleGAN2's way (arXiv 1912.04958)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,20 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, TrainState, apply, to_bytes, to_signed
-from gmsrm_jax.methods.gm_srm.distance import FeatureDistance
+from gmsrm_jax.methods.base import Batch, Context, TrainState, apply, to_bytes, to_signed
+from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS, FeatureDistance
 from gmsrm_jax.methods.gm_srm.growth import grow
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.stage_1_programs import SALT, MemoryPrograms
-from gmsrm_jax.nn.vgg import Vgg19Weights
-from gmsrm_jax.runtime.image_grid import grid
-from gmsrm_jax.runtime.processes import gather
+from gmsrm_jax.nn.vgg import load_vgg19
+
+_DISTANCE = "validation/vgg_distance"
 
 
 class MemoryStage:
     """Trains code source, memory and discriminator; keeps the snapshot nearest to other pictures.
 
-    The state's parts: params {generator, discriminator}, average {generator}, kept {generator,
+    The state's parts: variables {generator, discriminator}, average {generator}, kept {generator,
     code_average, distance, step} (the snapshot), extra {path_mean, code_average, ada_p, ada_sign,
     ada_count}.
     """
@@ -28,36 +29,40 @@ class MemoryStage:
     name = "memory"
     salt = SALT
 
-    def __init__(self, config: ConfigDict, validation: dict[str, np.ndarray], vgg: Vgg19Weights):
+    def __init__(self, config: ConfigDict, context: Context):
         """Prepares the stage.
 
         Args:
             config: the run's config.
-            validation: {"image": uint8 [k, S, S, 3], "mask": uint8 [k, S, S, 1]} kept aside.
-            vgg: features of the distance that chooses the snapshot.
+            context: what the data say.
         """
         settings = config.memory
         self.settings = settings
         self.batch_size, self.accumulation = settings.batch_size, config.accumulation
         self.total_steps = max(round(settings.length_kimg * 1000 / settings.batch_size), 1)
         self.save_every, self.validate_every = settings.save_every, settings.validate_every
+        self.batches = {"memory.batch_size": int(settings.batch_size)}
+        if settings.path_interval and self.accumulation > 1:
+            shrunk = settings.batch_size // settings.path_batch_shrink
+            self.batches["memory.batch_size / memory.path_batch_shrink"] = shrunk
         self.seed, self.code_dim = config.seed, config.model.code_dim
         self.trained = MemoryPrograms(config)
         self.generator, self.discriminator = self.trained.generator, self.trained.discriminator
         self.programs = self.trained.programs
         self.constants: dict[str, Any] = {}
-        self.validation = validation
-        self.distance = FeatureDistance(vgg, validation["image"])
+        self.validation = context.validation
+        vgg = load_vgg19(config.inpainting.vgg, DISTANCE_LAYERS)
+        self.distance = FeatureDistance(vgg, self.validation["image"])
         self._sample = jax.jit(self._sample_batch)
         self._keep = jax.jit(self._keep_snapshot)
 
-    def init(self, key: jax.Array, pretrained: Any = None) -> TrainState:
+    def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Draws every weight, or begins with those of a smaller stage 1.
 
         Args:
             key: random key.
-            pretrained: {"params", "average", "extra"} of the smaller one's state; None for a start
-                from nothing.
+            given: {"grow_from": {"variables", "average", "extra"}} of the smaller one's state; {}
+                for a start from nothing.
         """
         keys = jax.random.split(key, 3)
         trained = self.trained
@@ -68,24 +73,26 @@ class MemoryStage:
         discriminator = self.discriminator.init(keys[2], image)["params"]
         average = jax.tree.map(jnp.copy, generator)
         code_average = jnp.zeros((self.code_dim,))
-        if pretrained is not None:
-            params, averages = pretrained["params"], pretrained["average"]
-            average = grow(generator, averages["generator"])
-            generator = grow(generator, params["generator"])
-            discriminator = grow(discriminator, params["discriminator"])
-            code_average = jnp.copy(pretrained["extra"]["code_average"])
-        params = {"generator": generator, "discriminator": discriminator}
+        if "grow_from" in given:
+            smaller = given["grow_from"]
+            average = grow(generator, smaller["average"]["generator"]["params"])
+            generator = grow(generator, smaller["variables"]["generator"]["params"])
+            discriminator = grow(discriminator, smaller["variables"]["discriminator"]["params"])
+            code_average = jnp.copy(smaller["extra"]["code_average"])
         zero = jnp.zeros(())
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            params=params,
-            average={"generator": average},
+            variables={
+                "generator": {"params": generator},
+                "discriminator": {"params": discriminator},
+            },
+            average={"generator": {"params": average}},
             optimizer={
                 "generator": trained.generator_optimizer.init(generator),
                 "discriminator": trained.discriminator_optimizer.init(discriminator),
             },
             kept={
-                "generator": jax.tree.map(jnp.copy, generator),
+                "generator": {"params": jax.tree.map(jnp.copy, generator)},
                 "code_average": jnp.zeros((self.code_dim,)),
                 "distance": jnp.asarray(jnp.inf),
                 "step": jnp.zeros((), jnp.int32),
@@ -109,29 +116,34 @@ class MemoryStage:
             names.append("path")
         return (*names, "main")
 
-    def validate(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """Distance of the averaged generator to the pictures kept aside; keeps the nearest."""
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Distance of the averaged generator to the pictures kept aside."""
         count = self.settings.validation_samples
         size = self.batch_size
         batches = [self._samples(state, index) for index in range(-(-count // size))]
-        # Each process computed it for itself; what is kept by it must be the same everywhere.
-        distance = gather(float(self.distance(np.concatenate(batches)[:count])))[0]
-        best = distance < float(state.kept["distance"])
-        if best:
-            state = self._keep(state, np.float32(distance))
-        return state, {
-            "validation/vgg_distance": distance,
-            "validation/best_vgg_distance": float(state.kept["distance"]),
+        distance = float(self.distance(np.concatenate(batches)[:count]))
+        return {
+            _DISTANCE: distance,
+            # As float32, in which it is kept.
+            "validation/best_vgg_distance": float(
+                min(np.float32(distance), np.float32(state.kept["distance"]))
+            ),
         }
 
-    def panels(self, state: TrainState) -> dict[str, np.ndarray]:
+    def keep(self, state: TrainState, scores: Mapping[str, float]) -> TrainState:
+        """Keeps the averaged generator if it is the nearest so far."""
+        if scores[_DISTANCE] < float(state.kept["distance"]):
+            return self._keep(state, np.float32(scores[_DISTANCE]))
+        return state
+
+    def panels(self, state: TrainState) -> dict[str, tuple[np.ndarray, int]]:
         """Samples of the averaged generator; with the encoder source, what each was asked with."""
         samples = to_bytes(self._samples(state, 0))[:16]
-        panels = {"samples": grid(samples, 8)}
+        panels = {"samples": (samples, 8)}
         if self.settings.code_source == "encoder":
             given = self._inputs(0)
             held = np.where(given["mask"] > 0, 127, given["image"])[:16]
-            panels["asked_with"] = grid(held.astype(np.uint8), 8)
+            panels["asked_with"] = (held.astype(np.uint8), 8)
         return panels
 
     def _inputs(self, index: int) -> dict[str, np.ndarray]:
@@ -147,11 +159,11 @@ class MemoryStage:
             self._sample(state.average["generator"], inputs, np.int32(index)), np.float32
         )
 
-    def _sample_batch(self, params: Any, inputs: Batch, index: jax.Array) -> jax.Array:
+    def _sample_batch(self, variables: Any, inputs: Batch, index: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(self.seed), index)
         image, mask = to_signed(inputs["image"]), inputs["mask"].astype(jnp.float32)
         latent, noise = self.trained.draw_inputs(key, image.shape[0])
-        return apply(self.trained.exact_generator, params, image, mask, latent, noise)
+        return apply(self.trained.exact_generator, variables, image, mask, latent, noise)
 
     def _keep_snapshot(self, state: TrainState, distance: jax.Array) -> TrainState:
         kept = {

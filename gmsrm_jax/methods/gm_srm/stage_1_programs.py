@@ -84,7 +84,7 @@ class MemoryPrograms:
 
     def noise_strengths(self, state: TrainState) -> dict[str, jax.Array]:
         """The learned noise strength of every layer of the memory."""
-        layers = state.params["generator"]["memory"]
+        layers = state.variables["generator"]["params"]["memory"]
         return {
             f"noise_strength/{name}": layer[NOISE_STRENGTH]
             for name, layer in sorted(layers.items())
@@ -142,7 +142,9 @@ class MemoryPrograms:
             "fake_view": self._draw_view(keys[2], count, probability),
             "real_view": self._draw_view(keys[3], count, probability),
         }
-        generator, discriminator = state.params["generator"], state.params["discriminator"]
+        generator, discriminator = (
+            state.variables[network]["params"] for network in ("generator", "discriminator")
+        )
 
         def generator_part(part: Batch) -> tuple[Any, jax.Array]:
             gradient, (scalars, fake, code) = jax.grad(self._generator_loss, has_aux=True)(
@@ -170,7 +172,7 @@ class MemoryPrograms:
         decay = ema_decay(seen, self.batch_size, settings.ema_kimg * 1000, settings.ema_rampup)
         average = {
             "generator": average_weights(
-                state.average["generator"], state.params["generator"], decay
+                state.average["generator"], state.variables["generator"], decay
             )
         }
         extra = dict(state.extra)
@@ -190,12 +192,14 @@ class MemoryPrograms:
         """The loss, what is measured beside it, the generated images, and the mean code."""
         settings, generator = self.settings, self.generator
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        codes = apply(generator, params, image, mask, part["latent"], method="codes")
+        codes = apply(generator, {"params": params}, image, mask, part["latent"], method="codes")
         mixed = codes
         if settings.style_mixing:
             mixed = mix_codes(codes, jnp.roll(codes, 1, axis=0), part["cuts"])
-        fake = apply(generator, params, mixed, part["noise"], method="synthesise")
-        logits = apply(self.discriminator, discriminator, self._view(part["fake_view"], fake))
+        fake = apply(generator, {"params": params}, mixed, part["noise"], method="synthesise")
+        logits = apply(
+            self.discriminator, {"params": discriminator}, self._view(part["fake_view"], fake)
+        )
         scalars = {"loss/generator": losses.logistic_generator_loss(logits)}
         total = scalars["loss/generator"]
         if settings.reconstruction_weight:
@@ -208,8 +212,10 @@ class MemoryPrograms:
     def _discriminator_loss(self, params: Any, part: Batch) -> tuple[jax.Array, Scalars]:
         """The loss, and what is measured beside it."""
         image = to_signed(part["image"])
-        real = apply(self.discriminator, params, self._view(part["real_view"], image))
-        fake = apply(self.discriminator, params, self._view(part["fake_view"], part["fake"]))
+        real = apply(self.discriminator, {"params": params}, self._view(part["real_view"], image))
+        fake = apply(
+            self.discriminator, {"params": params}, self._view(part["fake_view"], part["fake"])
+        )
         loss = losses.logistic_discriminator_loss(real, fake)
         return loss, {
             "loss/discriminator": loss,
@@ -245,13 +251,17 @@ class MemoryPrograms:
 
         def loss(params: Any, part: Batch) -> tuple[jax.Array, jax.Array]:
             def logits(images: jax.Array) -> jax.Array:
-                return apply(self.exact_discriminator, params, self._view(part["view"], images))
+                return apply(
+                    self.exact_discriminator, {"params": params}, self._view(part["view"], images)
+                )
 
             penalty = losses.r1_penalty(logits, to_signed(part["image"]))
             return weight * penalty, penalty
 
         def r1_part(part: Batch) -> tuple[Any, None]:
-            return jax.grad(loss, has_aux=True)(state.params["discriminator"], part), None
+            return jax.grad(loss, has_aux=True)(
+                state.variables["discriminator"]["params"], part
+            ), None
 
         parts = {"image": batch["image"], "view": view}
         (gradient, penalty), _ = in_micro_batches(r1_part, parts, self.accumulation)
@@ -271,10 +281,14 @@ class MemoryPrograms:
 
         def loss(params: Any, part: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-            codes = apply(generator, params, image, mask, part["latent"], method="codes")
+            codes = apply(
+                generator, {"params": params}, image, mask, part["latent"], method="codes"
+            )
 
             def synthesise(codes: jax.Array) -> jax.Array:
-                return apply(generator, params, codes, part["noise"], method="synthesise")
+                return apply(
+                    generator, {"params": params}, codes, part["noise"], method="synthesise"
+                )
 
             lengths = losses.path_lengths(synthesise, codes, part["direction"])
             mean = average_weights(
@@ -284,7 +298,7 @@ class MemoryPrograms:
             return settings.path_weight * settings.path_interval * penalty, (penalty, mean)
 
         def path_part(part: Batch) -> tuple[Any, None]:
-            return jax.grad(loss, has_aux=True)(state.params["generator"], part), None
+            return jax.grad(loss, has_aux=True)(state.variables["generator"]["params"], part), None
 
         (gradient, (penalty, mean)), _ = in_micro_batches(path_part, parts, self.accumulation)
         state = self._move(state, "generator", gradient)
@@ -299,9 +313,10 @@ class MemoryPrograms:
         optimizer = (
             self.generator_optimizer if network == "generator" else self.discriminator_optimizer
         )
-        params = state.params[network]
+        params = state.variables[network]["params"]
         updates, moved = optimizer.update(gradient, state.optimizer[network], params)
+        params = optax.apply_updates(params, updates)
         return state.replace(
-            params={**state.params, network: optax.apply_updates(params, updates)},
+            variables={**state.variables, network: {"params": params}},
             optimizer={**state.optimizer, network: moved},
         )

@@ -1,61 +1,68 @@
 """Stage 2: GM-SRM is trained to fill holes, with the generative memory frozen (Eq. 14)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gmsrm_jax import metrics
-from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, apply, to_bytes, to_signed
-from gmsrm_jax.methods.gm_srm.memory import draw_noise, indexed_noise, memory_resolutions
+from gmsrm_jax.methods.base import (
+    Batch,
+    Context,
+    Method,
+    Scalars,
+    TrainState,
+    apply,
+    composite,
+    to_signed,
+)
+from gmsrm_jax.methods.gm_srm.fields import VARIANTS
+from gmsrm_jax.methods.gm_srm.memory import draw_noise, memory_resolutions
 from gmsrm_jax.methods.gm_srm.network import Filled, build_network, join_frozen, split_frozen
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.methods.stage import FillingStage
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.nn.optimizers import average_weights, learning_rate_schedule, slowed
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
-from gmsrm_jax.runtime.image_grid import grid
+from gmsrm_jax.nn.vgg import Vgg19Weights, features, load_vgg19
 
 
-class InpaintingStage:
+class InpaintingStage(FillingStage):
     """Trains encoder, codes, fusions, noise statistics, decoder and the patch discriminator.
 
-    The state's parts: params {network, discriminator}, average {network}, kept {network} (frozen
-    memory), extra {spectral} (power-iteration vectors). With inpainting.adversarial_weight = 0 the
-    discriminator is there, but neither asked nor moved.
+    The state's parts: variables {network, discriminator}, whose "batch_stats" are power-iteration
+    vectors, average {network}, kept {network} (frozen memory). With
+    inpainting.adversarial_weight = 0 the discriminator is there, but neither asked nor moved.
     """
 
-    name = "inpainting"
     salt = 2
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        training_pictures: int,
-        validation: dict[str, np.ndarray],
-        vgg: Vgg19Weights,
-    ):
+    def __init__(self, method: Method, config: ConfigDict, context: Context):
         """Prepares the stage.
 
         Args:
+            method: GM-SRM, which says how the state fills.
             config: the run's config.
-            training_pictures: pictures in an epoch.
-            validation: {"image": uint8 [k, S, S, 3], "mask": uint8 [k, S, S, 1]} kept aside.
-            vgg: features of the perceptual loss.
+            context: what the data say.
         """
         settings = config.inpainting
         self.settings = settings
-        self.batch_size = config.batch_size
-        self.total_steps = max(round(settings.epochs * training_pictures / config.batch_size), 1)
-        self.save_every, self.validate_every = settings.save_every, settings.validate_every
-        self.seed = config.seed
+        super().__init__(
+            "inpainting",
+            method,
+            config,
+            context,
+            max(round(settings.epochs * context.num_examples / config.batch_size), 1),
+            settings.save_every,
+            settings.validate_every,
+        )
+        if settings.diversity_weight and self.accumulation > 1:
+            by = settings.diversity_batch_shrink
+            self.batches["batch_size / inpainting.diversity_batch_shrink"] = self.batch_size // by
         self.parts = VARIANTS[config.variant]
-        self.accumulation, self.dtype = config.accumulation, config.compute_dtype
-        self.network, self.exact_network = build_network(config, self.dtype), build_network(config)
+        self.network = build_network(config, self.dtype)
         self.discriminator = PatchDiscriminator(
             tuple(settings.discriminator_features), dtype=self.dtype
         )
@@ -72,97 +79,46 @@ class InpaintingStage:
             b1=b1,
             b2=b2,
         )
-        self.constants: dict[str, Any] = {"vgg": vgg} if settings.perceptual_weight else {}
         self.layers = tuple(settings.perceptual_layers)
-        self.validation = validation
-        self.programs: dict[str, Program] = {"main": self._main_step}
-        self._fill = jax.jit(self._fill_batch)
+        if settings.perceptual_weight:
+            self.constants["vgg"] = load_vgg19(settings.vgg, self.layers)
+        self.programs["main"] = self._main_step
 
-    def init(self, key: jax.Array, pretrained: Any) -> TrainState:
+    def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Draws the new weights, and takes memory, encoder and first query from stage 1.
 
         Args:
             key: random key.
-            pretrained: `kept` of stage 1's state; {network}, all weights of a trained network of
-                these shapes, which are taken as they are; None for the variant without a memory.
+            given: {"memory": {"kept"}} of stage 1's state; {"begin_from"}, all variables of a
+                trained network of these shapes, which are taken as they are; {} for the variant
+                without a memory.
         """
         size = max(self.network.channels)
         image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
         keys = jax.random.split(key, 3)
-        noise = draw_noise(keys[0], 1, self.resolutions)
-        drawn = self.network.init(keys[1], image, mask, noise)["params"]
-        if pretrained is not None and "network" in pretrained:
-            drawn = pretrained["network"]
-        elif self.parts.memory:
-            drawn = self._take_over(drawn, pretrained)
+        drawn = self._method.init(self._config, keys[1])["network"]["params"]
+        if "begin_from" in given:
+            drawn = given["begin_from"]["network"]["params"]
+        elif "memory" in given:
+            drawn = self._take_over(drawn, given["memory"]["kept"])
         network, frozen = split_frozen(drawn, self.settings.train_noise_strength)
         judged = mask if self.settings.discriminator_mask else None
-        variables = self.discriminator.init(keys[2], image, judged, update_stats=False)
-        discriminator = variables["params"]
+        discriminator = self.discriminator.init(keys[2], image, judged, update_stats=False)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            params={"network": network, "discriminator": discriminator},
-            average={"network": jax.tree.map(jnp.copy, network)},
+            variables={"network": {"params": network}, "discriminator": dict(discriminator)},
+            average={"network": {"params": jax.tree.map(jnp.copy, network)}},
             optimizer={
                 "network": self.network_optimizer.init(network),
-                "discriminator": self.discriminator_optimizer.init(discriminator),
+                "discriminator": self.discriminator_optimizer.init(discriminator["params"]),
             },
-            kept={"network": frozen},
-            extra={"spectral": variables["batch_stats"]},
+            kept={"network": {"params": frozen}},
+            extra={},
         )
-
-    def due(self, step: int) -> tuple[str, ...]:
-        """Every step is the same."""
-        del step
-        return ("main",)
-
-    def validate(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """PSNR of composites and L1 in the hole, on the pictures kept aside."""
-        raw = self.fill(state, self.validation["image"], self.validation["mask"])
-        mask = self.validation["mask"].astype(np.float32)
-        truth = self.validation["image"].astype(np.float32)
-        filled = truth * (1.0 - mask) + to_bytes(raw).astype(np.float32) * mask
-        hole = (np.abs(filled - truth) * mask).sum() / max(3.0 * mask.sum(), 1.0)
-        return state, {
-            "validation/psnr": float(np.mean(np.asarray(metrics.psnr(filled, truth)))),
-            "validation/hole_l1": float(hole),
-        }
-
-    def panels(self, state: TrainState) -> dict[str, np.ndarray]:
-        """One row a picture: input, mask, raw output, composite, truth."""
-        count = min(4, len(self.validation["image"]))
-        truth, mask = self.validation["image"][:count], self.validation["mask"][:count]
-        raw = to_bytes(self.fill(state, truth, mask))
-        held = np.where(mask > 0, np.uint8(127), truth)
-        shown = np.repeat(mask * np.uint8(255), 3, axis=-1)
-        composite = np.where(mask > 0, raw, truth)
-        rows = np.stack([held, shown, raw, composite, truth], axis=1)
-        return {"fillings": grid(rows.reshape(-1, *truth.shape[1:]), 5)}
-
-    def fill(self, state: TrainState, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Raw outputs of the averaged network for uint8 images and masks, batch by batch."""
-        count, size = len(images), self.batch_size
-        rows = np.arange(-(-count // size) * size) % count
-        params = join_frozen(state.average["network"], state.kept["network"])
-        outputs = [
-            np.asarray(
-                self._fill(params, images[part], masks[part], np.asarray(part, np.int32)),
-                np.float32,
-            )
-            for part in rows.reshape(-1, size)
-        ]
-        return np.concatenate(outputs)[:count]
-
-    def _fill_batch(
-        self, params: Any, images: jax.Array, masks: jax.Array, index: jax.Array
-    ) -> jax.Array:
-        noise = indexed_noise(self.seed, index, self.resolutions)
-        image, mask = to_signed(images), masks.astype(jnp.float32)
-        return apply(self.exact_network, params, image, mask, noise).image
 
     def _take_over(self, drawn: dict[str, Any], kept: Any) -> dict[str, Any]:
         """Puts stage 1's weights in the places of the drawn ones."""
-        source = kept["generator"]
+        source = kept["generator"]["params"]
         joined = {**drawn, "memory": {part: source["memory"][part] for part in drawn["memory"]}}
         if "average_code" in drawn:
             joined["average_code"] = kept["code_average"]
@@ -174,11 +130,11 @@ class InpaintingStage:
             raise ValueError("stage 1's weights do not fit the network of stage 2")
         return joined
 
-    def _judge(self, params: Any, spectral: Any, image: jax.Array, mask: jax.Array) -> Any:
+    def _judge(self, variables: Any, image: jax.Array, mask: jax.Array) -> Any:
         """Logits of the patch discriminator, and its renewed power-iteration vectors."""
         judged = mask if self.settings.discriminator_mask else None
         logits, renewed = self.discriminator.apply(
-            {"params": params, "batch_stats": spectral},
+            variables,
             image,
             judged,
             update_stats=True,
@@ -199,20 +155,20 @@ class InpaintingStage:
         if settings.diversity_weight:
             parts["other_noise"] = draw_noise(keys[1], count, self.resolutions)
 
+        params = state.variables["network"]["params"]
+
         def network_part(part: Batch) -> tuple[Any, jax.Array]:
             gradient, (scalars, judged) = jax.grad(self._network_loss, has_aux=True)(
-                state.params["network"], state, part, batch.get("vgg")
+                params, state, part, batch.get("vgg")
             )
             return (gradient, scalars), judged
 
         (gradient, scalars), parts["judged"] = in_micro_batches(
             network_part, parts, self.accumulation
         )
-        updates, moved = self.network_optimizer.update(
-            gradient, state.optimizer["network"], state.params["network"]
-        )
+        updates, moved = self.network_optimizer.update(gradient, state.optimizer["network"], params)
         updates = slowed(updates, ("query_", "statistics_"), settings.query_rate)
-        network = optax.apply_updates(state.params["network"], updates)
+        network = {"params": optax.apply_updates(params, updates)}
         scalars |= {
             "gradient/network": optax.global_norm(gradient),
             "optimizer/learning_rate": jnp.asarray(self.schedule(state.step), jnp.float32),
@@ -223,7 +179,7 @@ class InpaintingStage:
         return (
             state.replace(
                 step=state.step + 1,
-                params={**state.params, "network": network},
+                variables={**state.variables, "network": network},
                 average={
                     "network": average_weights(state.average["network"], network, settings.ema)
                 },
@@ -241,13 +197,13 @@ class InpaintingStage:
         """
         settings = self.settings
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        weights = join_frozen(params, state.kept["network"])
+        weights = {"params": join_frozen(params, state.kept["network"]["params"])}
 
         def fill(noise: list[jax.Array], every: int = 1) -> Filled:
             return apply(self.network, weights, image[::every], mask[::every], noise)
 
         def shown(kind: str) -> jax.Array:
-            return filled.image if kind == "raw" else image * (1.0 - mask) + filled.image * mask
+            return filled.image if kind == "raw" else composite(image, filled.image, mask)
 
         filled = fill(part["noise"])
         judged = shown(settings.discriminator_image)
@@ -265,9 +221,7 @@ class InpaintingStage:
             scalars["loss/perceptual"] = losses.perceptual_loss(seen, target)
             total += settings.perceptual_weight * scalars["loss/perceptual"]
         if settings.adversarial_weight:
-            logits, _ = self._judge(
-                state.params["discriminator"], state.extra["spectral"], judged, mask
-            )
+            logits, _ = self._judge(state.variables["discriminator"], judged, mask)
             scalars["loss/adversarial"] = losses.adversarial_generator_loss(logits)
             total += settings.adversarial_weight * scalars["loss/adversarial"]
         if self.parts.conditional_noise:
@@ -289,11 +243,13 @@ class InpaintingStage:
 
     def _move_discriminator(self, state: TrainState, parts: Batch) -> tuple[TrainState, Scalars]:
         """The discriminator's step on real pictures and what the network filled."""
+        before = state.variables["discriminator"]
 
         def loss(params: Any, part: Batch) -> tuple[jax.Array, tuple[Scalars, Any]]:
             image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-            fake, _ = self._judge(params, state.extra["spectral"], part["judged"], mask)
-            real, renewed = self._judge(params, state.extra["spectral"], image, mask)
+            variables = {**before, "params": params}
+            fake, _ = self._judge(variables, part["judged"], mask)
+            real, renewed = self._judge(variables, image, mask)
             value = losses.adversarial_discriminator_loss(
                 real, fake, self.settings.adversarial_form
             )
@@ -305,19 +261,18 @@ class InpaintingStage:
             return value, (scalars, renewed)
 
         def discriminator_part(part: Batch) -> tuple[Any, None]:
-            return jax.grad(loss, has_aux=True)(state.params["discriminator"], part), None
+            return jax.grad(loss, has_aux=True)(before["params"], part), None
 
         # The renewed vectors do not depend on the examples, so their mean is each of them.
-        (gradient, (scalars, spectral)), _ = in_micro_batches(
+        (gradient, (scalars, vectors)), _ = in_micro_batches(
             discriminator_part, parts, self.accumulation
         )
         updates, moved = self.discriminator_optimizer.update(
-            gradient, state.optimizer["discriminator"], state.params["discriminator"]
+            gradient, state.optimizer["discriminator"], before["params"]
         )
-        discriminator = optax.apply_updates(state.params["discriminator"], updates)
+        after = {"params": optax.apply_updates(before["params"], updates), "batch_stats": vectors}
         state = state.replace(
-            params={**state.params, "discriminator": discriminator},
+            variables={**state.variables, "discriminator": after},
             optimizer={**state.optimizer, "discriminator": moved},
-            extra={"spectral": spectral},
         )
         return state, scalars | {"gradient/discriminator": optax.global_norm(gradient)}

@@ -1,4 +1,4 @@
-"""`gmsrm ablate`: the four variants of the paper's Table IV, trained alike."""
+"""`gmsrm compare`: the variants of a method, trained and scored alike."""
 
 import argparse
 import shlex
@@ -14,13 +14,13 @@ _SEEDS = 2**32  # JAX takes the seeds above as their last 32 bits
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds `ablate`."""
+    """Adds `compare`."""
     parser = subparsers.add_parser(
-        "ablate",
-        help="train and compare the paper's four variants (Table IV)",
+        "compare",
+        help="train and score the variants of a method alike (Table IV)",
         description=(
-            "Trains stage 1 once and the variants base, gm_bm, gm_csv and gm_srm with the same"
-            " seed, data and steps, evaluates each, and writes Table IV, Figure 10 and"
+            "Trains the first stages once and then every variant of the config's method with the"
+            " same seed, data and steps, evaluates each, and writes Table IV, Figure 10 and"
             " report.html. The same command after an interruption goes on. With --seeds it does"
             " so with one seed after the other, in DIR/seed_0, DIR/seed_1 and so on, and writes"
             " Table IV with mean and standard deviation over them into DIR."
@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--config", required=True, metavar="FILE", help="a config file *.py[:ARGUMENT]"
     )
     parser.add_argument(
-        "--workdir", metavar="DIR", help="default: runs/ and the config's name, and -ablation"
+        "--workdir", metavar="DIR", help="default: runs/ and the config's name, and -variants"
     )
     parser.add_argument(
         "--set",
@@ -48,11 +48,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Runs the ablation."""
+    """Runs the comparison."""
     seeds = None if args.seeds is None else _read_seeds(args.seeds)
 
-    from gmsrm_jax.config.checks import check_config
-    from gmsrm_jax.evaluation.compare import ablate, ablate_seeds
+    from gmsrm_jax.commands.comparison import compare, compare_seeds
+    from gmsrm_jax.config import check_config
     from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.runtime.log import open_text_log
 
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> None:
     change_fields(config, args.set)
     check_config(config)
     set_up_jax(config.matmul_precision)
-    workdir = Path(args.workdir or f"runs/{config.name}-ablation").expanduser()
+    workdir = Path(args.workdir or f"runs/{config.name}-variants").expanduser()
     command = shlex.join(["gmsrm", *sys.argv[1:]])
     if seeds is None:
-        ablate(config, workdir, command)
+        compare(config, workdir, command)
     else:
-        ablate_seeds(config, workdir, seeds, command)
+        compare_seeds(config, workdir, seeds, command)
 
 
 def _read_seeds(text: str) -> Sequence[int]:

@@ -1,0 +1,76 @@
+"""Options that subcommands share: those of a section of fields, and which network runs where."""
+
+import argparse
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.fields import Section, choices
+
+if TYPE_CHECKING:
+    from gmsrm_jax.inference.inpainter import Inpainter
+
+_Section = TypeVar("_Section", bound=Section)
+
+
+def add_section(parser: argparse.ArgumentParser, section: type[Section]) -> None:
+    """Adds an option for each field: words, a number, or a flag for a bool that is False."""
+    for name, field in section.model_fields.items():
+        words = choices(section, name)
+        if field.annotation is bool:
+            details: dict[str, Any] = {"action": "store_true"}
+        elif words:
+            details = {"choices": words}
+        else:
+            details = {"type": functools.partial(_number, section, name), "metavar": "N"}
+        meaning = str(field.description).replace("%", "%%")
+        if field.default is not None and field.annotation is not bool:
+            meaning += " (default: %(default)s)"
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, default=field.default, help=meaning, **details)
+
+
+def section_of(args: argparse.Namespace, section: type[_Section]) -> _Section:
+    """Returns the section that the options of `add_section` say.
+
+    Raises:
+        UserError: fields that are right alone do not fit together.
+    """
+    return section.checked({name: getattr(args, name) for name in section.model_fields})
+
+
+def _number(section: type[Section], name: str, text: str) -> Any:
+    value: Any = text
+    with contextlib.suppress(ValueError):
+        value = int(text)
+    try:
+        return getattr(section.checked({name: value}), name)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `load_inpainter` reads."""
+    parser.add_argument(
+        "--checkpoint",
+        metavar="NAME|DIR",
+        help="weights: a name, an exported folder, the workdir of a training, an https:// address"
+        " or org/name of the Hugging Face Hub (default: facades-128, bundled)",
+    )
+    parser.add_argument("--offline", action="store_true", help="download no weights")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        choices=["auto", "cpu", "gpu", "tpu"],
+        help="where the network runs (default: %(default)s)",
+    )
+
+
+def load_inpainter(args: argparse.Namespace) -> "Inpainter":
+    """Loads the network that the options name; JAX is imported and set up for it."""
+    from gmsrm_jax.inference.inpainter import Inpainter
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
+
+    set_up_jax("default", args.device)
+    return Inpainter.from_pretrained(args.checkpoint, device=args.device, offline=args.offline)

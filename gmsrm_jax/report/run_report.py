@@ -1,0 +1,98 @@
+"""The report of a run: its scores, the paper's tables and figures, its curves and pictures."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gmsrm_jax.evaluation.evaluate import EXAMPLES_FILE
+from gmsrm_jax.evaluation.examples import read_examples
+from gmsrm_jax.methods import METHODS
+from gmsrm_jax.report.charts import Curve, curves_from_log
+from gmsrm_jax.report.paper_report import write_outputs
+from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
+from gmsrm_jax.report.report import write_report
+from gmsrm_jax.runtime.log import format_seconds, read_log, say
+
+
+def report_run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    output: pathlib.Path,
+    page: pathlib.Path,
+    metrics: dict[str, Any],
+    command: str,
+) -> None:
+    """Writes the paper's tables and figures, and a page with them, curves and pictures.
+
+    Args:
+        config: the run's config.
+        workdir: of the training.
+        output: folder of the evaluation, where tables and figures go.
+        page: the report's file.
+        metrics: what metrics.json of that folder holds.
+        command: what to type to do it again.
+    """
+    method = METHODS[config.method]
+    stages = [spec.name for spec in method.stages_of(config)]
+    curves: list[Curve] = []
+    facts: dict[str, Any] = {
+        "method": method.row(config).title,
+        "picture size": f"{config.image_size} px",
+        "test pictures": metrics["pictures"],
+        "weights": f"step {metrics['facts']['checkpoint_step']:,}, SHA-256 "
+        f"{metrics['facts']['weights_sha256'][:16]}…",
+        "devices": f"{metrics['run']['devices']} × {metrics['run']['device']}",
+    }
+    for stage in stages:
+        lines = read_log(workdir / stage / "log.jsonl")
+        if lines:
+            curves += curves_from_log(stage, lines)
+            last = lines[-1]
+            facts[f"{stage} stage"] = (
+                f"{last['step']:,} steps, {last['images']:,} pictures, "
+                f"{format_seconds(last['seconds'])} of training"
+            )
+    figures = [figure for stage in stages[:-1] for figure in _panels(workdir, stage)]
+    examples = read_examples(output / EXAMPLES_FILE)
+    settings = config.evaluation
+    paper = write_outputs(
+        output,
+        metrics,
+        examples,
+        settings.dataset,
+        pictures=settings.figure_pictures,
+        seed=settings.seed,
+    )
+    write_report(
+        page,
+        title=f"{method.title}, {config.name}",
+        command=command,
+        facts=facts,
+        metrics=metrics,
+        paper=paper,
+        panels=panel_rows(
+            examples, next(iter(metrics["methods"])), not_filled(metrics), settings.panel_rows
+        ),
+        curves=curves,
+        figures=figures,
+        config=config.to_dict(),
+    )
+    say(f"report: {page}")
+
+
+def _panels(workdir: pathlib.Path, stage: str) -> list[Picture]:
+    """The newest of each kind of picture that a stage made of itself."""
+    newest: dict[str, pathlib.Path] = {}
+    for path in sorted((workdir / stage / "panels").glob("*_*.png")):
+        newest[path.stem.rpartition("_")[0]] = path
+    return [
+        Picture(
+            f"{stage}: {kind.replace('_', ' ')}",
+            np.asarray(Image.open(path).convert("RGB")),
+            f"a grid of pictures from the last validation of the stage {stage}",
+        )
+        for kind, path in newest.items()
+    ]
