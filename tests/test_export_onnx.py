@@ -139,6 +139,7 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     "roots": (lambda x: jnp.sqrt(x * x + 1), (9,)),
     "clip": (lambda x: jnp.clip(x, -0.5, 0.5) + jax.nn.relu(x), (9,)),
     "types": (lambda x: (x >= 0).astype(jnp.float32) * 2, (9,)),
+    "no gradient": (lambda x: jax.lax.stop_gradient(x) * x, (9,)),
     "own gradient": (fir_upsample, (4, 4, 2)),
     "resize": (lambda x: jax.image.resize(x, (x.shape[0], 8, 6, 2), "bilinear"), (4, 3, 2)),
 }

@@ -1,6 +1,9 @@
 """PConv: its size, its signal at the start, what it looks at, its two programs."""
 
 import functools
+import itertools
+import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,16 +13,25 @@ import pytest
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import apply_argument, base_config
+from gmsrm_jax.export.onnx_file import run_onnx, to_onnx
+from gmsrm_jax.export.program import Program
+from gmsrm_jax.export.stablehlo import run_stablehlo, to_stablehlo
 from gmsrm_jax.foreign.vgg19 import TORCHVISION
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.filler import Filler
-from gmsrm_jax.methods.pconv import PConvFields, PConvStage, build_network, check, levels_of
+from gmsrm_jax.methods.pconv import PConvStage, build_network, levels_of
 from gmsrm_jax.nn.vgg import features, load_poolings, normalise
+from gmsrm_jax.runtime.devices import data_mesh, replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.training.loop import train_stage
 
 PCONV = METHODS["pconv"]
 SIZE, BATCH = 32, 4
+WITHOUT_VGG = {"perceptual_weight": 0.0, "style_weight": 0.0}
 # A test runs its programs a few times, so XLA's slow optimisations do not pay.
 compiled = functools.partial(
     jax.jit,
@@ -32,22 +44,12 @@ compiled = functools.partial(
 
 def small_config(size: int = SIZE, **fields: Any) -> ConfigDict:
     """The local config with few channels."""
-    config = ConfigDict(
-        {
-            "image_size": size,
-            "batch_size": BATCH,
-            "seed": 0,
-            "accumulation": 1,
-            "compute_dtype": "float32",
-            "variant": "",
-        }
-    )
-    given = {name: fields.pop(name) for name in list(fields) if name in config}
-    config.update(given)
-    config.pconv = ConfigDict(PConvFields.defaults() | PConvFields.local() | {"width": 4} | fields)
-    PConvFields.checked(config.pconv.to_dict())
-    check(config)
-    return config
+    config = apply_argument(base_config(), "pconv,runlocal").unlock()
+    config.image_size, config.batch_size, config.pconv.width = size, BATCH, 4
+    for name, value in fields.items():
+        (config if name in config else config.pconv)[name] = value
+    check_config(config)
+    return config.lock()
 
 
 def pictures(count: int = BATCH, size: int = SIZE) -> dict[str, np.ndarray]:
@@ -83,6 +85,17 @@ def programs(stage: PConvStage) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def state(stage: PConvStage) -> TrainState:
     return first_state(stage)
+
+
+def applied(stage: PConvStage, variables: Any, shown: Any, mask: Any) -> tuple[Any, Any]:
+    """Output by the batch's statistics, and by the running ones."""
+
+    def both(network: Any, shown: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        parts = ("encoder", "decoder")
+        by_batch, _ = stage.network.apply(network, shown, mask, parts, mutable=["batch_stats"])
+        return by_batch, stage.network.apply(network, shown, mask)
+
+    return compiled(both)(variables["network"], shown, mask)
 
 
 def leaves(tree: Any) -> dict[str, np.ndarray]:
@@ -167,19 +180,14 @@ def loss_of(config: ConfigDict, stage: PConvStage, state: TrainState, batch: Any
     deviation = np.array([0.229, 0.224, 0.225])
     mean = np.array([0.485, 0.456, 0.406])
     truth = ((image + 1) / 2 - mean) / deviation
-    raw, _ = stage.network.apply(
-        state.variables["network"],
-        jnp.float32(truth),
-        jnp.float32(mask),
-        ("encoder", "decoder"),
-        mutable=["batch_stats"],
-    )
+    raw, _ = applied(stage, state.variables, jnp.float32(truth), jnp.float32(mask))
     raw = np.asarray(raw, np.float64)
     raw_signed = (raw * deviation + mean) * 2 - 1
     pasted = np.where(mask > 0, raw_signed, image)
     weights, taps = load_poolings("bundled", field="pconv.vgg")
+    taken = compiled(functools.partial(features, taps=taps))
     target, *seen = (
-        [np.asarray(f, np.float64) for f in features(weights, jnp.float32(x), taps)]
+        [np.asarray(f, np.float64) for f in taken(weights, jnp.float32(x))]
         for x in (image, raw_signed, pasted)
     )
 
@@ -259,22 +267,18 @@ def test_running_statistics_are_those_of_the_batches(
 ) -> None:
     """With rates of zero they settle, and the loss with them is that with the batch's."""
     batch = pictures()
-    config = small_config(learning_rate=0.0)
+    config = small_config(learning_rate=0.0, **WITHOUT_VGG)
     still = stage_of(config)
     program = compiled(still.programs["main"])
     now = state
-    for _ in range(60):
+    for _ in range(40):
         now, scalars = program(now, {**batch, **still.constants})
-    variables = now.variables["network"]
     image = jnp.asarray(batch["image"] / 127.5 - 1, jnp.float32)
     shown, mask = normalise(image, TORCHVISION), jnp.float32(batch["mask"])
-    by_batch, _ = stage.network.apply(
-        variables, shown, mask, ("encoder", "decoder"), mutable=["batch_stats"]
-    )
-    by_running = stage.network.apply(variables, shown, mask)
+    by_batch, by_running = applied(stage, now.variables, shown, mask)
     spread = np.std(by_batch)
-    assert np.abs(by_batch - by_running).mean() < 0.01 * spread
-    unsettled = stage.network.apply(state.variables["network"], shown, mask)
+    assert np.abs(by_batch - by_running).mean() < 0.02 * spread
+    _, unsettled = applied(stage, state.variables, shown, mask)
     assert np.abs(by_batch - unsettled).mean() > 0.1 * spread
     _, frozen = compiled(still.programs["frozen"])(now, {**batch, **still.constants})
     np.testing.assert_allclose(frozen["loss/total"], scalars["loss/total"], rtol=0.02)
@@ -291,7 +295,8 @@ def test_nothing_or_everything_unknown_is_finite(
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((after, scalars)))
     config = small_config()
     image = jnp.asarray(batch["image"] / 127.5 - 1, jnp.float32)
-    filled = PCONV.fill(config, after.average, image, jnp.float32(batch["mask"]), {})
+    fill = compiled(lambda *inputs: PCONV.fill(config, *inputs, {}))
+    filled = fill(after.average, image, jnp.float32(batch["mask"]))
     assert np.isfinite(filled).all()
     if hole:
         mean = np.array([0.485, 0.456, 0.406]) * 2 - 1
@@ -304,7 +309,7 @@ def test_micro_batches_are_batches_to_the_norms(state: TrainState) -> None:
     batch = {name: np.repeat(array, 2, 0) for name, array in half.items()}
     results = []
     for accumulation, given in ((1, half), (2, batch)):
-        stage = stage_of(small_config(accumulation=accumulation))
+        stage = stage_of(small_config(accumulation=accumulation, **WITHOUT_VGG))
         program = compiled(stage.programs["main"])
         results.append(program(state, {**given, **stage.constants}))
     (first, one), (second, two) = results
@@ -334,7 +339,7 @@ def test_bfloat16_moves_like_float32(state: TrainState) -> None:
 
 
 def test_an_average_moves_by_its_share(state: TrainState) -> None:
-    stage = stage_of(small_config(ema=0.75, perceptual_weight=0.0, style_weight=0.0))
+    stage = stage_of(small_config(ema=0.75, **WITHOUT_VGG))
     assert stage.constants == {}
     after, scalars = compiled(stage.programs["main"])(state, pictures())
     assert {"loss/perceptual", "loss/style"}.isdisjoint(scalars)
@@ -345,3 +350,79 @@ def test_an_average_moves_by_its_share(state: TrainState) -> None:
         share = 0.25 if name.startswith("params") else 1.0
         expected = old[name] + share * (new[name] - old[name])
         np.testing.assert_allclose(average[name], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_over_four_devices_is_one_batch(state: TrainState) -> None:
+    stage = stage_of(small_config(**WITHOUT_VGG))
+    program, batch, mesh = compiled(stage.programs["main"]), pictures(), data_mesh()
+    assert mesh.size == 4
+    alone, one = program(state, batch)
+    there, four = program(to_every_device(state, mesh), to_devices(batch, mesh))
+    np.testing.assert_allclose(one["loss/total"], four["loss/total"], rtol=1e-5)
+    for name, array in leaves(alone.variables["network"]["batch_stats"]).items():
+        other = leaves(there.variables["network"]["batch_stats"])[name]
+        np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_graph_files_fill_alike(programs: dict[str, Any], stage: PConvStage, batch: Any) -> None:
+    moved, _ = programs["main"](first_state(stage), {**pictures(), **stage.constants})
+    function, shapes = Filler(PCONV, small_config(), moved.average).graph()
+    assert list(shapes) == ["image", "mask"]
+    program = Program(function, tuple(shapes), tuple(shapes.values()))
+    given = pictures(2)
+    inputs = [np.float32(given["image"] / 127.5 - 1), np.float32(given["mask"])]
+    expected = np.asarray(compiled(function)(*inputs))
+    assert np.abs(expected - inputs[0]).max() > 0.1
+    for filled in (
+        run_onnx(to_onnx(program, batch, {}), program, inputs),
+        run_stablehlo(to_stablehlo(program, batch), inputs),
+    ):
+        np.testing.assert_allclose(filled, expected, atol=1e-4)
+
+
+class Numbers:
+    """Training pictures that are a function of the step; stops as a crash would."""
+
+    num_examples = 16
+    description = fingerprint = "numbers"
+    bad = None
+
+    def __init__(self, crash_at: int | None = None):
+        self.crash_at = crash_at
+
+    def batches(
+        self, batch_size: int, start_step: int, salt: int, process_index: int, process_count: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        for step in itertools.count(start_step):
+            if step == self.crash_at:
+                raise RuntimeError("crash")
+            given = pictures(batch_size)
+            yield given | {"image": np.roll(given["image"], step, 1)}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: pathlib.Path) -> None:
+    """Through the change of programs: six steps of "main", two of "frozen"."""
+
+    def trained(name: str, crash_at: int | None = None) -> TrainState:
+        fields = {"length_kimg": 0.032, "finetune_share": 0.25, "save_every": 3}
+        stage = stage_of(small_config(**fields, **WITHOUT_VGG))
+        train_stage(
+            stage,
+            data=Numbers(crash_at),
+            workdir=tmp_path / name,
+            mesh=data_mesh(),
+            seed=3,
+            log_every=4,
+            optimization_level=0,
+            tensorboard=False,
+        )
+        folder = checkpoint_folder(tmp_path / name, stage.name)
+        target = jax.eval_shape(lambda: stage.init(jax.random.key(0), {}))
+        return Checkpoints(folder, read_only=True).restore(8, target, replicated(data_mesh()))
+
+    whole = trained("whole")
+    assert int(whole.step) == 8
+    with pytest.raises(RuntimeError, match="crash"):
+        trained("parts", crash_at=5)
+    jax.tree.map(np.testing.assert_array_equal, whole, trained("parts"))

@@ -28,6 +28,10 @@ def _elementwise(*ops: str) -> Operator:
     return operator
 
 
+def _as_it_is(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
+    return inputs[0]
+
+
 def _square(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
     return graph.add("Mul", inputs[0], inputs[0])
 
@@ -211,6 +215,7 @@ OPERATORS: dict[str, Operator] = {
     "sqrt": _elementwise("Sqrt"),
     "rsqrt": _elementwise("Sqrt", "Reciprocal"),
     "square": _square,
+    "stop_gradient": _as_it_is,
     "select_n": _select,
     "convert_element_type": _convert,
     "reshape": _reshape,

@@ -42,7 +42,7 @@ from gmsrm_jax.nn.optimizers import average_weights
 from gmsrm_jax.nn.partial import Known, PartialConv, dilated
 from gmsrm_jax.nn.vgg import VggWeights, denormalise, features, load_poolings, normalise
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.fields import Section, setting
+from gmsrm_jax.runtime.fields import Betas, Section, setting
 
 Part = Literal["encoder", "decoder"]
 ENCODER_KERNELS = (7, 5, 5)  # of the first levels; further ones have 3
@@ -63,7 +63,7 @@ class PConvFields(Section):
         0.2, "last share of the steps, with the encoder's norms frozen", ge=0, le=1
     )
     finetune_learning_rate: float = setting(5e-5, "of Adam in that share", ge=0)
-    betas: tuple[float, float] = setting((0.9, 0.999), "of Adam")
+    betas: Betas = setting((0.9, 0.999), "of Adam")
     valid_weight: float = setting(1.0, "of the L1 in the known part", ge=0)
     hole_weight: float = setting(6.0, "of the L1 in the hole", ge=0)
     perceptual_weight: float = setting(0.05, "of the L1 of VGG features", ge=0)
@@ -74,7 +74,7 @@ class PConvFields(Section):
         "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
         local="bundled",
     )
-    ema: float = setting(0.0, "of the weights that fill; 0: the last weights", ge=0, lt=1)
+    ema: float = setting(0.0, "of the weights that fill; 0: the last weights", ge=0, le=1)
     save_every: int = setting(2000, "steps between two checkpoints", gt=0, local=8)
     validate_every: int = setting(2000, "steps between two validations", gt=0, local=8)
 
@@ -351,6 +351,10 @@ PCONV = Method(
     name="pconv",
     title="PConv",
     priors="A",
+    about=(
+        "Liu et al., ECCV 2018: a U-Net of partial convolutions, which see known pixels only and "
+        "close a hole layer by layer; no adversary."
+    ),
     fill=fill,
     sections={"pconv": PConvFields},
     shared={"batch_size": 16},

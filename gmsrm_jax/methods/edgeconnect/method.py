@@ -12,16 +12,16 @@ from gmsrm_jax.methods.edgeconnect import network
 from gmsrm_jax.methods.edgeconnect.stages import EdgeStage, JointStage, PairStage, PictureStage
 from gmsrm_jax.nn.spectral import baked
 from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS
-from gmsrm_jax.runtime.fields import Section, setting
+from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
 
 
 class EdgeConnectFields(Section):
     """The section config.edgeconnect; weights are those of the authors' example config."""
 
-    width: int = setting(64, "channels of a generator at full size", local=8, ge=1)
+    width: int = setting(64, "channels of a generator at full size", local=8, gt=0)
     residual_blocks: int = setting(8, "of a generator, at a quarter of the size", local=2, ge=0)
     sigma: float = setting(2.0, "σ of Canny's Gaussian [px]", local=1.0, gt=0)
-    discriminator_features: tuple[int, ...] = setting(
+    discriminator_features: Channels = setting(
         (64, 128, 256, 512), "channels of a discriminator's hidden layers", local=(8, 16, 16, 16)
     )
     adversarial_form: Literal["logistic", "hinge"] = setting("logistic", "of adversarial losses")
@@ -45,8 +45,8 @@ class EdgeConnectFields(Section):
     learning_rate: float = setting(1e-4, "of Adam, in the first two stages", ge=0)
     joint_learning_rate: float = setting(1e-5, "of Adam, in the last stage", ge=0)
     discriminator_rate: float = setting(0.1, "a discriminator's rate over its generator's", ge=0)
-    betas: tuple[float, float] = setting((0.0, 0.9), "of Adam")
-    ema: float = setting(0.0, "decay of the weights that fill; 0: the last ones", ge=0, lt=1)
+    betas: Betas = setting((0.0, 0.9), "of Adam")
+    ema: float = setting(0.0, "decay of the weights that fill; 0: the last ones", ge=0, le=1)
     joint_edges: Literal["frozen", "trained"] = setting("frozen", "G1 in the last stage")
     # 2 million steps of 8 pictures in all.
     edges_kimg: float = setting(6400.0, "stage edges [thousand pictures]", local=0.064, gt=0)
@@ -54,8 +54,8 @@ class EdgeConnectFields(Section):
         6400.0, "stage inpainting [thousand pictures]", local=0.064, gt=0
     )
     joint_kimg: float = setting(3200.0, "stage joint [thousand pictures]", local=0.064, gt=0)
-    save_every: int = setting(2000, "steps between two checkpoints", local=8, ge=1, free=True)
-    validate_every: int = setting(2000, "steps between two validations", local=8, ge=1, free=True)
+    save_every: int = setting(2000, "steps between two checkpoints", local=8, gt=0)
+    validate_every: int = setting(2000, "steps between two validations", local=8, gt=0)
 
 
 def _finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
@@ -123,6 +123,8 @@ EDGECONNECT = Method(
     name="edgeconnect",
     title="EdgeConnect",
     priors="A",
+    about="EdgeConnect (Nazeri et al., arXiv 1901.00212) first completes the edges of a picture, then "
+    "paints it from its known pixels and all edges.",
     fill=network.fill,
     sections={"edgeconnect": EdgeConnectFields},
     shared={"batch_size": 8},
