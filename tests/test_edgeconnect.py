@@ -13,10 +13,11 @@ from scipy.special import expit
 from skimage.color import rgb2gray
 from skimage.feature import canny as canny_reference
 
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState, to_signed
 from gmsrm_jax.methods.edgeconnect import network
-from gmsrm_jax.methods.edgeconnect.method import EdgeConnectFields
 from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.nn.losses import feature_matching_loss, hole_share_loss
 from gmsrm_jax.nn.spectral import baked
@@ -34,28 +35,23 @@ compiled = functools.partial(
 )
 
 
-def config_of(section: dict[str, Any], **shared: Any) -> ConfigDict:
-    EdgeConnectFields.checked(section)
-    config = ConfigDict(
-        {
-            "image_size": SIZE,
-            "batch_size": BATCH,
-            "seed": 0,
-            "accumulation": 1,
-            "compute_dtype": "float32",
-            "variant": "",
-            **shared,
-        }
-    )
-    config.edgeconnect = ConfigDict(section)
-    return config
-
-
-def small_config(shared: dict[str, Any] | None = None, **fields: Any) -> ConfigDict:
+def small_config(**fields: Any) -> ConfigDict:
     """The local config with few channels."""
+    config = apply_argument(base_config(), "edgeconnect,runlocal").unlock()
+    config.batch_size = BATCH
     tiny = {"width": 4, "residual_blocks": 1, "discriminator_features": (4, 6, 8, 8)}
-    section = EdgeConnectFields.defaults() | EdgeConnectFields.local() | tiny | fields
-    return config_of(section, **(shared or {}))
+    for name, value in (tiny | fields).items():
+        (config if name in config else config.edgeconnect)[name] = value
+    check_config(config)
+    return config.lock()
+
+
+def paper_config() -> ConfigDict:
+    """The defaults, without VGG-19, which no package has whole."""
+    config = apply_argument(base_config(), "edgeconnect").unlock()
+    config.edgeconnect.perceptual_weight = config.edgeconnect.style_weight = 0.0
+    check_config(config)
+    return config
 
 
 def pictures(count: int = BATCH, seed: int = 0) -> dict[str, np.ndarray]:
@@ -107,7 +103,8 @@ def plain() -> tuple[ConfigDict, dict[str, Any], dict[str, TrainState]]:
 
 @functools.cache
 def filling_weights() -> Any:
-    return compiled(lambda key: EDGECONNECT.init(plain()[0], key))(jax.random.key(3))
+    config = small_config()
+    return compiled(functools.partial(EDGECONNECT.init, config))(jax.random.key(3))
 
 
 @functools.cache
@@ -146,7 +143,8 @@ def count(tree: Any) -> int:
 
 
 def test_numbers_of_parameters_are_those_of_the_public_networks():
-    config = config_of(EdgeConnectFields.defaults() | {"vgg": "bundled"}, image_size=256)
+    config = paper_config()
+    assert config.image_size == 256 and config.batch_size == 8
     weights = jax.eval_shape(lambda: EDGECONNECT.init(config, jax.random.key(0)))
     assert {name: list(tree) for name, tree in weights.items()} == {
         "edge": ["params"],
@@ -157,8 +155,7 @@ def test_numbers_of_parameters_are_those_of_the_public_networks():
 
 
 def test_discriminators_have_the_known_sizes_and_maps():
-    fields = {"perceptual_weight": 0.0, "style_weight": 0.0}
-    config = config_of(EdgeConnectFields.defaults() | fields, image_size=256)
+    config = paper_config()
     sides = [(128, 64), (64, 128), (32, 256), (31, 512), (30, 1)]
     for name, shown, parameters in (
         ("edges", (1, 1), 2_762_752),
@@ -427,7 +424,7 @@ def test_micro_batches_give_the_same_step(name):
     _, stages, states = plain()
     batch = pictures(seed=4)
     whole, scalars = step(stages[name], states[name], batch, program(name))
-    parts = stage_of(small_config({"accumulation": 2}), name)
+    parts = stage_of(small_config(accumulation=2), name)
     split, others = step(parts, states[name], batch)
     for key, value in scalars.items():
         assert others[key] == pytest.approx(value, rel=2e-3), key
@@ -546,7 +543,7 @@ def test_paintings_are_scored_and_shown(name):
 def test_short_formats_are_for_maps_alone():
     """Feature maps in bfloat16, losses and weights in float32; the step is about the same."""
     _, stages, states = plain()
-    stage = stage_of(small_config({"compute_dtype": "bfloat16"}), "edges")
+    stage = stage_of(small_config(compute_dtype="bfloat16"), "edges")
     after, scalars = step(stage, states["edges"], pictures())
     assert {leaf.dtype for leaf in leaves(after.variables).values()} == {np.dtype(np.float32)}
     _, exact = step(stages["edges"], states["edges"], pictures(), program("edges"))

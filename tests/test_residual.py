@@ -59,9 +59,8 @@ def test_transposed_layer_adds_a_bias_unless_told_otherwise():
         layer = TransposedConv(5, use_bias=use_bias)
         weights = weights_for(layer, x)
         assert set(weights) == ({"kernel", "bias"} if use_bias else {"kernel"})
-        expected = np.asarray(transposed_conv(x, weights["kernel"])) + weights.get(
-            "bias", np.zeros(5)
-        )
+        bias = np.asarray(weights.get("bias", 0.0))
+        expected = np.asarray(transposed_conv(x, weights["kernel"])) + bias
         np.testing.assert_allclose(applied(layer, weights, x), expected, atol=1e-5)
 
 

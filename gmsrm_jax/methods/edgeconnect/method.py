@@ -123,8 +123,8 @@ EDGECONNECT = Method(
     name="edgeconnect",
     title="EdgeConnect",
     priors="A",
-    about="EdgeConnect (Nazeri et al., arXiv 1901.00212) first completes the edges of a picture, then "
-    "paints it from its known pixels and all edges.",
+    about="EdgeConnect (Nazeri et al., arXiv 1901.00212) completes the edges of a picture first, "
+    "then paints it from its known pixels and all edges.",
     fill=network.fill,
     sections={"edgeconnect": EdgeConnectFields},
     shared={"batch_size": 8},
