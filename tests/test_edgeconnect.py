@@ -15,6 +15,10 @@ from skimage.feature import canny as canny_reference
 
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import apply_argument, base_config
+from gmsrm_jax.export.onnx_file import run_onnx, to_onnx
+from gmsrm_jax.export.parity import photographs
+from gmsrm_jax.export.program import Program
+from gmsrm_jax.export.stablehlo import run_stablehlo, to_stablehlo
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState, to_signed
 from gmsrm_jax.methods.edgeconnect import network
@@ -278,6 +282,20 @@ def test_a_filling_is_g2_on_the_joined_edges():
     # What stands in the hole is not looked at.
     other = np.where(mask > 0, np.float32(0.3), np.asarray(signed))
     np.testing.assert_array_equal(fill(variables, other, jnp.float32(mask), {}), filled)
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_graph_files_fill_alike(batch):
+    """Canny's loop among them, whose edges must be the same pixel by pixel."""
+    function, shapes = Filler(EDGECONNECT, plain()[0], filling_weights()).graph()
+    program = Program(function, tuple(shapes), tuple(shapes.values()))
+    inputs = [array[:2] for array in photographs(program)]
+    expected = np.asarray(compiled(function)(*inputs))
+    assert np.abs(expected - inputs[0]).max() > 0.1
+    found = run_onnx(to_onnx(program, batch, {}), program, inputs)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    found = run_stablehlo(to_stablehlo(program, batch), inputs)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("hole", [0, 1])

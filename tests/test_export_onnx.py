@@ -146,16 +146,21 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     "mirror": (lambda x: jnp.pad(x, [(0, 0), (2, 1), (0, 0)], mode="reflect"), (4, 3)),
     "largest": (lambda x: x.max((1, 3)) + x.max(), (3, 4, 5)),
     "loop": (
-        lambda x: jax.lax.while_loop(
-            lambda carry: carry[1] < carry[0].max(),
-            lambda carry: (carry[0] * 0.5 + jnp.ones_like(x) * normal(4, 5)[0], carry[1] + 0.125),
-            (jnp.abs(x) * 8.0, jnp.float32(0.25)),
-        )[0]
-        + x,
+        lambda x: (
+            jax.lax.while_loop(
+                lambda carry: carry[0].max() > carry[1],
+                lambda carry: (
+                    carry[0] * 0.5 + jnp.ones_like(x) * normal(4, 5)[0],
+                    carry[1] + 0.125,
+                ),
+                (jnp.abs(x) * 8.0, jnp.float32(0.25)),
+            )[0]
+            + x
+        ),
         (4, 5),
     ),
     "loop that does not begin": (
-        lambda x: jax.lax.while_loop(lambda y: y.min() > 1e9, lambda y: y + x, x) * 2.0,
+        lambda x: jax.lax.while_loop(lambda y: y.max() > 1e9, lambda y: y + x, x) * 2.0,
         (4,),
     ),
     "no gradient": (lambda x: jax.lax.stop_gradient(x) * x, (9,)),
