@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gmsrm_jax.methods.network_weights import weight_shapes
 
 from benchmarks.hardware import summary
 from benchmarks.presets import Preset, make_config
@@ -13,9 +14,9 @@ from benchmarks.training import Emit, random_pictures
 from gmsrm_jax import Inpainter
 from gmsrm_jax.methods.gm_srm.memory import memory_resolutions, noise_shapes
 from gmsrm_jax.methods.gm_srm.network import build_network
-from gmsrm_jax.methods.network_weights import weight_shapes
 from gmsrm_jax.networks import Pretrained, load_pretrained
 from gmsrm_jax.networks.folder import pretrained
+from gmsrm_jax.runtime.pixels import to_signed
 
 RANDOM = "random weights"
 
@@ -75,7 +76,7 @@ def measure_filling(preset: Preset, emit: Emit, *, checkpoint: str | None) -> No
         ]
         rows = random_pictures(batch, size)
         inputs = (
-            jnp.asarray(rows["image"] / np.float32(127.5) - np.float32(1)),
+            jnp.asarray(to_signed(rows["image"])),
             jnp.asarray(rows["mask"], jnp.float32),
             noise,
         )

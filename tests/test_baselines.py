@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.restoration import inpaint_biharmonic
 
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.methods.classical import BASELINES, check_baselines
 from gmsrm_jax.runtime.errors import UserError

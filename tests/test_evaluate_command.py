@@ -3,14 +3,13 @@
 import json
 
 import pytest
+from gmsrm_jax.evaluation.compare import ablate
 
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.config.of_run import remember_config
-from gmsrm_jax.evaluation import rows as contenders
-from gmsrm_jax.evaluation import run as scoring
-from gmsrm_jax.evaluation.compare import ablate
+from gmsrm_jax.evaluation import rows, run
 from gmsrm_jax.evaluation.rows import open_judge, open_methods
 from gmsrm_jax.runtime.devices import data_mesh
 from gmsrm_jax.runtime.errors import UserError
@@ -36,7 +35,7 @@ def workdir(config, tmp_path):
 def calls(monkeypatch):
     """Arguments of every evaluation, in place of the evaluation."""
     found = []
-    monkeypatch.setattr(scoring, "evaluate_run", lambda *words: found.append(words))
+    monkeypatch.setattr(run, "evaluate_run", lambda *words: found.append(words))
     return found
 
 
@@ -75,10 +74,10 @@ def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
 
     def evaluate_run(config, workdir, command, output, step):
         scored.append((output.name, step))
-        raise scoring.NotScored("fid was not scored")
+        raise run.NotScored("fid was not scored")
 
     monkeypatch.setattr(store, "Checkpoints", Saved)
-    monkeypatch.setattr(scoring, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(run, "evaluate_run", evaluate_run)
     assert main(["evaluate", "--checkpoint", str(workdir), "--follow", "0.2"]) == 2
     assert scored == [("step_00000004", 4), ("step_00000008", 8)]
     assert "fid was not scored" in capsys.readouterr().err
@@ -103,7 +102,7 @@ def test_samples_without_noise_are_refused(config):
 
 def test_fid_without_scikit_learn_is_left_out_before_anything_is_scored(config, monkeypatch):
     config.evaluation.perceptual = ("fid",)
-    monkeypatch.setattr(contenders.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rows.importlib.util, "find_spec", lambda name: None)
     judge, hashes, lacking = open_judge(config)
     assert not judge.compares_sets
     assert hashes == {}
@@ -117,12 +116,12 @@ def test_only_a_complete_evaluation_counts_as_scored(tmp_path, monkeypatch):
 
     facts = {"checkpoint_step": 1}
     metrics = {"facts": facts, "mask_list": {"sha256": "m"}, "run": {"versions": {"jax": "1"}}}
-    monkeypatch.setattr(scoring, "package_versions", lambda: {"jax": "1"})
+    monkeypatch.setattr(run, "package_versions", lambda: {"jax": "1"})
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "per_image.csv").touch()
-    assert scoring.scores_of(tmp_path, facts, Masks()) is None
+    assert run.scores_of(tmp_path, facts, Masks()) is None
     (tmp_path / "examples.npz").touch()
-    assert scoring.scores_of(tmp_path, facts, Masks()) == metrics
-    assert scoring.scores_of(tmp_path, {"checkpoint_step": 2}, Masks()) is None
-    monkeypatch.setattr(scoring, "package_versions", lambda: {"jax": "2"})
-    assert scoring.scores_of(tmp_path, facts, Masks()) is None
+    assert run.scores_of(tmp_path, facts, Masks()) == metrics
+    assert run.scores_of(tmp_path, {"checkpoint_step": 2}, Masks()) is None
+    monkeypatch.setattr(run, "package_versions", lambda: {"jax": "2"})
+    assert run.scores_of(tmp_path, facts, Masks()) is None

@@ -16,19 +16,21 @@ from gmsrm_jax.data.masks.assignment import (
     read_mask_list,
     write_mask_list,
 )
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, ratio_bin
+from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name, ratio_bin
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.batches import IMAGE_KINDS, composite
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS, EvaluationSet, evaluated_names, image_kinds
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
     PER_IMAGE_FILE,
     evaluate,
-    evaluated_names,
 )
 from gmsrm_jax.evaluation.examples import read_examples, spread
-from gmsrm_jax.evaluation.tables import best_rows, format_table
+from gmsrm_jax.evaluation.labels import best_rows, score_text
+from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods.classical import mean_colour
+from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
@@ -63,14 +65,12 @@ def mask_list(mask_folder, pictures):
 
 
 def score(methods, pictures, mask_list, **options):
-    settings = {
-        "image_size": SIZE,
-        "shorter_side": 1.0,
-        "test_resize": "direct",
-        "batch_size": 16,
-        **options,
-    }
-    return evaluate(methods, pictures, mask_list, **settings)
+    """Evaluates with small batches; options are those of the set, of the rows, or of `evaluate`."""
+    place = {"image_size": SIZE, "shorter_side": 1.0, "test_resize": "direct"}
+    place |= {name: options.pop(name) for name in ("image_size", "max_images") if name in options}
+    rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
+    test_set = EvaluationSet(pictures, mask_list, **place)
+    return evaluate(Rows(methods, **rows), test_set, **{"batch_size": 16, **options})
 
 
 def constant(value):
@@ -275,7 +275,7 @@ def test_composite_takes_the_output_in_the_hole_only():
     image = np.array([[[10, 20, 30], [40, 50, 60]]], np.uint8)
     mask = np.array([[[1], [0]]], np.uint8)
     raw = np.array([[[-1.0, 0.0, 1.5], [0.25, 0.25, 0.25]]], np.float32)
-    rounded, unrounded, pixels = composite(image, mask, raw)
+    rounded, unrounded, pixels = image_kinds(image, mask, raw)
     assert rounded.dtype == np.uint8
     np.testing.assert_array_equal(rounded, [[[0, 128, 255], [40, 50, 60]]])  # 127.5 to even
     np.testing.assert_allclose(unrounded, [[[0.0, 127.5, 255.0], [40, 50, 60]]])
@@ -525,8 +525,12 @@ def test_the_text_table_marks_the_best(pictures, mask_list):
 
 
 def test_best_rows_knows_directions_ties_and_gaps():
-    assert best_rows("psnr", [20.0, 21.0, None]) == {1}
-    assert best_rows("lmse", [0.02, 0.01]) == {1}
-    assert best_rows("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
-    assert best_rows("psnr", [20.0]) == set()
-    assert best_rows("ncc", [None, None]) == set()
+    def best(metric, scores):
+        definition = DEFINITIONS[metric]
+        return best_rows(definition, [score_text(metric, definition, s) for s in scores])
+
+    assert best("psnr", [20.0, 21.0, None]) == {1}
+    assert best("lmse", [0.02, 0.01]) == {1}
+    assert best("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
+    assert best("psnr", [20.0]) == set()
+    assert best("ncc", [None, None]) == set()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from exported_networks import exported, tiny_config, tiny_network
+from gmsrm_jax.methods.network_weights import weight_shapes
 from ml_collections import ConfigDict
 from PIL import Image
 from scipy import ndimage
@@ -22,12 +23,11 @@ from gmsrm_jax.assets import asset_path
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES, center_mask
+from gmsrm_jax.data.masks.files import write_mask_bank
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.network_weights import weight_shapes
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import RunLog

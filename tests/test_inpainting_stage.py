@@ -20,9 +20,9 @@ from small_stages import (
     snapshot,
 )
 
-from gmsrm_jax.methods.base import to_signed
 from gmsrm_jax.methods.gm_srm.network import join_frozen
 from gmsrm_jax.nn.vgg import features
+from gmsrm_jax.runtime.pixels import to_signed
 
 STEPS = 6
 MEMORY_LAYERS = {"constant", "conv_4", "up_8", "conv_8", "up_16", "conv_16"}

@@ -21,9 +21,9 @@ from small_stages import (
     small_config,
 )
 
-from gmsrm_jax.methods.base import to_signed
 from gmsrm_jax.methods.gm_srm import augment
 from gmsrm_jax.methods.gm_srm.stage_1_programs import MemoryPrograms
+from gmsrm_jax.runtime.pixels import to_signed
 
 STEPS = 4
 

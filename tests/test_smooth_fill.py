@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_networks import SIZE, abstract_inputs, compiled, filled_by_hand, inputs, shapes_of, small
 
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.methods.classical import BASELINES
 from gmsrm_jax.nn.smooth_fill import smooth_fill

@@ -16,10 +16,10 @@ from small_stages import (
     vgg,
 )
 
-from gmsrm_jax.methods.base import to_bytes, to_signed
 from gmsrm_jax.methods.gm_srm.distance import FeatureDistance
 from gmsrm_jax.methods.gm_srm.network import join_frozen, split_frozen
 from gmsrm_jax.nn.vgg import features
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 ABSTRACT_BATCH = {
     "image": jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 3), np.uint8),

@@ -1,9 +1,9 @@
 """Makes a model card's figures of the memory: python tools/memory_figure.py WORKDIR --output DIR.
 
 Writes DIR/memory_samples.png, samples of the snapshot that stage 1 kept, and
-DIR/memory_distance.png, the distance on VGG features (`stages.distance`) over the pictures seen,
-one line for each size that the memory grew through. Folders that the run's config names are looked
-up from the current one, as in training.
+DIR/memory_distance.png, the distance on VGG features (`methods.gm_srm.distance`) over the pictures
+seen, one line for each size that the memory grew through. Folders that the run's config names are
+looked up from the current one, as in training.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.checks import check_growth
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.methods.base import apply, to_bytes, to_signed
+from gmsrm_jax.methods.base import apply
 from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.nn.vgg import load_vgg19
@@ -35,6 +35,7 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log, read_log
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 from gmsrm_jax.training.loop import abstract_state
 
 SAMPLES_FILE, DISTANCE_FILE = "memory_samples.png", "memory_distance.png"

@@ -22,7 +22,8 @@ import orbax.checkpoint as ocp
 
 from gmsrm_jax.checkpoints.steps import saved_steps
 from gmsrm_jax.data.arrays import write_pictures
-from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
+from gmsrm_jax.data.masks.bins import center_mask
+from gmsrm_jax.data.masks.files import write_mask_bank
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ("memory", "inpainting")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import flatten
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -44,6 +43,8 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
     Raises:
         UserError: there is no such field, or the value is of another kind.
     """
+    from gmsrm_jax.config.fields import flatten  # with the methods, and so JAX
+
     known = flatten(config.to_dict())
     for change in changes:
         field, equals, text = change.partition("=")

@@ -19,7 +19,7 @@ from gmsrm_jax.foreign.converted import (
     Format,
     Params,
     checked_array,
-    file_sha256,
+    given_sha256,
     output_path,
     read_converted,
     read_npz,
@@ -213,7 +213,7 @@ def _checked(params: Params, names: tuple[str, ...], path: pathlib.Path) -> Para
 
 def _source_sha256(path: pathlib.Path) -> str:
     """A file's SHA-256, which must start with the eight digits in a name like NAME-dcbb9e9d.pth."""
-    found = file_sha256(path, "--input")
+    found = given_sha256(path, "--input")
     named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
     if named and not found.startswith(named[1]):
         raise UserError(

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from gmsrm_jax.methods.base import to_signed
 from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.runtime.pixels import to_signed
 
 DISTANCE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _BATCH = 16
