@@ -8,6 +8,7 @@ The second part of the training freezes the norms of the encoder, scale, shift a
 until then these are of batches whose holes are zeros.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -226,9 +227,9 @@ class PConvStage(FillingStage):
         self.optimizer = optax.scale_by_adam(*settings.betas, eps=1e-8)
         if settings.perceptual_weight or settings.style_weight:
             self.constants["vgg"], self.taps = load_poolings(settings.vgg, field="pconv.vgg")
+        due = {name for step in (0, total - 1) for name in self.due(step)}
         self.programs = {
-            "main": lambda state, batch: self._step(state, batch, frozen=False),
-            "frozen": lambda state, batch: self._step(state, batch, frozen=True),
+            name: functools.partial(self._step, frozen=name == "frozen") for name in sorted(due)
         }
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
@@ -248,8 +249,8 @@ class PConvStage(FillingStage):
         """The last share of the steps has the encoder's norms frozen."""
         return ("frozen",) if step >= self.frozen_from else ("main",)
 
-    def _step(self, state: TrainState, batch: Batch, frozen: bool) -> tuple[TrainState, Scalars]:
-        """One step of Adam."""
+    def _step(self, state: TrainState, batch: Batch, *, frozen: bool) -> tuple[TrainState, Scalars]:
+        """One step of Adam, the encoder's norms in it or not."""
         settings, network = self.settings, state.variables["network"]
         parts = {"image": batch["image"], "mask": batch["mask"]}
 
