@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables, to_signed
+from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables
 from gmsrm_jax.methods.edgeconnect import network
 from gmsrm_jax.methods.stage import FillingStage, steps_of
 from gmsrm_jax.nn import losses
@@ -18,6 +18,7 @@ from gmsrm_jax.nn.canny import grey
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.spectral import baked, drawn
 from gmsrm_jax.nn.vgg import features, load_vgg
+from gmsrm_jax.runtime.pixels import to_signed
 
 Given = Mapping[str, Any]
 
