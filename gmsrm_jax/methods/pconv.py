@@ -31,8 +31,6 @@ from gmsrm_jax.methods.base import (
     TrainState,
     Variables,
     apply,
-    composite,
-    to_signed,
 )
 from gmsrm_jax.methods.stage import FillingStage, steps_of
 from gmsrm_jax.nn import losses
@@ -44,6 +42,7 @@ from gmsrm_jax.nn.partial import Known, PartialConv, dilated
 from gmsrm_jax.nn.vgg import VggWeights, denormalise, features, load_poolings, normalise
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Betas, Section, setting
+from gmsrm_jax.runtime.pixels import composite, to_signed
 
 Part = Literal["encoder", "decoder"]
 ENCODER_KERNELS = (7, 5, 5)  # of the first levels; further ones have 3
