@@ -12,7 +12,7 @@ from skimage.feature import canny as reference
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.data.decoding import decode_image, resize_for_test
 from gmsrm_jax.data.listing import list_images
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.nn.canny import canny, grey
 
 

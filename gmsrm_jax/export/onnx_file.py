@@ -149,7 +149,7 @@ def _loop(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> list[Va
             *infos(after[1:], carries),
         ],
     )
-    results: list[Value] = [graph.new("Loop") for _ in carries]
+    results = [graph.new("Loop") for _ in carries]
     given = [graph.name(value) for value in (first, *inputs[begin:])]
     graph.nodes.append(helper.make_node("Loop", ["", *given], results, body=body))
-    return results
+    return list(results)

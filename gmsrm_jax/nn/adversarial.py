@@ -103,9 +103,10 @@ class Adversary:
             shown: pictures, and what else it sees.
             method: of the module, if not the one that gives logits.
         """
-        return self.module.apply(
+        judged: Any = self.module.apply(
             variables, *shown, update_stats=True, mutable=["batch_stats"], method=method
         )
+        return judged
 
     def generator_loss(self, fake: jax.Array) -> jax.Array:
         """What the generator makes small, from logits of what it made."""

@@ -1,15 +1,16 @@
 """EdgeConnect as a method: its fields and its stages."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Context, Method, Noise, StageSpec, Variables
+from gmsrm_jax.methods.base import Context, Method, Noise, Stage, StageSpec, Variables
 from gmsrm_jax.methods.edgeconnect import network
-from gmsrm_jax.methods.edgeconnect.stages import EdgeStage, JointStage, PairStage, PictureStage
+from gmsrm_jax.methods.edgeconnect.stages import EdgeStage, JointStage, PictureStage
 from gmsrm_jax.nn.spectral import baked
 from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS
 from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
@@ -90,10 +91,17 @@ def _stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     fields = config.edgeconnect
     handed: tuple[str, ...] = ("variables", "optimizer", "average")
 
-    def spec(name: str, kind: type[PairStage], fill: Any, length: float, rate: float, **after: Any):
+    def spec(
+        name: str,
+        kind: Callable[..., Stage],
+        fill: Callable[..., jax.Array],
+        length: float,
+        rate: float,
+        **after: tuple[str, ...],
+    ) -> StageSpec:
         method = dataclasses.replace(EDGECONNECT, fill=fill)
 
-        def build(context: Context) -> PairStage:
+        def build(context: Context) -> Stage:
             return kind(name, method, config, context, length, rate)
 
         return StageSpec(name, build, after)

@@ -155,6 +155,6 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     """Weights of G1, without spectral norms, and of G2."""
     keys, side = jax.random.split(key), (1, config.image_size, config.image_size)
     return {
-        "edge": edge_network(config).init(keys[0], jnp.zeros((*side, 3))),
-        "picture": picture_network(config).init(keys[1], jnp.zeros((*side, 4))),
+        "edge": dict(edge_network(config).init(keys[0], jnp.zeros((*side, 3)))),
+        "picture": dict(picture_network(config).init(keys[1], jnp.zeros((*side, 4)))),
     }

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables
+from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables, apply
 from gmsrm_jax.methods.edgeconnect import network
 from gmsrm_jax.methods.stage import FillingStage, steps_of
 from gmsrm_jax.nn import losses
@@ -175,9 +175,7 @@ class EdgeStage(PairStage):
         del batch
         module = network.edge_network(self.config, self.dtype, spectral=True)
         seen = network.edge_input(part["image"], part["mask"], part["known"])
-        logits, renewed = module.apply(
-            variables["edge"], seen, update_stats=True, mutable=["batch_stats"]
-        )
+        logits, renewed = _with_statistics(module, variables["edge"], seen)
         values = grey(network.unit(part["image"]))
         rows = {"real": (values, part["true"]), "fake": (values, jax.nn.sigmoid(logits))}
         real, fake = (
@@ -217,7 +215,7 @@ class PictureStage(PairStage):
         del given
         keys, side = jax.random.split(key), self.config.image_size
         module = network.picture_network(self.config)
-        variables = module.init(keys[0], jnp.zeros((1, side, side, 4)))
+        variables = dict(module.init(keys[0], jnp.zeros((1, side, side, 4))))
         return self._begin("picture", variables, keys[1], 3)
 
     def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
@@ -238,7 +236,7 @@ class PictureStage(PairStage):
         edges, statistics = self._edges(state, variables, part)
         module = network.picture_network(self.config, self.dtype)
         seen = network.picture_input(image, mask, edges)
-        raw = jnp.tanh(module.apply(variables["picture"], seen))
+        raw = jnp.tanh(apply(module, variables["picture"], seen))
         rows = {"real": (network.unit(image),), "fake": (network.unit(raw),)}
         logits, _ = self.adversary.judge(state.variables[self.judged], rows["fake"])
         scalars = {
@@ -308,9 +306,15 @@ class JointStage(PictureStage):
         trained = "edge" in variables
         module = network.edge_network(self.config, self.dtype, spectral=trained)
         if not trained:
-            logits = module.apply(state.kept["edge"], seen)
+            logits = apply(module, state.kept["edge"], seen)
             return network.joined_edges(logits, mask, known), {}
-        logits, renewed = module.apply(
-            variables["edge"], seen, update_stats=True, mutable=["batch_stats"]
-        )
+        logits, renewed = _with_statistics(module, variables["edge"], seen)
         return network.joined_edges(logits, mask, known), {"edge": renewed}
+
+
+def _with_statistics(
+    module: network.Generator, variables: dict[str, Any], x: jax.Array
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Logits of a network with spectral norms, and its vectors one power iteration on."""
+    result: Any = module.apply(variables, x, update_stats=True, mutable=["batch_stats"])
+    return result
