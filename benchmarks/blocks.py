@@ -25,7 +25,7 @@ from gmsrm_jax.nn.layers import (
     instance_norm,
 )
 from gmsrm_jax.nn.losses import perceptual_loss
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import VggWeights, features
 
 _VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -157,7 +157,7 @@ def _vgg_block(resolution: int, image: np.ndarray, target: np.ndarray) -> Block:
     weights = random_vgg19(_VGG_LAYERS)
 
     def run(params: Any, image: jax.Array, target: jax.Array) -> list[jax.Array]:
-        given = Vgg19Weights(params, weights.source)
+        given = VggWeights(params, weights.source)
         seen, wanted = (features(given, x, _VGG_LAYERS) for x in (image, target))
         return [perceptual_loss(seen, wanted)[None]]
 

@@ -24,14 +24,14 @@ from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
-from gmsrm_jax.nn.vgg import Vgg19Weights
+from gmsrm_jax.nn.vgg import VggWeights
 from gmsrm_jax.runtime.devices import data_mesh, replicated, split
 from gmsrm_jax.training.loop import abstract_state, lower_programs
 
 GIB = 2**30
 
 
-def random_vgg19(layers: tuple[str, ...]) -> Vgg19Weights:
+def random_vgg19(layers: tuple[str, ...]) -> VggWeights:
     """Weights of the right shapes."""
     rng = np.random.default_rng(0)
     params = {}
@@ -39,7 +39,7 @@ def random_vgg19(layers: tuple[str, ...]) -> Vgg19Weights:
         shape = (3, 3, CONVOLUTIONS[name].inputs, CONVOLUTIONS[name].outputs)
         kernel = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[:3]))
         params[name] = {"kernel": kernel.astype(np.float32), "bias": np.zeros(shape[3], np.float32)}
-    return Vgg19Weights(params, "torchvision")
+    return VggWeights(params, "torchvision")
 
 
 def arrays_like(shapes: Any, sharding: jax.sharding.Sharding) -> Any:

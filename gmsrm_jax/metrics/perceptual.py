@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from gmsrm_jax.metrics.lpips import SMALLEST_SIDE, Lpips, LpipsWeights
 from gmsrm_jax.metrics.paper import Definition, each_picture
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import VggWeights, features
 from gmsrm_jax.runtime.pixels import to_signed
 
 VGG_HOLE = "vgg_hole"
@@ -74,7 +74,7 @@ def lpips(weights: LpipsWeights, prediction: ArrayLike, target: ArrayLike) -> ja
 
 @jax.jit
 def vgg_hole(
-    weights: Vgg19Weights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
+    weights: VggWeights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
 ) -> jax.Array:
     """Distance of VGG-19 features in the hole; see `DEFINITIONS["vgg_hole"]`.
 

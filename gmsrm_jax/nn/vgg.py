@@ -72,9 +72,6 @@ class VggWeights:
     unit_input: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
-Vgg19Weights = VggWeights
-
-
 def load_vgg(
     path: str, taps: Sequence[str], *, net: Net = "vgg19", unit_input: bool = False, field: str
 ) -> VggWeights:

@@ -17,7 +17,7 @@ from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.nn.optimizers import average_weights, learning_rate_schedule, slowed
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import Vgg19Weights, features, load_vgg19
+from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg19
 from gmsrm_jax.runtime.pixels import composite, to_signed
 
 
@@ -181,7 +181,7 @@ class InpaintingStage(FillingStage):
         )
 
     def _network_loss(
-        self, params: Any, state: TrainState, part: Batch, vgg: Vgg19Weights | None
+        self, params: Any, state: TrainState, part: Batch, vgg: VggWeights | None
     ) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
         """Eq. 14, its terms, and what the discriminator is shown; no term of weight 0 is computed.
 
