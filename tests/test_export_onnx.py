@@ -140,6 +140,30 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     "roots": (lambda x: jnp.sqrt(x * x + 1), (9,)),
     "clip": (lambda x: jnp.clip(x, -0.5, 0.5) + jax.nn.relu(x), (9,)),
     "types": (lambda x: (x >= 0).astype(jnp.float32) * 2, (9,)),
+    "comparisons": (
+        lambda x: jnp.where((x > 0) & ((x >= 0.5) == (x > -1.0)), jnp.abs(x), 7.0 * x),
+        (9,),
+    ),
+    "mirror": (lambda x: jnp.pad(x, [(0, 0), (2, 1), (0, 0)], mode="reflect"), (4, 3)),
+    "largest": (lambda x: x.max((1, 3)) + x.max(), (3, 4, 5)),
+    "loop": (
+        lambda x: (
+            jax.lax.while_loop(
+                lambda carry: carry[0].max() > carry[1],
+                lambda carry: (
+                    carry[0] * 0.5 + jnp.ones_like(x) * normal(4, 5)[0],
+                    carry[1] + 0.125,
+                ),
+                (jnp.abs(x) * 8.0, jnp.float32(0.25)),
+            )[0]
+            + x
+        ),
+        (4, 5),
+    ),
+    "loop that does not begin": (
+        lambda x: jax.lax.while_loop(lambda y: y.max() > 1e9, lambda y: y + x, x) * 2.0,
+        (4,),
+    ),
     "no gradient": (lambda x: jax.lax.stop_gradient(x) * x, (9,)),
     "own gradient": (fir_upsample, (4, 4, 2)),
     "resize": (lambda x: jax.image.resize(x, (x.shape[0], 8, 6, 2), "bilinear"), (4, 3, 2)),
