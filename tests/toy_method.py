@@ -19,11 +19,11 @@ from gmsrm_jax.methods.base import (
     TrainState,
     Variables,
     apply,
-    to_signed,
 )
 from gmsrm_jax.methods.stage import FillingStage, steps_of
 from gmsrm_jax.nn.optimizers import average_weights
 from gmsrm_jax.runtime.fields import Section, setting
+from gmsrm_jax.runtime.pixels import to_signed
 
 
 class Toy(Section):
