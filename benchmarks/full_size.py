@@ -19,12 +19,12 @@ import jax
 import numpy as np
 
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
+from gmsrm_jax.foreign.networks import VGG19
 from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
-from gmsrm_jax.nn.vgg import VggWeights
+from gmsrm_jax.nn.vgg import VggWeights, needed_convolutions
 from gmsrm_jax.runtime.devices import data_mesh, replicated, split
 from gmsrm_jax.training.loop import abstract_state, lower_programs
 
@@ -36,7 +36,7 @@ def random_vgg19(layers: tuple[str, ...]) -> VggWeights:
     rng = np.random.default_rng(0)
     params = {}
     for name in needed_convolutions(layers):
-        shape = (3, 3, CONVOLUTIONS[name].inputs, CONVOLUTIONS[name].outputs)
+        shape = VGG19[name].kernel
         kernel = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[:3]))
         params[name] = {"kernel": kernel.astype(np.float32), "bias": np.zeros(shape[3], np.float32)}
     return VggWeights(params, "torchvision")
