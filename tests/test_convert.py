@@ -9,6 +9,7 @@ import pickle
 import re
 import sys
 import tarfile
+import types
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_lpips(tmp_path, capsys, states, monkeypatch):
         np.testing.assert_array_equal(params[f"conv{i + 1}"]["kernel"], kernel)
         head = states["heads.pth"][f"lin{i}.model.1.weight"]
         np.testing.assert_array_equal(params[f"lin{i}"]["kernel"][0, 0, :, 0], head[0, :, 0, 0])
-    with pytest.raises(UserError, match="weights of lpips_alex, not lpips_vgg; .*--net vgg"):
+    with pytest.raises(UserError, match=r"weights of lpips_alex, not lpips_vgg; .*--net vgg"):
         read_converted(output, "lpips_vgg")
 
 
@@ -244,9 +245,11 @@ def test_numpy_files_of_the_original(tmp_path, capsys, names):
         assert "damaged or not an .npz" in failure(capsys, words)
 
 
-def test_missing_torch_says_how_to_install_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert 'pip install "gmsrm-jax[convert]"' in failure(capsys, command(tmp_path, "vgg19"))
+@pytest.mark.parametrize("found", [None, types.SimpleNamespace(__version__="2.5.1+cpu")])
+def test_missing_or_old_torch_says_how_to_install_it(tmp_path, capsys, monkeypatch, found):
+    monkeypatch.setitem(sys.modules, "torch", found)
+    message = failure(capsys, command(tmp_path, "vgg19"))
+    assert "torch 2.6" in message and 'pip install "gmsrm-jax[convert]"' in message
 
 
 class Evil:

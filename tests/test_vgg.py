@@ -322,12 +322,13 @@ def test_corrupt_files_are_user_errors(tmp_path):
 
     def refused(broken):
         path.write_bytes(broken)
-        with pytest.raises(UserError, match="damaged.*gmsrm convert vgg19"):
+        with pytest.raises(UserError, match=r"damaged.*gmsrm convert vgg19"):
             load_vgg19(str(path), LAYERS)
 
     for length in (0, 1, 100, len(content) // 2, len(content) - 1):
         refused(content[:length])
-    for position in (3, 12, 100, 700, *rng.integers(0, len(content), 8)):
+    first = 8 + int.from_bytes(content[:8], "little")
+    for position in (3, 12, first, *rng.integers(first, len(content), 8)):
         refused(content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :])
     for other in (b"no weights", safetensors.numpy.save({"a": np.zeros(3)})):
         refused(other)

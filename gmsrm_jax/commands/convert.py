@@ -59,8 +59,9 @@ def _add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="\n".join(lines),
     )
-    for part in NETWORKS[names[0]].parts:
-        parser.add_argument(part.option, required=True, metavar="FILE", help="a file to read")
+    for parts in zip(*(NETWORKS[name].parts for name in names), strict=True):
+        files = " or ".join(part.file.name for part in parts)
+        parser.add_argument(parts[0].option, required=True, metavar="FILE", help=files)
     parser.add_argument("--output", required=True, metavar="FILE", help="*.safetensors to write")
     parser.set_defaults(run=_convert, net="", last_layer="")
     return parser

@@ -5,6 +5,7 @@ import os
 import pathlib
 import pickle
 import re
+import warnings
 
 import numpy as np
 
@@ -29,13 +30,18 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     try:
         torch = importlib.import_module("torch")
+        # Before 2.6 weights_only let code through: CVE-2025-32434.
+        if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+            raise ImportError
     except ImportError as error:
         raise UserError(
-            f'{path}: PyTorch\'s files are read by torch; pip install "gmsrm-jax[convert]"'
+            f"{path}: PyTorch's files are read by torch 2.6 or newer; pip install"
+            ' "gmsrm-jax[convert]"'
         ) from error
     # Torch's own words are not passed on: they advise to read the file by running what is in it.
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise UserError(f"{path}: holds no dictionary of tensors; {_RESAVE}")
         return {

@@ -119,12 +119,12 @@ def load_vgg(
     """
     needed = needed_convolutions(taps, _TABLES[net])
     file = asset_path(_BUNDLED_FILE) if path == BUNDLED else resolve_path(path)
-    name = _CONVERTED[net]
-    output = converted_name(f"weights/{name}" if path == BUNDLED else path)
-    cure = f"{NETWORKS[name].recipe(output)} and set --config.{field}={output}"
+    network = _CONVERTED[net]
+    output = converted_name(f"weights/{network}" if path == BUNDLED else path)
+    cure = f"{NETWORKS[network].recipe(output)} and set --config.{field}={output}"
     if not file.is_file():
         raise UserError(f"{file}: no VGG-{net[3:]} weights there; {cure}")
-    params, source = read_converted(file, name)
+    params, source = read_converted(file, network)
     missing = [name for name in needed if name not in params]
     if missing:
         raise UserError(
