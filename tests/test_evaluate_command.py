@@ -1,16 +1,20 @@
-"""What `gmsrm evaluate` and `gmsrm ablate` do around the scoring itself."""
+"""What `gmsrm evaluate` and `gmsrm compare` do around the scoring itself."""
 
+import dataclasses
 import json
 
 import pytest
-from gmsrm_jax.evaluation.compare import ablate
 
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
+from gmsrm_jax.commands import evaluate as command
+from gmsrm_jax.commands.comparison import compare
+from gmsrm_jax.commands.scoring import NotScored
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.evaluation import rows, run
 from gmsrm_jax.evaluation.rows import open_judge, open_methods
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.runtime.devices import data_mesh
 from gmsrm_jax.runtime.errors import UserError
 
@@ -35,7 +39,7 @@ def workdir(config, tmp_path):
 def calls(monkeypatch):
     """Arguments of every evaluation, in place of the evaluation."""
     found = []
-    monkeypatch.setattr(run, "evaluate_run", lambda *words: found.append(words))
+    monkeypatch.setattr(command, "evaluate_and_report", lambda *words: found.append(words))
     return found
 
 
@@ -72,21 +76,40 @@ def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
         def finish(self):
             pass
 
-    def evaluate_run(config, workdir, command, output, step):
+    def evaluate_and_report(config, workdir, line, output, step):
         scored.append((output.name, step))
-        raise run.NotScored("fid was not scored")
+        raise NotScored("fid was not scored")
 
     monkeypatch.setattr(store, "Checkpoints", Saved)
-    monkeypatch.setattr(run, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(command, "evaluate_and_report", evaluate_and_report)
     assert main(["evaluate", "--checkpoint", str(workdir), "--follow", "0.2"]) == 2
     assert scored == [("step_00000004", 4), ("step_00000008", 8)]
     assert "fid was not scored" in capsys.readouterr().err
 
 
-def test_an_ablation_without_its_rows_is_refused_before_training(config, tmp_path):
-    config.evaluation.noise = "mean"
-    with pytest.raises(UserError, match=r"evaluation\.noise = 'mean' .*Table IV"):
-        ablate(config, tmp_path, "c")
+@pytest.mark.parametrize(
+    ("section", "field", "value", "said"),
+    [
+        ("evaluation", "noise", "mean", r"evaluation\.noise = 'mean' .*Table IV"),
+        ("data", "test_fraction", 0.0, r"needs test pictures; set data\.test or"),
+        ("inpainting", "begin_from", "facades-128", r"begin_from = 'facades-128' brings trained"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_before_training(
+    config, tmp_path, section, field, value, said
+):
+    config[section][field] = value
+    with pytest.raises(UserError, match=said):
+        compare(config, tmp_path, "c")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_method_without_variants_has_nothing_to_compare(config, tmp_path, monkeypatch):
+    alone = dataclasses.replace(METHODS["gm_srm"], name="alone", variants={})
+    monkeypatch.setitem(METHODS, "alone", alone)
+    config.method = "alone"
+    with pytest.raises(UserError, match="the method alone has no variants to compare"):
+        compare(config, tmp_path, "c")
     assert not any(tmp_path.iterdir())
 
 

@@ -73,6 +73,11 @@ def score(methods, pictures, mask_list, **options):
     return evaluate(Rows(methods, **rows), test_set, **{"batch_size": 16, **options})
 
 
+def classical(fill):
+    """A classical fill as a row, which is told the numbers of the examples too."""
+    return lambda image, mask, index: fill(image, mask)
+
+
 def constant(value):
     """A method whose raw output has one value everywhere."""
     return lambda image, mask, index: np.full(image.shape, value, np.float32)
@@ -287,7 +292,7 @@ def test_mean_colour_uses_known_pixels_only():
     image = random.uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
     mask = (random.uniform(size=(3, 8, 8, 1)) < 0.4).astype(np.float32)
     mask[2] = 1.0
-    filled = mean_colour(image * (1 - mask), mask, np.arange(3, dtype=np.int32))
+    filled = mean_colour(image * (1 - mask), mask)
     assert filled.dtype == np.float32
     for row in range(2):
         known = image[row][mask[row, ..., 0] == 0].astype(np.float64)
@@ -380,7 +385,8 @@ def test_kept_examples_leave_known_pixels_untouched(pictures, mask_list):
     def noise(image, mask, index):
         return random.uniform(-1, 1, image.shape).astype(np.float32)
 
-    examples = score({"noise": noise, "mean colour": mean_colour}, pictures, mask_list).examples
+    methods = {"noise": noise, "mean colour": classical(mean_colour)}
+    examples = score(methods, pictures, mask_list).examples
     assert examples.methods == ("noise", "mean colour")
     assert examples.bins == mask_list.bins
     assert len(set(examples.pictures)) == 5
@@ -433,7 +439,7 @@ def test_undefined_scores_are_null_and_counted(mask_list, tmp_path):
 
 
 def test_files_agree_with_the_result(pictures, mask_list, tmp_path):
-    methods = {"grey": constant(0.2), "mean colour": mean_colour}
+    methods = {"grey": constant(0.2), "mean colour": classical(mean_colour)}
     result = score(methods, pictures, mask_list, output_dir=tmp_path, facts={"checkpoint": "x"})
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
         [METRICS_FILE, PER_IMAGE_FILE, EXAMPLES_FILE]

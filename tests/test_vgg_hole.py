@@ -16,7 +16,7 @@ from gmsrm_jax.evaluation.batches import EvaluationSet, image_kinds
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PER_IMAGE_FILE, evaluate
 from gmsrm_jax.evaluation.rows import open_judge
 from gmsrm_jax.evaluation.worker import Rows
-from gmsrm_jax.methods.classical import BASELINES
+from gmsrm_jax.methods.classical import CLASSICAL, telea
 from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, VGG_HOLE_LAYER, vgg_hole
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.report.paper_report import write_outputs
@@ -112,7 +112,10 @@ def drawn(image, mask, index):
     return np.stack(rows).astype(np.float32)
 
 
-METHODS = {"GM-SRM": drawn, BASELINES["telea"][0]: BASELINES["telea"][1]}
+METHODS = {
+    "GM-SRM": drawn,
+    CLASSICAL["telea"].title: lambda image, mask, index: telea(image, mask),
+}
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,11 @@ from line_chart import Line, line_chart
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
-from gmsrm_jax.config.checks import check_growth
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.methods.base import apply
-from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
+from gmsrm_jax.methods.base import Context, apply
+from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.runtime.devices import local_mesh, replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
@@ -107,7 +105,7 @@ def read_snapshot(workdir: pathlib.Path, stage: MemoryStage, seed: int) -> dict[
     """
     folder = checkpoint_folder(workdir, stage.name)
     checkpoints, step = open_finished(folder, "train it with --stage=memory first")
-    target = {"kept": abstract_state(stage, seed, None).kept}
+    target = {"kept": abstract_state(stage, seed, {}).kept}
     kept = checkpoints.restore_items(step, target, replicated(local_mesh()))["kept"]
     checkpoints.finish()
     kept = jax.device_get(kept)
@@ -174,7 +172,8 @@ def make_figures(workdir: pathlib.Path, output: pathlib.Path, count: int, seed: 
         raise UserError(f"--seed={seed}; use 0 to {_SEEDS - 1}")
     config = config_of_run(workdir)
     curves = distance_curves(workdir, config)
-    stage = MemoryStage(config, _asked_with(config), load_vgg19("bundled", DISTANCE_LAYERS))
+    config.inpainting.vgg = "bundled"  # no distance is taken here
+    stage = MemoryStage(config, Context(1, _asked_with(config)))
     kept = read_snapshot(workdir, stage, config.seed)
     samples = draw_samples(stage, kept["generator"], count, seed)
     enlarged = upscale(samples, -(-_LEAST_PIXELS // config.image_size))

@@ -51,7 +51,7 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
         if not equals or field not in known:
             raise UserError(
                 f"{change!r}: no field of this name; write FIELD=VALUE, such as batch_size=16 "
-                "(gmsrm_jax/config/fields.py lists them all)"
+                "(gmsrm_jax/config/fields.py and gmsrm_jax/methods list them)"
             )
         *rooms, name = field.split(".")
         parent = functools.reduce(lambda room, key: room[key], rooms, config)

@@ -130,13 +130,38 @@ def adversarial_discriminator_loss(real: jax.Array, fake: jax.Array, form: str) 
 
 
 def logistic_generator_loss(fake: jax.Array) -> jax.Array:
-    """Non-saturating logistic loss of stage 1's generator: mean softplus(-D(fake))."""
+    """Non-saturating logistic loss of a generator: mean softplus(-D(fake))."""
     return jax.nn.softplus(-fake).mean()
 
 
 def logistic_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """Logistic loss of stage 1's discriminator: mean softplus(D(fake)) + softplus(-D(real))."""
+    """Logistic loss of a discriminator: mean softplus(D(fake)) + mean softplus(-D(real))."""
     return jax.nn.softplus(fake).mean() + jax.nn.softplus(-real).mean()
+
+
+def feature_matching_loss(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Array:
+    """L_FM (EdgeConnect, Eq. 3): over a discriminator's outputs, the sum of mean |fake - real|.
+
+    Args:
+        fake: its outputs for what a generator made.
+        real: its outputs for what is true, which are targets alone.
+    """
+    whole = [[x.astype(jnp.float32) for x in outputs] for outputs in (fake, real)]
+    return perceptual_loss(whole[0], jax.lax.stop_gradient(whole[1]))
+
+
+def hole_share_loss(prediction: jax.Array, target: jax.Array, share: jax.Array) -> jax.Array:
+    """Mean |prediction - target| over all elements, divided by the holes' share of the batch.
+
+    EdgeConnect's L1: with known pixels right, the mean over the holes. Its divisor vanishes with
+    the holes; holes of less than a hundredth count as a hundredth.
+
+    Args:
+        prediction: raw output of the network.
+        target: the whole picture.
+        share: mean of the batch's masks, a scalar.
+    """
+    return jnp.abs(prediction - target).mean() / jnp.maximum(share, 0.01)
 
 
 def r1_penalty(logits: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:

@@ -77,7 +77,7 @@ def describe_stage(
     weights |= {
         f"{name} (kept)": tree["params"]
         for name, tree in state.kept.items()
-        if isinstance(tree, dict)
+        if isinstance(tree, dict) and tree.get("params")
     }
     if config.tensorboard:
         from gmsrm_jax.runtime.tensorboard import parameter_table

@@ -189,7 +189,7 @@ class Run:
             shapes = shapes_given(self.config, spec, self.context)["begin_from"]
             given["begin_from"] = shapes if network is None else network.variables
         if spec.grow_from is not None and not begun(self.workdir, spec.name):
-            given["grow_from"] = growing_items(spec, self.context, self.mesh)
+            given["grow_from"] = growing_items(self.config, spec, self.context, self.mesh)
         return given
 
 

@@ -125,9 +125,9 @@ class MemoryStage:
         distance = float(self.distance(np.concatenate(batches)[:count]))
         return {
             _DISTANCE: distance,
-            # As float32, in which it is kept.
+            # As float32, in which it is kept; a distance that is not a number is never the best.
             "validation/best_vgg_distance": float(
-                min(np.float32(distance), np.float32(state.kept["distance"]))
+                np.fmin(np.float32(distance), np.float32(state.kept["distance"]))
             ),
         }
 
