@@ -11,7 +11,7 @@ VGG-19: relu1_1, relu2_1, relu3_1 of the original network (CC BY 4.0), in the pa
 from ml_collections import ConfigDict
 
 from gmsrm_jax.config import apply_argument, base_config
-from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
+from gmsrm_jax.methods.gm_srm.fields import FIRST_MODEL, VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -26,7 +26,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 64
     config.model.code_dim = 128
     config.model.code_channels = 32
-    config.model.fusion_rescale = True
+    config.model.update(FIRST_MODEL)
     config.model.stem_skip = True
 
     config.data.train = "bundled:facades/train"

@@ -15,7 +15,7 @@ advance.
 from ml_collections import ConfigDict
 
 from gmsrm_jax.config import apply_argument, base_config
-from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
+from gmsrm_jax.methods.gm_srm.fields import FIRST_MODEL, VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -29,7 +29,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 128
     config.model.code_dim = 128
     config.model.code_channels = 32
-    config.model.fusion_rescale = True
+    config.model.update(FIRST_MODEL)
     config.model.stem_skip = True
     config.model.smooth_skip = True
     config.memory.code_source = "mapping"
@@ -48,9 +48,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.inpainting.reconstruction_norm = "region"
     config.inpainting.perceptual_weight = 1.5
     config.inpainting.adversarial_weight = 0.05
-    config.inpainting.diversity_weight = 1.5
-    config.inpainting.diversity_grid = 16
-    config.inpainting.diversity_batch_shrink = 4
     config.inpainting.perceptual_layers = VGG_LAYERS[:3]
     config.inpainting.vgg = "bundled"
     config.inpainting.discriminator_features = (32, 64, 128, 128)

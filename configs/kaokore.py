@@ -17,7 +17,7 @@ all variants (Telea 18.7 dB): no order that two seeds would establish, see docs/
 from ml_collections import ConfigDict
 
 from gmsrm_jax.config import apply_argument, base_config
-from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
+from gmsrm_jax.methods.gm_srm.fields import FIRST_MODEL, VGG_LAYERS
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -31,7 +31,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_max = 128
     config.model.code_dim = 128
     config.model.code_channels = 32
-    config.model.fusion_rescale = True
+    config.model.update(FIRST_MODEL)
     config.model.stem_skip = True
 
     config.data.train = "data/kaokore128"

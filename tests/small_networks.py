@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax.methods.gm_srm.memory import channel_table, memory_resolutions, noise_shapes
+from gmsrm_jax.methods.gm_srm.memory import channel_table, noise_shapes
 from gmsrm_jax.methods.gm_srm.network import InpaintingNetwork
 
 SIZE, LEVELS = 32, [4, 8, 16]
@@ -60,7 +60,7 @@ def inputs(count: int = 2) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     image = np.random.default_rng(1).uniform(-1, 1, (count, SIZE, SIZE, 3)).astype(np.float32)
     mask = np.zeros((count, SIZE, SIZE, 1), np.float32)
     mask[:, 8:24, 4:20] = 1
-    noise = [normal(2 + k, *shape) for k, shape in enumerate(noise_shapes(count, LEVELS))]
+    noise = [normal(2 + k, *shape) for k, shape in enumerate(noise_shapes(count, [*LEVELS, SIZE]))]
     return image, mask, noise
 
 
@@ -69,5 +69,6 @@ def abstract(*shape: int) -> jax.ShapeDtypeStruct:
 
 
 def abstract_inputs(size: int, count: int = 2) -> tuple[Any, Any, list[Any]]:
-    noise = [abstract(*shape) for shape in noise_shapes(count, memory_resolutions(size))]
+    levels = [2**k for k in range(2, size.bit_length())]  # the memory is asked at full size too
+    noise = [abstract(*shape) for shape in noise_shapes(count, levels)]
     return abstract(count, size, size, 3), abstract(count, size, size, 1), noise

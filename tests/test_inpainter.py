@@ -20,8 +20,8 @@ from small_networks import SIZE
 
 import gmsrm_jax
 from gmsrm_jax.inference.inpainter import Inpainter, Result
-from gmsrm_jax.methods.gm_srm.memory import indexed_noise, memory_resolutions
-from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.methods.gm_srm.memory import draw_noise
+from gmsrm_jax.methods.gm_srm.network import asked_resolutions, build_network
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -50,7 +50,8 @@ def test_at_its_own_size_it_is_the_networks_composite() -> None:
     image, hole = photo(SIZE, SIZE), square_hole(SIZE, SIZE, 15)
     config = small_pretrained().config
     network = build_network(config)
-    noise = indexed_noise(5, np.array([0], np.int32), memory_resolutions(SIZE))
+    key = jax.random.fold_in(jax.random.key(5), 0)  # seed and index
+    noise = draw_noise(key, 1, asked_resolutions(config))
     signed = image[None].astype(np.float32) / 127.5 - 1
     mask = hole[None, ..., None].astype(np.float32)
     variables = small_pretrained().variables["network"]

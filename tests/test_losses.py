@@ -93,38 +93,6 @@ def test_kl_is_zero_at_the_prior_only():
     assert losses.kl_loss(zeros, zeros - 0.1, "sum") > 0.0
 
 
-def test_diversity_is_minus_the_mean_difference_inside_the_hole(pictures):
-    first, second, mask = pictures
-    inside = np.broadcast_to(mask > 0, first.shape)
-    expected = -np.abs(first - second)[inside].mean()
-    got = losses.diversity_loss(*map(jnp.float32, pictures))
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
-    empty = jnp.zeros((3, 8, 8, 1))
-    for grid in (0, 2):
-        assert losses.diversity_loss(jnp.float32(first), jnp.float32(second), empty, grid) == 0.0
-
-
-@pytest.mark.parametrize("grid", [1, 2, 4, 8])
-def test_diversity_of_a_grid_compares_means_over_its_squares(pictures, grid):
-    first, second, mask = pictures
-    side, total = first.shape[1] // grid, 0.0
-    for picture in range(len(first)):
-        for row in range(0, first.shape[1], side):
-            for column in range(0, first.shape[1], side):
-                part = np.s_[picture, row : row + side, column : column + side]
-                total += np.abs(((first[part] - second[part]) * mask[part]).sum((0, 1))).sum()
-    expected = -total / (mask.sum() * 3)
-    got = losses.diversity_loss(*map(jnp.float32, pictures), grid)
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
-
-
-def test_grain_is_no_diversity_of_a_coarse_grid():
-    checks = jnp.asarray(np.indices((8, 8)).sum(0) % 2 * 2.0 - 1.0)[None, :, :, None].repeat(3, -1)
-    whole, second = jnp.ones((1, 8, 8, 1)), jnp.zeros((1, 8, 8, 3))
-    assert losses.diversity_loss(checks, second, whole) == -1.0
-    assert losses.diversity_loss(checks, second, whole, 2) == 0.0
-
-
 def test_adversarial_losses_of_the_patch_discriminator():
     real, fake = 2 * normal(8, 3, 4, 4, 1), 2 * normal(9, 3, 4, 4, 1)
     inputs = jnp.float32(real), jnp.float32(fake)

@@ -23,7 +23,6 @@ from gmsrm_jax.methods.gm_srm.memory import (
     MappingNetwork,
     SynthesisLayer,
     draw_noise,
-    indexed_noise,
     noise_shapes,
 )
 from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
@@ -41,19 +40,6 @@ def test_noise_has_one_map_at_4_and_two_at_every_other_resolution():
     for m in map(np.asarray, maps):
         np.testing.assert_allclose([m.mean(), m.std()], [0.0, 1.0], atol=0.03)
     assert abs(np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1]) < 0.03
-
-
-def test_indexed_noise_does_not_depend_on_the_batch():
-    draw = compiled(indexed_noise, static_argnums=2)
-    three, one = draw(3, np.asarray([5, 2, 9]), (4, 8)), draw(3, np.asarray([2]), (4, 8))
-    assert [m.shape for m in three] == [(3, 4, 4, 1), (3, 8, 8, 1), (3, 8, 8, 1)]
-    for batch, alone in zip(three, one, strict=True):
-        np.testing.assert_array_equal(batch[1], alone[0])
-        assert np.any(batch[0] != batch[1])
-    assert np.any(three[1] != three[2])
-    assert np.any(draw(4, np.asarray([2]), (4, 8))[0] != one[0])
-    values = np.concatenate([m.ravel() for m in three])
-    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=0.15)
 
 
 @pytest.mark.parametrize("up", [False, True])

@@ -37,7 +37,9 @@ from gmsrm_jax.methods.gm_srm.memory import (
 from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.methods.gm_srm.network import Fusion, InpaintingNetwork
 from gmsrm_jax.nn import layers
+from gmsrm_jax.nn.losses import kl_loss
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
+from gmsrm_jax.nn.smooth_fill import smooth_fill
 
 MEMORY_VARIANTS = ("gm_bm", "gm_csv", "gm_srm")
 
@@ -97,7 +99,8 @@ def test_every_size_variant_and_code_source_fits_together(size, source):
             network.init_with_output, jax.random.key(0), *abstract_inputs(size)
         )
         assert result.image.shape == (2, size, size, 3)
-        assert result.mean.shape == result.log_variance.shape == (2, len(levels))
+        asked = len(levels) + VARIANTS[variant].memory  # once more over the raw input
+        assert result.mean.shape == result.log_variance.shape == (2, asked)
         # What stage 1 hands over has the same shapes under the same names.
         given, taken = pretrained["params"], variables["params"]
         shared = ("memory", "encoder", "query_4") if source == "encoder" else ("memory",)
@@ -112,15 +115,15 @@ def test_variants_have_the_parts_of_table_four():
     names = {v: set(shapes_of(small(v), *abstract_inputs(SIZE))) for v in VARIANTS}
     base = {"encoder", "decoder_4", "decoder_8", "decoder_16", "output"}
     assert names["base"] == base
-    memory = {"memory", "fusion_4", "fusion_8", "fusion_16", "query_4"}
-    statistics = {"statistics_4", "statistics_8", "statistics_16"}
+    memory = {"memory", "fusion_4", "fusion_8", "fusion_16", "fusion_32", "query_4"}
+    statistics = {"statistics_4", "statistics_8", "statistics_16", "statistics_32"}
     assert names["gm_bm"] == base | memory
     assert names["gm_csv"] == base | memory | statistics
-    assert names["gm_srm"] == base | memory | statistics | {"query_8", "query_16"}
+    assert names["gm_srm"] == base | memory | statistics | {"query_8", "query_16", "query_32"}
 
 
 def test_grid_vector_keeps_the_grid():
-    module = GridVector(5, channels=6, grid=2)
+    module = GridVector(5, channels=6, grid=2, rate=0.0)
     x = normal(3, 2, 4, 4, 3)
     params = weights_for(module, x)
     y = (
@@ -228,18 +231,20 @@ def test_conditional_noise_is_mean_plus_deviation_times_noise():
     network, params = drawn("gm_csv", "encoder")
     image, mask, noise = inputs()
     params = {**params}
-    moments = {4: (0.7, -1.0), 8: (-0.4, 0.6), 16: (0.1, -25.0)}  # the last is clamped to -10
-    for r, values in moments.items():
+    given = {4: (0.7, -1.0), 8: (-0.4, 0.6), 16: (0.1, -25.0), 32: (0.0, 0.3)}
+    for r, values in given.items():
         dense = params[f"statistics_{r}"]["dense"]
-        fixed = {"kernel": 0 * dense["kernel"], "bias": jnp.float32(values)}
+        fixed = {"kernel": 0 * dense["kernel"], "bias": jnp.float32(values) / network.head_rate}
         params[f"statistics_{r}"] = {**params[f"statistics_{r}"], "dense": fixed}
     conditional = compiled(network.apply)({"params": params}, image, mask, noise)
-    np.testing.assert_allclose(conditional.mean, [[0.7, -0.4, 0.1]] * 2, rtol=1e-6)
-    np.testing.assert_allclose(conditional.log_variance, [[-1.0, 0.6, -10.0]] * 2, rtol=1e-6)
+    moments = {r: 4 * np.tanh(np.float32(values) / 4) for r, values in given.items()}
+    expected = np.stack(list(moments.values()))
+    np.testing.assert_allclose(conditional.mean, [expected[:, 0]] * 2, rtol=1e-5)
+    np.testing.assert_allclose(conditional.log_variance, [expected[:, 1]] * 2, rtol=1e-5)
     shifted = []
     for n in noise:
         mean, log_variance = moments[n.shape[1]]
-        shifted.append(mean + np.exp(0.5 * max(log_variance, -10.0), dtype=np.float32) * n)
+        shifted.append(mean + np.exp(0.5 * log_variance, dtype=np.float32) * n)
     plain = {k: v for k, v in params.items() if not k.startswith("statistics")}
     expected = compiled(small("gm_bm").apply)({"params": plain}, image, mask, shifted)
     np.testing.assert_allclose(conditional.image, expected.image, rtol=1e-3, atol=1e-4)
@@ -275,8 +280,8 @@ def test_codes_are_progressive_in_gm_srm_only():
 def test_stem_skip_widens_the_output_convolution_only():
     given = abstract_inputs(SIZE)
     plain, skipping = (shapes_of(small("gm_srm", stem_skip=s), *given) for s in (False, True))
-    assert skipping["output"]["conv"]["kernel"].shape == (3, 3, 2 * CHANNELS[SIZE], 3)
-    assert plain["output"]["conv"]["kernel"].shape == (3, 3, CHANNELS[SIZE], 3)
+    assert skipping["output"]["conv"]["kernel"].shape == (3, 3, 3 * CHANNELS[SIZE], 3)
+    assert plain["output"]["conv"]["kernel"].shape == (3, 3, 2 * CHANNELS[SIZE], 3)
     assert plain.pop("decoder_16") == skipping.pop("decoder_16")
 
 
@@ -335,7 +340,7 @@ def test_fusions_pass_the_memory_through_at_the_beginning(beginnings):
         memory = GenerativeMemory(CHANNELS).bind({"params": weights["memory"]})
         bound = network.bind({"params": weights})
         asked, pure, found = None, None, []
-        for r, maps in zip(LEVELS, (noise[:1], noise[1:3], noise[3:]), strict=True):
+        for r, maps in zip(LEVELS, (noise[:1], noise[1:3], noise[3:5]), strict=True):
             asked = bound.ask_memory(asked, encoded[r], code, maps)
             pure = memory.start(2) if pure is None else memory.first(pure, code, maps[0])
             pure = memory.second(pure, code, maps[-1])
@@ -401,3 +406,86 @@ def test_first_code_is_the_average_code_with_the_mapping_source(beginnings):
         np.arange(8.0) + np.asarray(own),
         rtol=1e-5,
     )
+
+
+def test_memory_is_asked_at_full_size_over_the_raw_input():
+    """Algorithm 1's last iteration: a fusion of C(S) and the four channels of the input."""
+    image, mask, noise = inputs()
+    whole, short = small("gm_srm"), small("gm_srm", memory_at_full_size=False)
+    params = weights_for(whole, image, mask, noise)
+    fewer = shapes_of(short, image, mask, noise)
+    added = set(params) - set(fewer)
+    assert added == {f"fusion_{SIZE}", f"query_{SIZE}", f"statistics_{SIZE}"}
+    assert set(params["memory"]) - set(fewer["memory"]) == {f"up_{SIZE}", f"conv_{SIZE}"}
+    channels = CHANNELS[SIZE]
+    assert params[f"fusion_{SIZE}"]["kernel"].shape == (3, 3, channels + 4, channels)
+    assert params["output"]["conv"]["kernel"].shape[2] == 2 * channels
+    # Nothing but the fusion at full size sees the input here, and only its known pixels.
+    blind = jax.tree.map(np.zeros_like, {k: v for k, v in params.items() if k.startswith("enc")})
+    fill = functools.partial(applied, whole, {**params, **blind})
+    first = fill(image, mask, noise).image
+    moved = fill(image + 0.2 * (1 - mask), mask, noise).image
+    assert np.abs(moved - first).max() > 1e-3
+    np.testing.assert_array_equal(fill(image + 0.2 * mask, mask, noise).image, first)
+
+
+@pytest.mark.parametrize("limit", ["soft", "clip"])
+def test_limited_statistics_are_pulled_back_from_far_out_only_by_the_soft_limit(limit):
+    network, feature = small("gm_srm", noise_limit=limit), normal(40, 2, 8, 8, CHANNELS[8])
+    params = shapes_of(network, *inputs())
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), params)
+
+    def divergence(z):
+        bias = jnp.full((2,), z) / (0.1 if network.head_rate else 1.0)
+        dense = {**params["statistics_8"]["dense"], "bias": bias}
+        weights = {**params, "statistics_8": {**params["statistics_8"], "dense": dense}}
+        moments = network.apply({"params": weights}, 8, feature, feature, method="noise_moments")
+        return kl_loss(*(m[:, None] for m in moments), "mean"), moments
+
+    (mean, log_variance) = divergence(2.0)[1]
+    expected = 4 * np.tanh(0.5) if limit == "soft" else 2.0
+    np.testing.assert_allclose([mean[0], log_variance[0]], expected, rtol=1e-5)
+    for z, inward in ((12.0, True), (-12.0, False)):
+        slope = jax.grad(lambda z: divergence(z)[0])(z)
+        if limit == "soft":
+            assert (slope > 0) == inward and abs(slope) > 1e-3
+    # Behind the clip only the mean, which has no limit there, is pulled.
+    variance_slope = jax.grad(lambda z: divergence(z)[1][1].sum())(50.0)
+    assert (variance_slope == 0.0) == (limit == "clip") or limit == "soft"
+
+
+def test_heads_are_equalised_or_plain_and_pool_large_maps_first():
+    feature = normal(41, 2, 32, 32, 6)
+    plain, equal = GridVector(8, 4, rate=0.0, pool=0), GridVector(8, 4, rate=0.1, pool=0)
+    params = weights_for(plain, feature)
+    dense = params["dense"]
+    fan_in = dense["kernel"].shape[0]
+    scaled = {"kernel": dense["kernel"] * np.sqrt(fan_in) / 0.1, "bias": dense["bias"] / 0.1}
+    np.testing.assert_allclose(
+        equal.apply({"params": {**params, "dense": scaled}}, feature),
+        plain.apply({"params": params}, feature),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    pooled = feature.reshape(2, 16, 2, 16, 2, 6).mean((2, 4))
+    np.testing.assert_allclose(
+        GridVector(8, 4, rate=0.0, pool=16).apply({"params": params}, feature),
+        plain.apply({"params": params}, pooled),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_smooth_residual_is_added_as_it_is_or_before_tanh():
+    image, mask, noise = inputs()
+    filling = np.asarray(smooth_fill(image, mask), np.float64)
+    for residual in ("linear", "tanh"):
+        network = small("base", smooth_skip=True, smooth_residual=residual)
+        params = weights_for(network, image, mask, noise)
+        raw = applied(small("base"), params, image, mask, noise).image
+        raw = np.arctanh(np.asarray(raw, np.float64))
+        wanted = filling + raw
+        if residual == "tanh":
+            wanted = np.tanh(np.arctanh(0.98 * filling) + raw)
+        got = applied(network, params, image, mask, noise).image
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=2e-3)

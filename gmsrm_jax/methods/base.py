@@ -57,7 +57,7 @@ class Stage(Protocol):
         salt: separates its random numbers from those of other stages.
         batch_size: pictures in one step, over all devices.
         batches: what a step takes apart over devices and micro-batches: the fields that say how
-            large, such as "batch_size / inpainting.diversity_batch_shrink", to the size.
+            large, such as "memory.batch_size / memory.path_batch_shrink", to the size.
         accumulation: micro-batches in one step.
         total_steps: length.
         save_every: steps between two checkpoints.
@@ -215,6 +215,8 @@ class Method:
             every stage before the last.
         network_fields: dotted names of the fields that `fill` depends on besides image_size and
             variant: what an exported folder holds, and what weights to begin with must agree in.
+        before: of the network fields, those that came later: how it was before. A folder that says
+            nothing of them is read so.
         check: what no single field shows; raises UserError with field, value and cure.
         stages: in their order; the last one's state fills. None for a method that learns nothing.
         init: variables of the networks that fill, drawn by a random key.
@@ -235,6 +237,7 @@ class Method:
     shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     variants: Mapping[str, Row] = dataclasses.field(default_factory=dict)
     network_fields: tuple[str, ...] = ()
+    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[ConfigDict], None] = _nothing
     stages: Callable[[ConfigDict], tuple[StageSpec, ...]] | None = None
     init: Callable[[ConfigDict, jax.Array], Variables] = lambda config, key: {}

@@ -19,9 +19,7 @@ MAX_CONFIG_BYTES = 1 << 20
 DTYPES = ("float32", "float16")
 _SHARED = ("image_size", "variant")
 _FORMAT, _VERSION = "gmsrm-jax", 2
-# Format version 1 knew one method, whose fusions were always rescaled, and named its fields and
-# weights without it.
-_FIRST_METHOD, _FIRST_FIELDS = DEFAULT, {"model.fusion_rescale": True}
+_FIRST_METHOD = DEFAULT  # format version 1 knew one method, and did not name it
 
 
 def network_config(config: ConfigDict) -> ConfigDict:
@@ -111,7 +109,6 @@ def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, int, s
     method, fields = document.get("method"), document.get("fields")
     if version == 1:
         method, fields = _FIRST_METHOD, document.get("network")
-        fields = fields | _FIRST_FIELDS if isinstance(fields, dict) else None
     if not isinstance(method, str) or method not in METHODS or METHODS[method].stages is None:
         known = ", ".join(name for name, each in METHODS.items() if each.stages is not None)
         raise UserError(
@@ -133,6 +130,7 @@ def _read_fields(method: Method, fields: Any, where: str, cure: str) -> ConfigDi
     if not isinstance(fields, dict):
         raise UserError(f"{where}: has no fields of a network; {cure}")
     known = {*_SHARED, *method.network_fields}
+    fields = {**method.before, **fields}
     if fields.keys() != known:
         missing = ", ".join(sorted(known - fields.keys())) or "nothing"
         unknown = ", ".join(sorted(fields.keys() - known))[:200] or "nothing"

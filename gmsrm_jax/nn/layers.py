@@ -343,17 +343,19 @@ class EqualDense(nn.Module):
         features: size of the output.
         lr_multiplier: m, the learning rate of this layer relative to the others.
         bias_init: the bias that the layer starts with.
+        zero_init: begin with zero weights.
     """
 
     features: int
     lr_multiplier: float = 1.0
     bias_init: float = 0.0
+    zero_init: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, I] to [N, features], in x's format."""
         m, fan_in = self.lr_multiplier, x.shape[-1]
-        init = nn.initializers.normal(1.0 / m)
+        init = nn.initializers.zeros if self.zero_init else nn.initializers.normal(1.0 / m)
         kernel = self.param("kernel", init, (fan_in, self.features))
         bias = self.param("bias", nn.initializers.constant(self.bias_init / m), (self.features,))
         return add_bias(x @ (kernel * float(m / np.sqrt(fan_in))).astype(x.dtype), bias * m)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from gmsrm_jax.nn.layers import average_pool
-
 
 def reconstruction_loss(
     prediction: jax.Array, target: jax.Array, mask: jax.Array, hole_weight: float, norm: str
@@ -88,26 +86,6 @@ def kl_loss(mean: jax.Array, log_variance: jax.Array, reduction: str) -> jax.Arr
     divergence = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1.0)
     levels = divergence.mean(0)
     return levels.mean() if reduction == "mean" else levels.sum()
-
-
-def diversity_loss(
-    first: jax.Array, second: jax.Array, mask: jax.Array, grid: int = 0
-) -> jax.Array:
-    """Negative mean absolute difference inside the hole of two fillings of the same pictures.
-
-    With a grid of g, of the means over g × g equal squares (of their part in the hole): what
-    differs in shape or shade then counts, and grain, which differs from pixel to pixel, hardly.
-
-    Args:
-        first: a filling.
-        second: with another noise.
-        mask: 1 in the hole.
-        grid: squares along a side, a divisor of it; 0 for single pixels.
-    """
-    difference, area = (first - second) * mask, mask.sum() * first.shape[-1]
-    if grid:
-        difference = average_pool(difference, grid) * (mask.size / mask.shape[0] / grid**2)
-    return -jnp.abs(difference).sum() / jnp.maximum(area, 1.0)
 
 
 def adversarial_generator_loss(fake: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ from gmsrm_jax.nn.layers import (
     LEAKY_SLOPE,
     ChannelAttention,
     Conv,
+    EqualDense,
     average_pool,
     bilinear_upsample,
     instance_norm,
@@ -84,7 +85,7 @@ class DecoderBlock(nn.Module):
 
 
 class GridVector(nn.Module):
-    """A feature map to a vector: conv 3×3, leaky ReLU 0.2, average to a grid, flatten, dense.
+    """A feature map to a vector: pool, conv 3×3, leaky ReLU 0.2, pool to a grid, flatten, dense.
 
     This is f_c of Eq. 3 and 7 and the map behind Eq. 8. The grid stays: behind instance norms the
     mean over all pixels hardly differs between images.
@@ -94,18 +95,29 @@ class GridVector(nn.Module):
         channels: width of the convolution.
         grid: side of the grid that is flattened.
         zero_init: the vector starts at zero, whatever the input.
+        rate: of the dense layer, relative to the others, by equalised weights: coherent gradients
+            would move the output of a plain one by its fan-in times the rate. 0 for a plain one.
+        pool: larger maps are averaged to this side before the convolution, whose full resolution
+            the grid does not see; 0 for never.
     """
 
     features: int
     channels: int = 64
     grid: int = 4
     zero_init: bool = False
+    rate: float = 0.1
+    pool: int = 16
 
     @nn.compact
     def __call__(self, *maps: jax.Array) -> jax.Array:
         """Maps [N, r, r, C], one or more, r a multiple of the grid, to float32 [N, features]."""
         x = jnp.concatenate(maps, axis=-1)
+        if self.pool and x.shape[1] > self.pool:
+            x = average_pool(x, self.pool).astype(x.dtype)
         x = nn.leaky_relu(Conv(self.channels, name="conv")(x), LEAKY_SLOPE)
         x = average_pool(x, self.grid)
+        x = x.reshape(x.shape[0], -1)
+        if self.rate:
+            return EqualDense(self.features, self.rate, zero_init=self.zero_init, name="dense")(x)
         init = nn.initializers.zeros if self.zero_init else nn.initializers.lecun_normal()
-        return nn.Dense(self.features, kernel_init=init, name="dense")(x.reshape(x.shape[0], -1))
+        return nn.Dense(self.features, kernel_init=init, name="dense")(x)

@@ -52,9 +52,30 @@ class Model(Section):
     fusion_rescale: bool = setting(
         False, "each example leaves a fusion as large as the memory's half came (not in the paper)"
     )
+    memory_at_full_size: bool = setting(
+        True,
+        "Algorithm 1's last iteration: the memory is asked at image_size too, fused with the raw "
+        "input, and joined before the output convolution",
+    )
+    noise_limit: Literal["soft", "clip"] = setting(
+        "soft", "of Eq. 8: 4·tanh(z/4) of μ and log σ²; clip: log σ² at ±10, μ free"
+    )
+    head_rate: float = setting(
+        0.1,
+        "rate of the dense layers of queries and statistics, times the network's, by equalised "
+        "weights; 0: plain layers",
+        ge=0,
+        le=1,
+    )
+    query_pool: int = setting(
+        16, "maps are averaged to this size before a query's convolution; 0: not", ge=0, le=4096
+    )
     stem_skip: bool = setting(False, "join the stem's feature before the output convolution")
     smooth_skip: bool = setting(
         False, "the output is a correction to nn/smooth_fill.py; for short training"
+    )
+    smooth_residual: Literal["linear", "tanh"] = setting(
+        "linear", "with smooth_skip: filling and correction are added as they are, or before tanh"
     )
     remat_from: int = setting(
         0, "blocks from this resolution on are computed again in the backward pass; 0: none", ge=0
@@ -125,13 +146,6 @@ class Inpainting(Section):
     perceptual_weight: float = setting(0.1, "λ2", ge=0)
     adversarial_weight: float = setting(0.01, "λ3", ge=0)
     kl_weight: float = setting(0.01, "λ4", ge=0)
-    diversity_weight: float = setting(
-        0.0, "of the L1 between two fillings, a second forward pass", ge=0
-    )
-    diversity_grid: int = setting(
-        0, "L1 of their means over so many squares along a side; 0: of pixels", ge=0
-    )
-    diversity_batch_shrink: int = setting(1, "the second pass is of batch / this", gt=0)
     hole_weight: float = setting(10.0, "γ of Eq. 10", ge=0)
     reconstruction_norm: Literal["all", "region"] = setting(
         "all", "mean over all elements; region: over each area"
@@ -166,10 +180,24 @@ NETWORK_FIELDS = (
     "model.noise_statistics",
     "model.fusion_kernel",
     "model.fusion_rescale",
+    "model.memory_at_full_size",
+    "model.noise_limit",
+    "model.head_rate",
+    "model.query_pool",
     "model.stem_skip",
     "model.smooth_skip",
+    "model.smooth_residual",
     "memory.code_source",
 )
+# The network of facades-128, whose folder says nothing of these fields.
+FIRST_MODEL = {
+    "fusion_rescale": True,
+    "memory_at_full_size": False,
+    "noise_limit": "clip",
+    "head_rate": 0.0,
+    "query_pool": 0,
+    "smooth_residual": "tanh",
+}
 
 
 def check(config: ConfigDict) -> None:
@@ -190,11 +218,10 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f"config.model.remat_from = {first}; use a resolution, a power of two, or 0 for none"
         )
-    grid = inpainting.diversity_grid
-    if grid and size % grid:
+    pool = model.query_pool
+    if pool and (pool < 4 or pool & (pool - 1)):
         raise UserError(
-            f"config.inpainting.diversity_grid = {grid} does not divide config.image_size = "
-            f"{size}; use a power of two"
+            f"config.model.query_pool = {pool}; use a power of two from 4, or 0 for none"
         )
     layers = tuple(inpainting.perceptual_layers)
     if layers != VGG_LAYERS[: len(layers)] or not layers:
@@ -205,7 +232,7 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             "config.memory.reconstruction_weight needs memory.code_source = 'encoder'; set it to 0"
         )
-    _check_micro_batches(config)
+    _check_micro_batches(memory, config.accumulation)
 
 
 def check_growth(config: ConfigDict, smaller: ConfigDict) -> None:
@@ -227,6 +254,7 @@ def check_growth(config: ConfigDict, smaller: ConfigDict) -> None:
         ("model", "channel_max"),
         ("model", "code_channels"),
         ("model", "code_dim"),
+        ("model", "head_rate"),
     ):
         theirs, ours = smaller[section][name], config[section][name]
         if theirs != ours:
@@ -236,36 +264,21 @@ def check_growth(config: ConfigDict, smaller: ConfigDict) -> None:
             )
 
 
-def _check_micro_batches(config: ConfigDict) -> None:
-    """Batches that a step takes apart: by accumulation, for the path length, for the diversity."""
-    memory, inpainting, count = config.memory, config.inpainting, config.accumulation
-    if memory.batch_size % count:
+def _check_micro_batches(memory: ConfigDict, count: int) -> None:
+    """Batches of stage 1 that a step takes apart: by accumulation, and for the path length."""
+    size, by = memory.batch_size, memory.path_batch_shrink
+    if size % count:
         raise UserError(
-            f"config.memory.batch_size = {memory.batch_size} is not a multiple of "
-            f"config.accumulation = {count}; change either"
+            f"config.memory.batch_size = {size} is not a multiple of config.accumulation = "
+            f"{count}; change either"
         )
-    for key, size, shrink, by, used in (
-        (
-            "memory.batch_size",
-            memory.batch_size,
-            "memory.path_batch_shrink",
-            memory.path_batch_shrink,
-            memory.path_interval,
-        ),
-        (
-            "batch_size",
-            config.batch_size,
-            "inpainting.diversity_batch_shrink",
-            inpainting.diversity_batch_shrink,
-            inpainting.diversity_weight,
-        ),
-    ):
-        if size % by:
-            raise UserError(
-                f"config.{key} = {size} is not a multiple of {shrink} = {by}; change either"
-            )
-        if used and size // by % count:
-            raise UserError(
-                f"config.{key} = {size} over {shrink} = {by} is {size // by}, not a multiple of "
-                f"config.accumulation = {count}; change one of them"
-            )
+    if size % by:
+        raise UserError(
+            f"config.memory.batch_size = {size} is not a multiple of memory.path_batch_shrink = "
+            f"{by}; change either"
+        )
+    if memory.path_interval and size // by % count:
+        raise UserError(
+            f"config.memory.batch_size = {size} over memory.path_batch_shrink = {by} is "
+            f"{size // by}, not a multiple of config.accumulation = {count}; change one of them"
+        )

@@ -49,6 +49,8 @@ class MemoryGenerator(nn.Module):
         code_channels: width of the convolution before a code.
         mapping_layers: depth of the mapping network.
         noise_strength_init: start of the memory's noise strengths.
+        head_rate: see `GridVector`.
+        query_pool: likewise.
         dtype: format of feature maps, see `layers`.
         remat_from: see `layers.rematerialised`.
     """
@@ -61,12 +63,20 @@ class MemoryGenerator(nn.Module):
     noise_strength_init: float = 0.0
     dtype: DTypeLike = jnp.float32
     remat_from: int = 0
+    head_rate: float = 0.1
+    query_pool: int = 16
 
     def setup(self) -> None:
         """Names the parts as the network of stage 2 names them."""
         if self.code_source == "encoder":
             self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
-            self.query = GridVector(self.code_dim, self.code_channels, name="query_4")
+            self.query = GridVector(
+                self.code_dim,
+                self.code_channels,
+                rate=self.head_rate,
+                pool=self.query_pool,
+                name="query_4",
+            )
         else:
             self.mapping = MappingNetwork(self.code_dim, self.mapping_layers, name="mapping")
         self.memory = GenerativeMemory(

@@ -48,22 +48,6 @@ def draw_noise(key: jax.Array, batch: int, resolutions: list[int]) -> list[jax.A
     return [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
 
 
-def indexed_noise(seed: int, index: jax.Array, resolutions: list[int]) -> list[jax.Array]:
-    """Noise maps that depend on the seed and each example's own index, whatever the batch.
-
-    Args:
-        seed: of the maps.
-        index: int32 [N], one for each example.
-        resolutions: levels of the memory that are asked.
-
-    Returns:
-        Maps [N, r, r, 1] in the order of `noise_shapes`.
-    """
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(index)
-    maps = jax.vmap(lambda key: draw_noise(key, 1, resolutions))(keys)
-    return [m[:, 0] for m in maps]
-
-
 class SynthesisLayer(nn.Module):
     """Modulated conv (optionally ×2 up-sampled before), noise, bias, leaky ReLU.
 

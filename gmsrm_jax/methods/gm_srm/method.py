@@ -7,9 +7,21 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Growth, Method, Noise, Row, StageSpec, Variables, apply
-from gmsrm_jax.methods.gm_srm.fields import NETWORK_FIELDS, SECTIONS, VARIANTS, check, check_growth
-from gmsrm_jax.methods.gm_srm.memory import memory_resolutions, noise_shapes
-from gmsrm_jax.methods.gm_srm.network import build_network, is_frozen, join_frozen
+from gmsrm_jax.methods.gm_srm.fields import (
+    FIRST_MODEL,
+    NETWORK_FIELDS,
+    SECTIONS,
+    VARIANTS,
+    check,
+    check_growth,
+)
+from gmsrm_jax.methods.gm_srm.memory import noise_shapes
+from gmsrm_jax.methods.gm_srm.network import (
+    asked_resolutions,
+    build_network,
+    is_frozen,
+    join_frozen,
+)
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
 
@@ -20,7 +32,7 @@ def noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     """ε of Eq. 8, by name: noise_4, noise_8_0, noise_8_1, …, [r, r, 1] each; none for `base`."""
     if not VARIANTS[config.variant].memory:
         return {}
-    shapes = [shape[1:] for shape in noise_shapes(1, memory_resolutions(config.image_size))]
+    shapes = [shape[1:] for shape in noise_shapes(1, asked_resolutions(config))]
     return {
         (f"noise_{shape[0]}" if k < 0 else f"noise_{shape[0]}_{k % 2}"): shape
         for k, shape in enumerate(shapes, -1)
@@ -31,7 +43,7 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     """The weights that stage 2 begins with, but for what stage 1 learns."""
     size = config.image_size
     image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
-    maps = [jnp.zeros(shape) for shape in noise_shapes(1, memory_resolutions(size))]
+    maps = [jnp.zeros(shape) for shape in noise_shapes(1, asked_resolutions(config))]
     return {NETWORK: dict(build_network(config).init(key, image, mask, maps))}
 
 
@@ -92,6 +104,7 @@ GM_SRM = Method(
         for name, variant in VARIANTS.items()
     },
     network_fields=NETWORK_FIELDS,
+    before={f"model.{name}": value for name, value in FIRST_MODEL.items()},
     check=check,
     stages=stages,
     init=init,

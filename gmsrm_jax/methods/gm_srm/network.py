@@ -20,12 +20,13 @@ from gmsrm_jax.methods.gm_srm.memory import (
 from gmsrm_jax.nn.layers import Conv, add_bias, conv, rematerialised
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 
-LOG_VARIANCE_LIMIT = 10.0
+_SOFT_LIMIT = 4.0  # of μ_i and log σ_i²
+_LOG_VARIANCE_CLIP = 10.0
 _INSIDE = 0.98  # colours in front of arctanh, which is infinite at ±1; 0.02 is 2.5 of 255
 
 
 class Fusion(nn.Module):
-    """The trainable 3×3 convolution that joins memory and encoder features, 2C to C.
+    """The trainable 3×3 convolution that joins memory and encoder features, to the memory's C.
 
     It starts as a pass-through of the memory's half, so stage 2 begins with exactly the pre-trained
     memory.
@@ -42,7 +43,7 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, memory: jax.Array, encoder: jax.Array) -> jax.Array:
-        """Maps two features [N, r, r, C] to one."""
+        """Maps the memory's [N, r, r, C] and the encoder's [N, r, r, ·] to [N, r, r, C]."""
         channels = memory.shape[-1]
 
         def pass_through(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -52,7 +53,8 @@ class Fusion(nn.Module):
             return kernel.at[middle, middle, :channels, :].set(jnp.eye(channels, dtype=dtype))
 
         k = self.kernel_size
-        kernel = self.param("kernel", pass_through, (k, k, 2 * channels, channels), jnp.float32)
+        shape = (k, k, channels + encoder.shape[-1], channels)
+        kernel = self.param("kernel", pass_through, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x = jnp.concatenate([memory, encoder], axis=-1)
         joined = add_bias(conv(x, kernel), bias)
@@ -93,8 +95,13 @@ class InpaintingNetwork(nn.Module):
         noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
         fusion_kernel: side of the fusion convolutions.
         fusion_rescale: see `Fusion`.
+        memory_at_full_size: Algorithm 1's last iteration, over the raw input.
+        noise_limit: "soft" or "clip", see `noise_moments`.
+        head_rate: see `GridVector`, of queries and statistics.
+        query_pool: likewise.
         stem_skip: join the stem's feature before the output convolution.
         smooth_skip: the output convolution gives a correction to `smooth_fill`, at first none.
+        smooth_residual: "linear": added to it; "tanh": added before tanh, which squeezes it.
         dtype: format of feature maps, see `layers`.
         remat_from: see `layers.rematerialised`.
     """
@@ -107,8 +114,13 @@ class InpaintingNetwork(nn.Module):
     noise_statistics: str = "encoder_decoder"
     fusion_kernel: int = 3
     fusion_rescale: bool = False
+    memory_at_full_size: bool = True
+    noise_limit: str = "soft"
+    head_rate: float = 0.1
+    query_pool: int = 16
     stem_skip: bool = False
     smooth_skip: bool = False
+    smooth_residual: str = "linear"
     dtype: DTypeLike = jnp.float32
     remat_from: int = 0
 
@@ -122,21 +134,24 @@ class InpaintingNetwork(nn.Module):
 
         self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
         self.levels = memory_resolutions(size)
+        self.asked = [*self.levels, size] if self.memory_at_full_size else self.levels
         if parts.memory:
             self.memory = GenerativeMemory(
                 self.channels, dtype=self.dtype, remat_from=self.remat_from, name="memory"
             )
             self.fusions = {
                 r: block(Fusion, r)(self.fusion_kernel, self.fusion_rescale, name=f"fusion_{r}")
-                for r in self.levels
+                for r in self.asked
             }
             mapping = self.code_source == "mapping"
-            coded = self.levels if parts.progressive else self.levels[:1]
+            coded = self.asked if parts.progressive else self.asked[:1]
             self.codes = {
                 r: block(GridVector, r)(
                     self.code_dim,
                     self.code_channels,
                     zero_init=r > 4 or mapping,
+                    rate=self.head_rate,
+                    pool=self.query_pool,
                     name=f"query_{r}",
                 )
                 for r in coded
@@ -148,9 +163,14 @@ class InpaintingNetwork(nn.Module):
         if parts.conditional_noise:
             self.statistics = {
                 r: block(GridVector, r)(
-                    2, self.code_channels, zero_init=True, name=f"statistics_{r}"
+                    2,
+                    self.code_channels,
+                    zero_init=True,
+                    rate=self.head_rate,
+                    pool=self.query_pool,
+                    name=f"statistics_{r}",
                 )
-                for r in self.levels
+                for r in self.asked
             }
         self.decoder = {
             r: block(DecoderBlock, 2 * r)(self.channels[2 * r], name=f"decoder_{r}")
@@ -178,14 +198,20 @@ class InpaintingNetwork(nn.Module):
     def noise_moments(
         self, resolution: int, encoded: jax.Array, previous: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise."""
+        """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise.
+
+        Both are limited softly, 4·tanh(z/4): whatever z, the divergence of Eq. 9, which is taken of
+        what this gives, pulls it back. A clip has no gradient behind its limit.
+        """
         if not VARIANTS[self.variant].conditional_noise:
             zeros = jnp.zeros(encoded.shape[:1])
             return zeros, zeros
         seen = [encoded, previous] if self.noise_statistics == "encoder_decoder" else [encoded]
         moments = self.statistics[resolution](*seen)
-        limit = LOG_VARIANCE_LIMIT
-        return moments[:, 0], jnp.clip(moments[:, 1], -limit, limit)
+        if self.noise_limit == "soft":
+            moments = _SOFT_LIMIT * jnp.tanh(moments / _SOFT_LIMIT)
+            return moments[:, 0], moments[:, 1]
+        return moments[:, 0], jnp.clip(moments[:, 1], -_LOG_VARIANCE_CLIP, _LOG_VARIANCE_CLIP)
 
     def ask_memory(
         self,
@@ -208,21 +234,25 @@ class InpaintingNetwork(nn.Module):
         Args:
             image: [N, S, S, 3] in [-1, 1]; what lies in the hole is not looked at.
             mask: [N, S, S, 1], 1 in the hole.
-            noise: ε, N(0, 1) maps of `memory.noise_shapes` for `memory_resolutions(S)`; zeros
-                give the filling at mean noise. Unused by `base`.
+            noise: ε, N(0, 1) maps of `memory.noise_shapes` for `asked_resolutions`; zeros give the
+                filling at mean noise. Unused by `base`.
         """
         if mask.shape != (*image.shape[:3], 1) or image.shape[1] != max(self.channels):
             raise ValueError(f"image {image.shape}, mask {mask.shape}, size {max(self.channels)}")
-        encoded = self.encoder(image, mask)
+        encoded, size = self.encoder(image, mask), image.shape[1]
+        stem = encoded[size]
+        # F_E^1 of Algorithm 1: what the network is given.
+        encoded[size] = jnp.concatenate([image * (1.0 - mask), mask], axis=-1).astype(stem.dtype)
         maps = iter(noise)
         decoded, code, remembered = encoded[4], None, None
         means, log_variances = [], []
-        for r in self.levels:
-            joined = [encoded[r], decoded]
+        asks = VARIANTS[self.variant].memory
+        for r in self.asked if asks else self.levels:
+            joined = [encoded[r], decoded] if r < size else [decoded]
             mean, log_variance = self.noise_moments(r, encoded[r], decoded)
             means.append(mean)
             log_variances.append(log_variance)
-            if VARIANTS[self.variant].memory:
+            if asks:
                 code = self.query(r, decoded, code)
                 sigma = jnp.exp(0.5 * log_variance)
                 level_noise = [
@@ -231,13 +261,23 @@ class InpaintingNetwork(nn.Module):
                 ]
                 remembered = self.ask_memory(remembered, encoded[r], code, level_noise)
                 joined = [remembered, *joined]
-            decoded = self.decoder[r](joined)
+            decoded = self.decoder[r](joined) if r < size else jnp.concatenate(joined, axis=-1)
         if self.stem_skip:
-            decoded = jnp.concatenate([decoded, encoded[image.shape[1]]], axis=-1)
+            decoded = jnp.concatenate([decoded, stem], axis=-1)
         raw = self.output(decoded)
-        if self.smooth_skip:
-            raw = raw + jnp.arctanh(_INSIDE * smooth_fill(image, mask))
-        return Filled(jnp.tanh(raw), jnp.stack(means, 1), jnp.stack(log_variances, 1))
+        if self.smooth_skip and self.smooth_residual == "linear":
+            filled = smooth_fill(image, mask) + raw
+        elif self.smooth_skip:
+            filled = jnp.tanh(raw + jnp.arctanh(_INSIDE * smooth_fill(image, mask)))
+        else:
+            filled = jnp.tanh(raw)
+        return Filled(filled, jnp.stack(means, 1), jnp.stack(log_variances, 1))
+
+
+def asked_resolutions(config: ConfigDict) -> list[int]:
+    """Resolutions at which the memory is asked: 4, 8, …, S / 2, and S where the config says so."""
+    size = config.image_size
+    return [*memory_resolutions(size), *([size] if config.model.memory_at_full_size else [])]
 
 
 def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> InpaintingNetwork:
@@ -258,8 +298,13 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
         noise_statistics=model.noise_statistics,
         fusion_kernel=model.fusion_kernel,
         fusion_rescale=model.fusion_rescale,
+        memory_at_full_size=model.memory_at_full_size,
+        noise_limit=model.noise_limit,
+        head_rate=model.head_rate,
+        query_pool=model.query_pool,
         stem_skip=model.stem_skip,
         smooth_skip=model.smooth_skip,
+        smooth_residual=model.smooth_residual,
         dtype=dtype,
         remat_from=model.remat_from,
     )

@@ -52,6 +52,8 @@ class MemoryPrograms:
             settings.noise_strength_init,
             config.compute_dtype,
             config.model.remat_from,
+            config.model.head_rate,
+            config.model.query_pool,
         )
         self.discriminator = MemoryDiscriminator(
             channels, config.compute_dtype, config.model.remat_from
@@ -196,7 +198,10 @@ class MemoryPrograms:
         codes = apply(generator, {"params": params}, image, mask, part["latent"], method="codes")
         mixed = codes
         if settings.style_mixing:
-            mixed = mix_codes(codes, jnp.roll(codes, 1, axis=0), part["cuts"])
+            # Half a batch away: within a group of the minibatch deviations, pictures that share
+            # codes would give fakes away.
+            partners = jnp.roll(codes, len(codes) // 2, axis=0)
+            mixed = mix_codes(codes, partners, part["cuts"])
         fake = apply(generator, {"params": params}, mixed, part["noise"], method="synthesise")
         logits = apply(
             self.discriminator, {"params": discriminator}, self._view(part["fake_view"], fake)

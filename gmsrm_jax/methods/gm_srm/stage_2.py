@@ -10,8 +10,14 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, apply
 from gmsrm_jax.methods.gm_srm.fields import VARIANTS
-from gmsrm_jax.methods.gm_srm.memory import draw_noise, memory_resolutions
-from gmsrm_jax.methods.gm_srm.network import Filled, build_network, join_frozen, split_frozen
+from gmsrm_jax.methods.gm_srm.memory import draw_noise
+from gmsrm_jax.methods.gm_srm.network import (
+    Filled,
+    asked_resolutions,
+    build_network,
+    join_frozen,
+    split_frozen,
+)
 from gmsrm_jax.methods.stage import FillingStage
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
@@ -50,15 +56,12 @@ class InpaintingStage(FillingStage):
             settings.save_every,
             settings.validate_every,
         )
-        if settings.diversity_weight and self.accumulation > 1:
-            by = settings.diversity_batch_shrink
-            self.batches["batch_size / inpainting.diversity_batch_shrink"] = self.batch_size // by
         self.parts = VARIANTS[config.variant]
         self.network = build_network(config, self.dtype)
         self.discriminator = PatchDiscriminator(
             tuple(settings.discriminator_features), dtype=self.dtype
         )
-        self.resolutions = memory_resolutions(config.image_size)
+        self.resolutions = asked_resolutions(config)
         self.schedule = learning_rate_schedule(
             settings.schedule, settings.learning_rate, self.total_steps
         )
@@ -138,15 +141,12 @@ class InpaintingStage(FillingStage):
         """One step of network and discriminator, both on the same fillings."""
         settings, count = self.settings, batch["image"].shape[0]
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
+        key, _ = jax.random.split(jax.random.fold_in(key, state.step), 2)
         parts = {
             "image": batch["image"],
             "mask": batch["mask"],
-            "noise": draw_noise(keys[0], count, self.resolutions),
+            "noise": draw_noise(key, count, self.resolutions),
         }
-        if settings.diversity_weight:
-            parts["other_noise"] = draw_noise(keys[1], count, self.resolutions)
-
         params = state.variables["network"]["params"]
 
         def network_part(part: Batch) -> tuple[Any, jax.Array]:
@@ -191,13 +191,11 @@ class InpaintingStage(FillingStage):
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         weights = {"params": join_frozen(params, state.kept["network"]["params"])}
 
-        def fill(noise: list[jax.Array], every: int = 1) -> Filled:
-            return apply(self.network, weights, image[::every], mask[::every], noise)
+        filled: Filled = apply(self.network, weights, image, mask, part["noise"])
 
         def shown(kind: str) -> jax.Array:
             return filled.image if kind == "raw" else composite(image, filled.image, mask)
 
-        filled = fill(part["noise"])
         judged = shown(settings.discriminator_image)
         scalars = {
             "loss/reconstruction": losses.reconstruction_loss(
@@ -223,13 +221,6 @@ class InpaintingStage(FillingStage):
             scalars["noise/mean"] = jnp.abs(filled.mean).mean()
             scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
             total += settings.kl_weight * scalars["loss/kl"]
-        if settings.diversity_weight:
-            every = settings.diversity_batch_shrink
-            other = fill([level[::every] for level in part["other_noise"]], every)
-            scalars["loss/diversity"] = losses.diversity_loss(
-                filled.image[::every], other.image, mask[::every], settings.diversity_grid
-            )
-            total += settings.diversity_weight * scalars["loss/diversity"]
         scalars["loss/total"] = total
         return total, (scalars, judged)
 
