@@ -29,6 +29,9 @@ TRUST = 12.0
 _COLOUR_SIGMA = 2.0
 _ROUNDS, _DAMPING = 16, 0.3
 _PRUNE_AFTER, _PRUNED = 4, 16
+_TURNS = 2
+_KEPT, _COMMON, _AROUND = 8, 16, 25
+_POTTS = 0.0
 _NO_SOURCE = 1e6
 _BEYOND = 200.0  # cost of a neighbour that would be copied from what is no source
 
@@ -63,20 +66,37 @@ def solve(
     by_offset = _sources_at(level, nodes[:, None] + offsets)
     by_guide = _guide_matches(level, features, nodes, sources, table, low_known, low_guide, depth)
     nearby = _local_candidates(level, nodes, sources, table, rng)
-    labels = np.concatenate([by_offset, by_guide, nearby], axis=1)
-    labels = _without_repeats(labels)
+    candidates = np.concatenate([by_offset, by_guide, nearby], axis=1)
     pull = _LEAST_PULL + _PULL * np.exp(-depth / TRUST)
-    costs = _unary(level, nodes, labels, low_known, low_guide, pull)
-    labels, costs = _sorted(labels, costs)
-    # A label that is no source stays dear; its features are those of any source.
-    usable = np.where(labels >= 0, labels, sources[0])
-    # Columns beyond the largest number of labels of any node hold nothing.
-    pairs = [
-        _pair_costs(level, table, row_of, usable, first, second, step)
-        for first, second, step in grid.edges
-    ]
-    chosen = minimise(costs, [(a, b) for a, b, _ in grid.edges], pairs)
-    return Nodes(nodes, usable[np.arange(len(nodes)), chosen])
+    for turn in range(_TURNS + 1):
+        labels = _without_repeats(candidates)
+        costs = _unary(level, nodes, labels, low_known, low_guide, pull)
+        labels, costs = _sorted(labels, costs)
+        # A label that is no source stays dear; its features are those of any source.
+        usable = np.where(labels >= 0, labels, sources[0])
+        pairs = [
+            _pair_costs(level, table, row_of, usable, first, second, step)
+            for first, second, step in grid.edges
+        ]
+        ranked = minimise(costs, [(a, b) for a, b, _ in grid.edges], pairs)
+        best = np.take_along_axis(usable, ranked, 1)
+        if turn < _TURNS:
+            candidates = _propagated(level, nodes, best)
+    return Nodes(nodes, best[:, 0])
+
+
+def _propagated(level: Level, nodes: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Candidates of another turn: a node's own best and the shifts that won around it and most."""
+    shifts = best[:, 0] - nodes
+    found, counts = np.unique(shifts, return_counts=True)
+    common = found[np.argsort(-counts, kind="stable")[:_COMMON]]
+    tree = cKDTree(np.stack(np.divmod(nodes, level.stride), 1))
+    _, near = tree.query(np.stack(np.divmod(nodes, level.stride), 1), min(_AROUND, len(nodes)))
+    near = near.reshape(len(nodes), -1)
+    offered = np.concatenate(
+        [np.broadcast_to(common, (len(nodes), len(common))), shifts[near]], axis=1
+    )
+    return np.concatenate([best[:, :_KEPT], _sources_at(level, nodes[:, None] + offered)], axis=1)
 
 
 def minimise(
@@ -94,8 +114,8 @@ def minimise(
         pairs: for each set V, float32 [E, K, K]: first node's label, second node's.
 
     Returns:
-        int64 [n], the chosen label of each node: exact where the edges form a tree that is no
-        deeper than the rounds.
+        int64 [n, min(K, 16)], the labels of each node, the best first: exact where the edges form
+        a tree that is no deeper than the rounds.
     """
     rows = np.arange(len(costs))[:, None]
     labels = np.broadcast_to(np.arange(costs.shape[1]), costs.shape)
@@ -126,7 +146,7 @@ def minimise(
         for (a, b), (to_b, to_a) in zip(edges, messages, strict=True):
             belief[b] += to_b
             belief[a] += to_a
-    return labels[rows[:, 0], belief.argmin(1)]
+    return np.take_along_axis(labels, np.argsort(belief, axis=1, kind="stable"), 1)
 
 
 class _Grid(NamedTuple):
@@ -360,6 +380,7 @@ def _pair_costs(
     V += np.einsum("ekf,ekf->ek", one, one)[:, :, None]
     V += np.einsum("ekf,ekf->ek", two, two)[:, None, :]
     np.maximum(V, 0, out=V)
+    V += np.float32(_POTTS)
     V[(places + step)[:, :, None] == others[:, None, :]] = 0
     V += np.float32(_BEYOND) * missing[:, :, None]
     return V
