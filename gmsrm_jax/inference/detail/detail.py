@@ -80,7 +80,9 @@ def fill_detail(rgb: np.ndarray, hole: np.ndarray, guide: Guide, seed: int) -> S
         window = _window(boxes[part], hole.shape)
         inside = {other for other in left if _within(boxes[other], window)}
         own = np.isin(labels[window], list(inside))
-        rows, columns = (np.s_[s.start // guide.cell : -(-s.stop // guide.cell)] for s in boxes[part])
+        rows, columns = (
+            np.s_[s.start // guide.cell : -(-s.stop // guide.cell)] for s in boxes[part]
+        )
         scaling = float(guide.scaling[rows, columns].max())
         share = np.count_nonzero(own) / total
         steps = _fill_window(known_too[window], thick[window], own, guided[window], scaling, rng)

@@ -266,9 +266,7 @@ def _guide_matches(
         tree = cKDTree(np.hstack([table[:, :_COARSEST], weight * low_known[sources]]))
         filled = np.where(level.hole[:, None], level.guide, level.pixels)
         places = nodes[trusted]
-        asked = np.hstack(
-            [features.at(filled, places)[:, :_COARSEST], weight * low_guide[places]]
-        )
+        asked = np.hstack([features.at(filled, places)[:, :_COARSEST], weight * low_guide[places]])
         _, nearest = tree.query(asked, count, eps=1.0)
         found[trusted, :count] = sources[nearest].reshape(len(trusted), count)
     return found

@@ -54,7 +54,10 @@ def within_surroundings(filled: np.ndarray, hole: np.ndarray) -> np.ndarray:
     known = _per_cell((~hole).astype(np.float32), cell, np.add)
     area = _per_cell(np.ones(hole.shape, np.float32), cell, np.add)
     while left.any() and cell < 2 * max(hole.shape):
-        least, most = ndimage.minimum_filter(low, (3, 3, 1)), ndimage.maximum_filter(high, (3, 3, 1))
+        least, most = (
+            ndimage.minimum_filter(low, (3, 3, 1)),
+            ndimage.maximum_filter(high, (3, 3, 1)),
+        )
         around, whole = (ndimage.uniform_filter(x, 3, mode="constant") for x in (known, area))
         enough = around >= _ENOUGH * whole
         for row in range(len(low)):
