@@ -263,8 +263,11 @@ class Inpainter:
 
 
 class _Share:
-    """How much of a sample is done, in [0, 1]; takes reports. Not a part of the run that holds the
-    filling that holds it: a circle of references would keep the picture in memory."""
+    """How much of a sample is done, in [0, 1]; takes reports.
+
+    Not the run itself, which holds the filling that reports: a circle of references would keep the
+    picture in memory.
+    """
 
     def __init__(self) -> None:
         self.value = 0.0

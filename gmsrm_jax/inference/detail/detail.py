@@ -63,14 +63,10 @@ def fill_detail(rgb: np.ndarray, hole: np.ndarray, guide: Guide, seed: int) -> S
         filling predicts them.
     """
     rng = np.random.default_rng(seed)
-    result = within_surroundings(np.where(hole[..., None], guide.image, rgb), hole)
-    beside = ndimage.binary_dilation(hole, _EIGHT) & ~hole
+    near = ndimage.binary_dilation(hole, _EIGHT)
+    result = within_surroundings(np.where(near[..., None], guide.image, rgb), near)
     labels, boxes = _thick_parts(hole)
-    thick = labels > 0
-    # Thin parts count as known from here on.
-    known_too = result.copy() if (thick != hole).any() else rgb
-    guided = result.copy()
-    result[beside] = guide.image[beside]
+    thick = labels > 0  # thin parts count as known from here on
     order = sorted(boxes, key=lambda part: -_area(boxes[part]))
     total, done = max(np.count_nonzero(thick), 1), 0
     left = set(boxes)
@@ -85,7 +81,8 @@ def fill_detail(rgb: np.ndarray, hole: np.ndarray, guide: Guide, seed: int) -> S
         )
         scaling = float(guide.scaling[rows, columns].max())
         share = np.count_nonzero(own) / total
-        steps = _fill_window(known_too[window], thick[window], own, guided[window], scaling, rng)
+        known = np.where(hole[window][..., None], result[window], rgb[window])
+        steps = _fill_window(known, thick[window], own, scaling, rng)
         filled, where = yield from _scaled_steps(steps, done, share)
         result[window][where] = filled[where]
         left -= inside
@@ -149,23 +146,29 @@ def _scaled_steps(steps: Generator, done: float, share: float) -> Generator:
 
 
 def _fill_window(
-    rgb: np.ndarray,
+    picture: np.ndarray,
     hole: np.ndarray,
     own: np.ndarray,
-    guide: np.ndarray,
     scaling: float,
     rng: np.random.Generator,
 ) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
     """Fills a part of a hole.
+
+    Args:
+        picture: uint8 [H, W, 3]; its hole holds the guide.
+        hole: bool [H, W].
+        own: bool [H, W], the part.
+        scaling: see `Guide`.
+        rng: of all random choices.
 
     Returns:
         uint8 [H, W, 3] and where it is written, bool [H, W]: the part and the known pixels that
         touch it; nowhere if there is too little to copy from.
     """
     depth = depth_of(np.pad(own, 1, mode="edge"))[1:-1, 1:-1]
-    first = _first_level(rgb, hole, own, guide, float(depth[own].max()))
+    first = _first_level(picture, hole, own, float(depth[own].max()))
     if first is None:
-        return guide, np.zeros_like(own)
+        return picture, np.zeros_like(own)
     level, index = first
     features = PatchFeatures(level, FEATURES, rng)
     yield 0.02
@@ -177,24 +180,24 @@ def _fill_window(
     yield float(shares[0])
     for number, k in enumerate(range(index, -1, -1), 1):
         if k != index:
-            before, level = level, make_level(rgb, hole, own, guide, k)
+            before, level = level, make_level(picture, hole, own, k)
             features = PatchFeatures(level, FEATURES, rng)
             shifts = carried_over(before, *shifts, level, 2)
         rounds = _LAST_ROUNDS if k == 0 and index else _ROUNDS
         search = synthesise(level, shifts, features, rounds, k == index, rng)
-        for turn, shifts in enumerate(search, 1):
+        for turn, _ in enumerate(search, 1):
             yield float(shares[number - 1] + (shares[number] - shares[number - 1]) * turn / rounds)
     filled, covered = predicted_by(level, shifts)
     where = own | (ndimage.binary_dilation(own, _EIGHT) & ~hole & covered)
-    return low_frequencies(filled, guide, own, depth), where
+    return low_frequencies(filled, picture, own, depth), where
 
 
 def _first_level(
-    rgb: np.ndarray, hole: np.ndarray, own: np.ndarray, guide: np.ndarray, deepest: float
+    picture: np.ndarray, hole: np.ndarray, own: np.ndarray, deepest: float
 ) -> tuple[Level, int] | None:
     """The coarsest level that has a hole and enough to copy from; None if there is none."""
     for index in range(number_of_levels(deepest, *hole.shape) - 1, -1, -1):
-        level = make_level(rgb, hole, own, guide, index)
+        level = make_level(picture, hole, own, index)
         if level.own.any() and np.count_nonzero(level.source) >= _LEAST_SOURCES:
             return level, index
     return None

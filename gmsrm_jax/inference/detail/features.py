@@ -22,16 +22,20 @@ def patches(values: np.ndarray, stride: int, places: np.ndarray) -> np.ndarray:
     return found.reshape(len(places), -1)
 
 
+def gaussian_weight() -> np.ndarray:
+    """Weight g of each pixel of a patch, of sum 1, float64 [49]."""
+    line = np.exp(-(np.arange(-RADIUS, RADIUS + 1) ** 2) / (2 * _SIGMA**2))
+    weight = np.outer(line, line).ravel()
+    return weight / weight.sum()
+
+
 def patch_metric() -> np.ndarray:
     """M of the distance (x − y)ᵀ M (x − y) of two patches, float64 [147, 147].
 
     Colours weighted by a normalised Gaussian g, and their horizontal and vertical differences by
     the geometric mean of g at both ends: M = (diag(g) + w · Dᵀ diag(g_edge) D) ⊗ I₃.
     """
-    offsets = np.arange(-RADIUS, RADIUS + 1)
-    line = np.exp(-(offsets**2) / (2 * _SIGMA**2))
-    weight = np.outer(line, line).ravel()
-    weight /= weight.sum()
+    weight = gaussian_weight()
     number = np.arange(_SIDE**2).reshape(_SIDE, _SIDE)
     ends = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:])]
     one, other = (np.concatenate([pair[k].ravel() for pair in ends]) for k in (0, 1))

@@ -71,35 +71,32 @@ def number_of_levels(deepest: float, height: int, width: int) -> int:
     Too coarse a first level loses the sources between the pieces of an irregular hole, too fine a
     one cannot bridge a deep hole: n = 1 + round(log2(deepest / 22)), sides of 40 pixels at least.
     """
-    wanted = 1 + round(np.log2(max(deepest / _FIRST_DEPTH, 1.0)))
-    most = 1 + int(np.log2(max(min(height, width) / _LEAST_SIDE, 1.0)))
-    return min(wanted, most)
+    wanted = np.rint(np.log2(max(deepest / _FIRST_DEPTH, 1.0)))
+    most = np.floor(np.log2(max(min(height, width) / _LEAST_SIDE, 1.0)))
+    return 1 + int(min(wanted, most))
 
 
-def make_level(
-    rgb: np.ndarray, hole: np.ndarray, own: np.ndarray, guide: np.ndarray, index: int
-) -> Level:
+def make_level(picture: np.ndarray, hole: np.ndarray, own: np.ndarray, index: int) -> Level:
     """Scales a picture down by 2^index.
 
     Colours are averaged over the known pixels of each cell, I_j = box(I · known) / box(known); a
     pixel is hole where less than half of its cell is known.
 
     Args:
-        rgb: uint8 [H, W, 3]; what lies in the hole is not looked at.
+        picture: uint8 [H, W, 3]; its hole holds the guide.
         hole: bool [H, W].
         own: bool [H, W], a subset of the hole.
-        guide: uint8 [H, W, 3].
         index: 0 for full size.
     """
     height, width = (max(1, round(side / 2**index)) for side in hole.shape)
+    filled = picture.astype(np.float32)
     if index == 0:
-        known = (~hole).astype(np.float32)
-        pixels, filled, wanted = rgb.astype(np.float32), guide.astype(np.float32), own
+        known, pixels, wanted = (~hole).astype(np.float32), filled, own
     else:
         known = _box((~hole).astype(np.float32), height, width)
-        kept = np.where(hole[..., None], np.float32(0), rgb)
-        pixels = _box(kept, height, width) / np.maximum(known, np.float32(1e-6))[..., None]
-        filled = _box(guide.astype(np.float32), height, width)
+        pixels = _box(np.where(hole[..., None], np.float32(0), filled), height, width)
+        pixels /= np.maximum(known, np.float32(1e-6))[..., None]
+        filled = _box(filled, height, width)
         wanted = _box(own.astype(np.float32), height, width) > 0
     empty = known < _LEAST_KNOWN
     pixels = np.where(empty[..., None], filled, pixels)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from gmsrm_jax.inference.detail.features import PatchFeatures, patch_metric, patches
+from gmsrm_jax.inference.detail.features import PatchFeatures, gaussian_weight, patches
 from gmsrm_jax.inference.detail.levels import BORDER, RADIUS, Level
 
 FEATURES = 20
@@ -337,7 +337,7 @@ def _unary(
     usable = np.maximum(labels, 0)
     difference = low_known[usable] - low_guide[nodes][:, None]
     costs = pull[:, None] * np.einsum("nkc,nkc->nk", difference, difference)
-    gaussian = _gaussian_weight()
+    gaussian = gaussian_weight().astype(np.float32)
     known = patches((~level.hole).astype(np.float32)[:, None], level.stride, nodes)
     for node in np.array_split(np.arange(len(nodes)), max(1, len(nodes) // 128)):
         node = node[known[node].any(1)]
@@ -352,11 +352,6 @@ def _unary(
         costs[of, column] += _KNOWN_WEIGHT * np.einsum("nd,nd->n", there, weight[pairs[:, 0]])
     costs[labels < 0] = _NO_SOURCE
     return costs.astype(np.float32)
-
-
-def _gaussian_weight() -> np.ndarray:
-    """g of `patch_metric`, float32 [49]: its row sums, since differences of a constant are 0."""
-    return patch_metric()[::3, ::3].sum(1).astype(np.float32)
 
 
 def _pair_costs(

@@ -83,7 +83,7 @@ def synthesise(
     rounds: int,
     first: bool,
     rng: np.random.Generator,
-) -> Iterator[ShiftMap]:
+) -> Iterator[None]:
     """Fills `level.own` of `level.pixels` in place.
 
     Args:
@@ -95,7 +95,7 @@ def synthesise(
         rng: draws the sources that are tried.
 
     Yields:
-        The shift map after each round.
+        After each round; `shifts.sources` is improved in place.
     """
     targets, sources = shifts
     search = _Search(level, features, sources)
@@ -127,7 +127,7 @@ def synthesise(
         # 2s², s² half of the distance that most patches keep below, as Wexler et al. 2007 have it.
         spread = max(float(np.percentile(best, 70)), _LEAST_SPREAD)
         _vote(level, targets, sources, np.exp(-best / np.float32(spread)) + np.float32(1e-6))
-        yield ShiftMap(targets, sources)
+        yield
 
 
 class _Search:

@@ -74,7 +74,7 @@ def within_surroundings(filled: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def _per_cell(values: np.ndarray, side: int, operation: np.ufunc) -> np.ndarray:
-    """Reduces square cells, the last ones perhaps incomplete: [ceil(h / side), ceil(w / side), …]."""
+    """Reduces square cells, the last ones perhaps incomplete: [⌈h / side⌉, ⌈w / side⌉, …]."""
     for axis in (0, 1):
         values = operation.reduceat(values, np.arange(0, values.shape[axis], side), axis=axis)
     return values
