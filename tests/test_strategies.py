@@ -181,9 +181,7 @@ def test_tile_leaves_no_steps_between_rounds_whose_networks_disagree() -> None:
 def test_auto_by_size_of_picture_and_hole() -> None:
     assert choose("auto", box_hole(32, 32, (4, 4, 9, 9)), SIZE) == "resize"
     assert choose("auto", box_hole(48, 30, (4, 4, 9, 9)), SIZE) == "resize"
-    assert choose("auto", box_hole(49, 30, (4, 4, 9, 9)), SIZE) == "crop"
-    assert choose("auto", box_hole(300, 300, (100, 100, 142, 142)), SIZE) == "crop"
-    assert choose("auto", box_hole(300, 300, (100, 100, 148, 148)), SIZE) == "tile"
+    assert choose("auto", box_hole(49, 30, (4, 4, 9, 9)), SIZE) == "detail"
     assert choose("auto", box_hole(300, 300, (0, 0, 280, 280)), SIZE) == "resize"
     assert choose("tile", box_hole(32, 32, (4, 4, 9, 9)), SIZE) == "tile"
 

@@ -20,7 +20,7 @@ _FIRST_SEARCH = (16, 8, 4, 2, 1)
 _LARGE_SEARCH = (8, 3, 1)
 _LARGE, _NEAR_USED = 70_000, 8  # sources of a level that is searched only near those in use
 _UNIQUE = 0.3  # penalty of sources used over and over, in median patch distances
-_VOTE_SIGMA = 1.5
+_VOTE_SIGMA = 1.0
 _LEAST_SPREAD = 30.0
 
 
