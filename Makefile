@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests at the same time; each worker takes up to 3 GB.
 WORKERS ?= 3
 
-.PHONY: install demo test lint bench torture
+.PHONY: install demo check test lint bench torture
 
 install: $(VENV)/installed
 
@@ -20,12 +20,16 @@ demo: install
 test: install
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
+# Before every push; `test` is all of the tests.
+check: lint
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy gmsrm_jax configs tools benchmarks
 
-# Options, such as --sections or --torch-python: make bench BENCH="..."
+# Options, such as --method, --sections or --torch-python: make bench BENCH="..."
 bench: install
 	$(BIN)/python -m benchmarks.bench --json bench.json --markdown bench.md $(BENCH)
 

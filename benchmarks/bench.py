@@ -1,8 +1,9 @@
-"""Speed, memory and start-up of both stages and of filling, in one run.
+"""Speed, memory and start-up of a method's stages and of its filling, in one run.
 
-    python -m benchmarks.bench [--preset cpu|h200|tiny] [--sections training,startup]
-        [--budget SECONDS] [--json FILE] [--markdown FILE] [--profile DIR]
-        [--torch-python PATH] [--checkpoint DIR] [--threads N] [--cache DIR]
+    python -m benchmarks.bench [--preset cpu|h200|tiny] [--method NAME] [--set FIELD=VALUE]
+        [--sections training,startup] [--stages NAME,NAME] [--budget SECONDS] [--json FILE]
+        [--markdown FILE] [--profile DIR] [--torch-python PATH] [--checkpoint DIR] [--threads N]
+        [--cache DIR]
 
 Runs from a checkout, without TensorFlow, TFDS and clu, on random pictures in memory. Every
 measurement is a process of its own: one that fails, or does not fit in the budget, is listed as not
@@ -26,6 +27,8 @@ from benchmarks.presets import PRESETS, ROOT, SECTIONS, Preset, make_config
 from benchmarks.tables import add_shares, markdown
 from benchmarks.twin import has_torch
 from gmsrm_jax.config.fields import flatten
+from gmsrm_jax.methods import DEFAULT, METHODS
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 
 SCHEMA = 1
@@ -36,9 +39,19 @@ _MACHINE = 180.0  # seconds that the first process may take to find the devices
 class Bench:
     """Runs measurements in processes of their own and collects their rows."""
 
-    def __init__(self, args: argparse.Namespace, preset: Preset, folder: pathlib.Path):
-        """Starts the clock of the budget."""
+    def __init__(
+        self, args: argparse.Namespace, preset: Preset, stages: list[str], folder: pathlib.Path
+    ):
+        """Starts the clock of the budget.
+
+        Args:
+            args: of the command.
+            preset: what is measured where.
+            stages: names of the stages that are measured.
+            folder: for what the processes write.
+        """
         self._args, self._preset, self._folder = args, preset, folder
+        self._stages = stages
         self._end = time.monotonic() + (args.budget or preset.budget)
         self.rows: list[dict[str, Any]] = []
         self.not_measured: list[dict[str, str]] = []
@@ -56,7 +69,7 @@ class Bench:
         path, log = self._folder / "rows.jsonl", self._folder / "log.txt"
         path.unlink(missing_ok=True)
         cache = self._args.cache or str(self._folder / "cache")
-        job = {**job, "preset": self._args.preset}
+        job |= {"preset": self._args.preset, "method": self._args.method, "set": self._args.set}
         with log.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.job", json.dumps(job), str(path)],
@@ -95,21 +108,21 @@ class Bench:
         """Runs a section's measurements."""
         args, preset = self._args, self._preset
         if name == "training":
-            for stage, batch, programs in preset.training:
-                job: dict[str, Any] = {
-                    "job": "training",
-                    "section": name,
-                    "stage": stage,
-                    "batch": batch,
-                }
-                job |= {"programs": list(programs), "devices": 1, "profile": args.profile}
-                self.run(f"training, {stage}, batch {batch}", job)
+            for index, batch in enumerate(preset.batches):
+                for stage in self._stages:
+                    job: dict[str, Any] = {"job": "training", "section": name, "stage": stage}
+                    job |= {"batch": batch, "all_programs": index == 0, "devices": 1}
+                    job |= {"profile": args.profile}
+                    self.run(f"training, {stage}, batch {batch}", job)
         elif name == "scaling":
             self._scaling(machine)
         elif name == "inference":
             self.run("inference", {"job": "inference", "checkpoint": args.checkpoint})
         elif name == "startup":
-            self.run("startup", {"job": "startup", "checkpoint": args.checkpoint})
+            job = {"job": "startup", "checkpoint": args.checkpoint, "stages": self._stages}
+            self.run("startup", job)
+        elif name == "twin" and args.method != DEFAULT:
+            self.skip("twin", f"its blocks are those of {METHODS[DEFAULT].title}")
         elif name == "twin":
             python = args.torch_python
             if not has_torch(python):
@@ -118,7 +131,7 @@ class Bench:
             self.run("twin", {"job": "twin", "torch_python": python}, {"JAX_PLATFORMS": "cpu"})
 
     def _scaling(self, machine: dict[str, Any]) -> None:
-        stage, batch, programs = self._preset.training[0]
+        stage, batch = self._stages[0], self._preset.batches[0]
         virtual = machine["platform"] == "cpu"
         counts = [n for n in self._preset.scaling if virtual or n <= machine["devices"]]
         if len(counts) < 2:
@@ -126,7 +139,7 @@ class Bench:
             return
         for count in counts:
             job: dict[str, Any] = {"job": "training", "section": "scaling", "stage": stage}
-            job |= {"programs": [programs[0]], "devices": count}
+            job |= {"all_programs": False, "devices": count}
             job |= {"batch": batch if virtual else batch * count}
             self.run(f"scaling, {count} devices", job, {"JAX_NUM_CPU_DEVICES": str(count)})
 
@@ -151,6 +164,10 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--preset", default="cpu", choices=list(PRESETS), help="sizes (default: %(default)s)")
+    trained = [name for name, method in METHODS.items() if method.stages is not None]
+    add("--method", default=DEFAULT, choices=trained, help="default: %(default)s")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field")
+    add("--stages", default="", help="names of stages; default: all of the method's")
     add("--sections", default="", help=f"of {','.join(SECTIONS)}; default: the preset's")
     add("--budget", type=float, default=0.0, help="seconds for everything; 0: the preset's")
     add("--json", default="", metavar="FILE", help="write everything that was measured")
@@ -178,11 +195,16 @@ def main(arguments: list[str]) -> int:
     """
     args = _arguments(arguments)
     preset = PRESETS[args.preset]
+    config = make_config(preset, args.method, args.set)
+    known = [spec.name for spec in METHODS[args.method].stages_of(config)]
+    stages = [name for name in args.stages.split(",") if name] or known
+    if unknown := set(stages) - set(known):
+        raise UserError(f"--stages={min(unknown)}; {args.method} has {', '.join(known)}")
     if args.threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(args, preset, pathlib.Path(temporary))
+        bench = Bench(args, preset, stages, pathlib.Path(temporary))
         machine = bench.run("machine", {"job": "machine"})
         if not machine:
             return 1
@@ -195,8 +217,9 @@ def main(arguments: list[str]) -> int:
         "command": shlex.join(["python", "-m", "benchmarks.bench", *arguments]),
         "seconds": time.monotonic() - started,
         "preset": args.preset,
+        "method": args.method,
         **machine[0],
-        "config": flatten(make_config(preset.config).to_dict()),
+        "config": flatten(config.to_dict()),
         "rows": add_shares(bench.rows, machine[0]),
         "not_measured": bench.not_measured,
     }
@@ -214,4 +237,8 @@ def _write(name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

@@ -1,4 +1,4 @@
-"""One block of each kind in JAX, for the comparison with the same block in PyTorch."""
+"""One block of each kind of GM-SRM in JAX, for the comparison with the same block in PyTorch."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,8 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from benchmarks.full_size import random_vgg19
+from benchmarks.stages import random_vgg19
+from gmsrm_jax.foreign.vgg19 import TORCHVISION
 from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, ResidualAttention
 from gmsrm_jax.methods.gm_srm.memory import SynthesisLayer, ToRGB, channel_table
 from gmsrm_jax.methods.gm_srm.memory_discriminator import ResidualDown
@@ -25,7 +26,7 @@ from gmsrm_jax.nn.layers import (
     instance_norm,
 )
 from gmsrm_jax.nn.losses import perceptual_loss
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import VggWeights, features
 
 _VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -154,14 +155,12 @@ def make_blocks(config: ConfigDict, largest: int, batch: int) -> list[Block]:
 
 
 def _vgg_block(resolution: int, image: np.ndarray, target: np.ndarray) -> Block:
-    weights = random_vgg19(_VGG_LAYERS)
-
     def run(params: Any, image: jax.Array, target: jax.Array) -> list[jax.Array]:
-        given = Vgg19Weights(params, weights.source)
+        given = VggWeights(params, TORCHVISION)
         seen, wanted = (features(given, x, _VGG_LAYERS) for x in (image, target))
         return [perceptual_loss(seen, wanted)[None]]
 
-    params = dict(weights.params)
+    params = random_vgg19(_VGG_LAYERS)
     return Block("vgg", resolution, run, params, [image, target], (0,), False, {"inpainting": 1})
 
 

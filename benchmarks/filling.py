@@ -1,45 +1,52 @@
 """Times the filling of holes: the bare network, and the class that people call."""
 
 import time
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.hardware import summary
-from benchmarks.presets import Preset, make_config
-from benchmarks.training import Emit, random_pictures
+from benchmarks.presets import Preset
+from benchmarks.stages import random_pictures
+from benchmarks.training import Emit
 from gmsrm_jax import Inpainter
-from gmsrm_jax.methods.gm_srm.memory import memory_resolutions, noise_shapes
-from gmsrm_jax.methods.gm_srm.network import build_network
-from gmsrm_jax.methods.network_weights import weight_shapes
+from gmsrm_jax.methods import METHODS
+from gmsrm_jax.methods.variables import variable_shapes
 from gmsrm_jax.networks import Pretrained, load_pretrained
 from gmsrm_jax.networks.folder import pretrained
+from gmsrm_jax.runtime.pixels import to_signed
 
 RANDOM = "random weights"
 
 
-def weights(preset: Preset, name: str | None) -> Pretrained:
+def weights(config: ConfigDict, name: str | None) -> Pretrained:
     """The network to fill with.
 
     Args:
-        preset: whose config random weights are drawn for.
-        name: see `load_pretrained`; None: random weights of the preset's own size.
+        config: whose shapes random weights are drawn for, without any device.
+        name: see `load_pretrained`; None: random weights.
     """
     if name is not None:
         return load_pretrained(name, offline=True)
-    config = make_config(preset.config)
     rng = np.random.default_rng(0)
 
-    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[1].key != "params":  # a norm's moments; a variance is positive
+            return np.ones(leaf.shape, np.float32)
         scale = 1.0 / np.sqrt(np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.0
         return scale * rng.standard_normal(leaf.shape, np.float32)
 
-    return pretrained(config, jax.tree.map(draw, weight_shapes(config)), RANDOM)
+    shapes = variable_shapes(METHODS[config.method], config)
+    return pretrained(config, jax.tree_util.tree_map_with_path(draw, shapes), RANDOM)
 
 
-def measure_filling(preset: Preset, emit: Emit, *, checkpoint: str | None) -> None:
+def measure_filling(
+    preset: Preset, config: ConfigDict, emit: Emit, *, checkpoint: str | None
+) -> None:
     """Emits rows of the bare network by batch, and of the Inpainter alone and in a stream.
 
     The bare network has its inputs on the device and leaves its output there. At batch 1 it takes
@@ -47,47 +54,43 @@ def measure_filling(preset: Preset, emit: Emit, *, checkpoint: str | None) -> No
 
     Args:
         preset: batches and repetitions.
+        config: of random weights.
         emit: takes a row.
         checkpoint: see `weights`.
     """
-    given = weights(preset, checkpoint)
+    given = weights(config, checkpoint)
     inpainter = Inpainter(given, max_batch=max(preset.inference))
     size = inpainter.size
-    network, params = build_network(given.config), jax.device_put(given.params)
-
-    def fill(params: Any, image: jax.Array, mask: jax.Array, noise: list[jax.Array]) -> jax.Array:
-        filled: Any = network.apply({"params": params}, image, mask, noise)
-        return filled.image
-
+    variables = jax.device_put(given.variables)
     # As the Inpainter compiles it.
     options = {"xla_backend_optimization_level": 1} if inpainter.device == "cpu" else None
-    program = jax.jit(fill, compiler_options=options)
-    resolutions = memory_resolutions(size)
+    program = jax.jit(partial(given.method.fill, given.config), compiler_options=options)
+    shapes = given.method.noise_shapes(given.config)
     common = {"section": "inference", "size": size, "dtype": "float32", "weights": given.source}
     best_batch, best_rate = 1, 0.0
     pictures = random_pictures(1, size)
     image, mask = pictures["image"][0], pictures["mask"][0, ..., 0] * np.uint8(255)
     for batch in preset.inference:
-        keys = jax.random.split(jax.random.key(0), 20)
-        noise = [
-            jax.random.normal(key, shape)
-            for key, shape in zip(keys, noise_shapes(batch, resolutions), strict=False)
-        ]
+        noise = {
+            name: jax.random.normal(key, (batch, *shape))
+            for key, (name, shape) in zip(
+                jax.random.split(jax.random.key(0), len(shapes)), shapes.items(), strict=True
+            )
+        }
         rows = random_pictures(batch, size)
         inputs = (
-            jnp.asarray(rows["image"] / np.float32(127.5) - np.float32(1)),
+            jnp.asarray(to_signed(rows["image"])),
             jnp.asarray(rows["mask"], jnp.float32),
             noise,
         )
         bare: list[float] = []
         whole: list[float] = []
         end = np.inf
-        count = preset.warm_up + max(preset.repetitions, 20 if batch == 1 else 1)
-        if not preset.limit:
-            count = preset.repetitions
+        least = 20 if batch == 1 and preset.limit else 1
+        count = preset.warm_up + max(preset.repetitions, least)
         while len(bare) < count and time.perf_counter() < end:
             started = time.perf_counter()
-            jax.block_until_ready(program(params, *inputs))
+            jax.block_until_ready(program(variables, *inputs))
             bare.append(time.perf_counter() - started)
             if batch == 1:
                 started = time.perf_counter()
@@ -97,7 +100,7 @@ def measure_filling(preset: Preset, emit: Emit, *, checkpoint: str | None) -> No
                 end = time.perf_counter() + preset.limit
         bare, whole = bare[preset.warm_up :], whole[preset.warm_up :]
         rate = batch / float(np.median(bare))
-        lowered: Any = program.lower(params, *inputs)
+        lowered: Any = program.lower(variables, *inputs)
         emit(
             {
                 **common,

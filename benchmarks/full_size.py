@@ -1,8 +1,9 @@
-"""Memory and time of the training steps at the paper's size: 256 px, channel base 16384.
+"""Memory and time of the training steps at the paper's size, 256 px.
 
-    python benchmarks/full_size.py [--run] [--layers=3] [--programs=memory/main,inpainting/main]
+    python -m benchmarks.full_size [--run] [--method=NAME] [--set=FIELD=VALUE]
+        [--programs=memory/main,inpainting/main]
 
-Compiles each training program of both stages for the shapes of configs/paris.py and prints XLA's
+Compiles each training program of a method's stages for the shapes of its paper and prints XLA's
 memory analysis: arguments (state and batch), outputs that are not aliased to them, temporaries,
 and their sum. With --run, one step of each is executed on random pictures, and the process's peak
 resident memory and the step's seconds are printed too. VGG-19 weights are random here, since only
@@ -11,35 +12,26 @@ sizes and times matter.
 
 import argparse
 import gc
+import pathlib
 import resource
+import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.stages import build_stage, random_pictures, with_random_vgg19
+from gmsrm_jax.commands.config_files import change_fields
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
-from gmsrm_jax.methods.base import Stage
-from gmsrm_jax.methods.gm_srm.fields import VGG_LAYERS
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
-from gmsrm_jax.nn.vgg import Vgg19Weights
+from gmsrm_jax.methods import DEFAULT, METHODS
+from gmsrm_jax.methods.base import Context, Stage
 from gmsrm_jax.runtime.devices import data_mesh, replicated, split
+from gmsrm_jax.training.handover import shapes_given
 from gmsrm_jax.training.loop import abstract_state, lower_programs
 
 GIB = 2**30
-
-
-def random_vgg19(layers: tuple[str, ...]) -> Vgg19Weights:
-    """Weights of the right shapes."""
-    rng = np.random.default_rng(0)
-    params = {}
-    for name in needed_convolutions(layers):
-        shape = (3, 3, CONVOLUTIONS[name].inputs, CONVOLUTIONS[name].outputs)
-        kernel = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[:3]))
-        params[name] = {"kernel": kernel.astype(np.float32), "bias": np.zeros(shape[3], np.float32)}
-    return Vgg19Weights(params, "torchvision")
 
 
 def arrays_like(shapes: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -56,10 +48,20 @@ def arrays_like(shapes: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(fill, shapes)
 
 
-def measure(stage: Stage, pretrained: Any, size: int, wanted: list[str], run: bool) -> None:
-    """Prints a row for each wanted program of a stage."""
+def measure(
+    stage: Stage, given: Mapping[str, Any], size: int, wanted: list[str], run: bool
+) -> None:
+    """Prints a row for each wanted program of a stage.
+
+    Args:
+        stage: whose programs.
+        given: shapes of what its `init` is given.
+        size: side of the pictures [px].
+        wanted: STAGE/NAME each; all if there are none.
+        run: execute a step of each.
+    """
     mesh = data_mesh()
-    state = abstract_state(stage, 0, pretrained)
+    state = abstract_state(stage, 0, given)
     shape = (stage.batch_size, size, size)
     batch = {
         "image": jax.ShapeDtypeStruct((*shape, 3), np.uint8),
@@ -82,15 +84,15 @@ def measure(stage: Stage, pretrained: Any, size: int, wanted: list[str], run: bo
         )
         if run:
             full = arrays_like(state, replicated(mesh))
-            given = arrays_like(batch, split(mesh)) | jax.device_put(
+            pictures = arrays_like(batch, split(mesh)) | jax.device_put(
                 stage.constants, replicated(mesh)
             )
             started = time.perf_counter()
-            result = jax.block_until_ready(compiled(full, given))
+            result = jax.block_until_ready(compiled(full, pictures))
             seconds = time.perf_counter() - started
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             print(f"    one step: {seconds:.1f} s; peak resident {peak:.2f} GiB", flush=True)
-            del full, given, result
+            del full, pictures, result
         del compiled
         gc.collect()
 
@@ -99,22 +101,21 @@ def main() -> None:
     """Measures what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--run", action="store_true", help="execute a step of each program")
-    parser.add_argument("--layers", type=int, default=3, help="VGG-19 layers of the loss, 1 to 5")
+    parser.add_argument("--method", default=DEFAULT, help="default: %(default)s")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field"
+    )
     parser.add_argument("--programs", default="", help="STAGE/NAME,…; default: all")
     args = parser.parse_args()
     wanted = [name for name in args.programs.split(",") if name]
-    config = base_config()
-    config.inpainting.perceptual_layers = VGG_LAYERS[: args.layers]
+    config = base_config(args.method)
+    change_fields(config, args.set)
     size = config.image_size
-    validation = {
-        "image": np.zeros((1, size, size, 3), np.uint8),
-        "mask": np.zeros((1, size, size, 1), np.uint8),
-    }
-    vgg = random_vgg19(tuple(config.inpainting.perceptual_layers))
-    memory = MemoryStage(config, validation, vgg)
-    measure(memory, None, size, wanted, args.run)
-    kept = abstract_state(memory, 0, None).kept
-    measure(InpaintingStage(config, 14900, validation, vgg), kept, size, wanted, args.run)
+    with tempfile.TemporaryDirectory() as folder:
+        with_random_vgg19(config, pathlib.Path(folder))
+        for spec in METHODS[args.method].stages_of(config):
+            given = shapes_given(config, spec, Context(1, random_pictures(1, size)))
+            measure(build_stage(config, spec), given, size, wanted, args.run)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """A training step fed by the pipeline, against the same step with a batch that is there already.
 
-    python benchmarks/input_overhead.py [--stages memory,inpainting] [--steps 8] [--blocks 15]
+    python -m benchmarks.input_overhead [--method NAME] [--stages NAME,NAME] [--steps 8]
+        [--blocks 15]
 
-Runs the main program of the demo's stages (configs/demo.py). Blocks of steps of both kinds take
-turns in one run, so that other programs on the machine slow both down alike. Prints a Markdown
-table: the median seconds of a step of either kind, the median over pairs of blocks of the ratio of
-their times, and the ratio of the processor times.
+Runs the program that moves the weights, of the demo's stages (configs/demo.py). Blocks of steps of
+both kinds take turns in one run, so that other programs on the machine slow both down alike. Prints
+a Markdown table: the median seconds of a step of either kind, the median over pairs of blocks of
+the ratio of their times, and the ratio of the processor times.
 """
 
 import argparse
 import pathlib
-import runpy
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,27 +19,32 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.presets import PRESETS, make_config
+from benchmarks.stages import first_given
 from gmsrm_jax.data.loading import open_data
+from gmsrm_jax.methods import DEFAULT, METHODS
+from gmsrm_jax.methods.base import StageSpec
 from gmsrm_jax.runtime.devices import replicated, to_devices
 from gmsrm_jax.training.loop import initial_state, lower_programs
 from gmsrm_jax.training.run import Run
 
-_DEMO = pathlib.Path(__file__).parent.parent / "configs" / "demo.py"
-
 
 class Steps:
-    """A stage's main program, its state, and the pipeline that feeds it."""
+    """The program of a stage that moves the weights, its state, and the pipeline that feeds it."""
 
-    def __init__(self, run: Run, name: str, pretrained: Any) -> None:
+    def __init__(self, run: Run, spec: StageSpec) -> None:
         """Compiles the program."""
-        stage = run.stage(name)
+        stage = spec.build(run.context)
         self._mesh = run.mesh
-        self._state = initial_state(stage, run.config.seed, pretrained, run.mesh)
+        given = first_given(run.config, spec, run.mesh)
+        self._state = initial_state(stage, run.config.seed, given, run.mesh)
         self._constants = jax.device_put(stage.constants, replicated(run.mesh))
         self._batches = run.data.batches(stage.batch_size, 0, stage.salt)
         self._cached = self.read()
         level = str(run.config.xla_optimization_level)
-        lowered = lower_programs(stage, self._state, self._cached, run.mesh)["main"]
+        moving = stage.due(1)[-1]
+        stage.programs = {moving: stage.programs[moving]}
+        lowered = lower_programs(stage, self._state, self._cached, run.mesh)[moving]
         self._program = lowered.compile({"xla_backend_optimization_level": level})
 
     def read(self) -> dict[str, Any]:
@@ -69,19 +74,21 @@ class Steps:
 def main() -> None:
     """Measures what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--stages", default="memory,inpainting")
+    parser.add_argument("--method", default=DEFAULT, help="default: %(default)s")
+    parser.add_argument("--stages", default="", help="names; default: all of the method's")
     parser.add_argument("--steps", type=int, default=8, help="steps of a block")
     parser.add_argument("--blocks", type=int, default=15, help="blocks of each kind")
     args = parser.parse_args()
-    config = runpy.run_path(str(_DEMO))["get_config"]()
-    print("| main program of | cached [s] | pipeline [s] | ratio | ratio of processor times |")
+    config = make_config(PRESETS["cpu"], args.method)
+    wanted = [name for name in args.stages.split(",") if name]
+    print("| program of | cached [s] | pipeline [s] | ratio | ratio of processor times |")
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as workdir:
-        run = Run(config, pathlib.Path(workdir), open_data(config))
-        memory = run.stage("memory")
-        kept = initial_state(memory, config.seed, None, run.mesh).kept
-        for name in args.stages.split(","):
-            steps = Steps(run, name, kept if name == "inpainting" else None)
+        run = Run(config, pathlib.Path(workdir), open_data(config), {})
+        for spec in METHODS[args.method].stages_of(config):
+            if wanted and spec.name not in wanted:
+                continue
+            steps = Steps(run, spec)
             pairs = np.array(
                 [
                     (steps.measure(steps.cached, args.steps), steps.measure(steps.read, args.steps))
@@ -91,7 +98,8 @@ def main() -> None:
             cached, fed = np.median(pairs[:, :, 0], axis=0)
             wall, processor = np.median(pairs[:, 1] / pairs[:, 0], axis=0)
             print(
-                f"| {name} | {cached:.3f} | {fed:.3f} | {wall:.3f} | {processor:.3f} |", flush=True
+                f"| {spec.name} | {cached:.3f} | {fed:.3f} | {wall:.3f} | {processor:.3f} |",
+                flush=True,
             )
 
 

@@ -2,15 +2,16 @@
 
 import dataclasses
 import pathlib
-import runpy
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import base_config, runlocal
+from gmsrm_jax.commands.config_files import change_fields, read_config_file
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import RUNLOCAL, apply_argument, base_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 SECTIONS = ("training", "scaling", "inference", "startup", "twin")
-ALL_PROGRAMS = {"memory": ("main", "path", "r1"), "inpainting": ("main",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +19,11 @@ class Preset:
     """Sizes and repetitions of a run.
 
     Attributes:
-        config: "demo" (configs/demo.py), "paper" (256 px, channel base 16384, bfloat16) or "tiny".
-        training: (stage, batch, programs) in the order of their importance.
-        scaling: numbers of devices for stage 1's main program.
+        config: "demo" (configs/demo.py), "paper" (256 px, the paper's widths, bfloat16) or "tiny"
+            (a method's own smallest fields).
+        batches: of every stage, in the order of their importance; the first with all programs, the
+            others with the one that moves the weights.
+        scaling: numbers of devices for the first stage.
         inference: batches of the bare network.
         twin: side [px] of the largest feature maps in the twin's blocks, and their batch.
         sections: measured unless told otherwise.
@@ -32,7 +35,7 @@ class Preset:
     """
 
     config: str
-    training: tuple[tuple[str, int, tuple[str, ...]], ...]
+    batches: tuple[int, ...]
     scaling: tuple[int, ...]
     inference: tuple[int, ...]
     twin: tuple[int, int]
@@ -44,11 +47,10 @@ class Preset:
     budget: float
 
 
-_MAIN = ("main",)
 PRESETS = {
     "cpu": Preset(
         config="demo",
-        training=(("memory", 8, ALL_PROGRAMS["memory"]), ("inpainting", 8, _MAIN)),
+        batches=(8,),
         scaling=(1, 2, 4),
         inference=(1, 2, 4, 8),
         twin=(64, 8),
@@ -61,16 +63,7 @@ PRESETS = {
     ),
     "h200": Preset(
         config="paper",
-        training=(
-            ("memory", 32, ALL_PROGRAMS["memory"]),
-            ("inpainting", 32, _MAIN),
-            ("inpainting", 8, _MAIN),
-            ("memory", 64, _MAIN),
-            ("inpainting", 64, _MAIN),
-            ("memory", 16, _MAIN),
-            ("inpainting", 16, _MAIN),
-            ("memory", 8, _MAIN),
-        ),
+        batches=(32, 8, 64, 16),
         scaling=(1, 2, 4, 8),
         inference=(1, 4, 16, 64),
         twin=(64, 8),
@@ -83,7 +76,7 @@ PRESETS = {
     ),
     "tiny": Preset(
         config="tiny",
-        training=(("inpainting", 2, _MAIN),),
+        batches=(2,),
         scaling=(1, 2),
         inference=(1,),
         twin=(8, 2),
@@ -97,18 +90,25 @@ PRESETS = {
 }
 
 
-def make_config(name: str) -> ConfigDict:
-    """The config of a preset, unlocked."""
-    if name == "demo":
-        config = ConfigDict(runpy.run_path(str(ROOT / "configs" / "demo.py"))["get_config"]())
-        config.unlock()
-        return config
-    config = base_config()
-    if name == "paper":
-        config.name, config.compute_dtype = "paper", "bfloat16"
-        return config
-    runlocal(config)
-    config.name = "tiny"
-    config.model.channel_base, config.model.channel_max = 128, 8
-    config.inpainting.discriminator_features = (4, 6, 8, 8)
+def make_config(preset: Preset, method: str, changes: Sequence[str] = ()) -> ConfigDict:
+    """The config that is measured.
+
+    Args:
+        preset: its sizes.
+        method: whose.
+        changes: fields that differ, FIELD=VALUE each.
+
+    Raises:
+        UserError: a field is unknown, or its value cannot be used.
+    """
+    if preset.config == "demo":
+        config = read_config_file(f"{ROOT}/configs/demo.py:{method}")
+    else:
+        config = base_config(method)
+        config.name = preset.config
+        if preset.config == "paper":
+            config.compute_dtype = "bfloat16"
+        config = apply_argument(config, RUNLOCAL if preset.config == "tiny" else None)
+    change_fields(config, changes)
+    check_config(config)
     return config

@@ -10,34 +10,46 @@ import time
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
 from benchmarks.filling import weights
 from benchmarks.hardware import summary
 from benchmarks.presets import ROOT, Preset
-from benchmarks.training import Emit, random_pictures
+from benchmarks.stages import random_pictures
+from benchmarks.training import Emit
 from gmsrm_jax.networks import save_pretrained
 
 _IMPORTS = ("import gmsrm_jax", "from gmsrm_jax import Inpainter")
 TARGETS = {"warm": 5.0, "cold": 18.0}  # seconds of `gmsrm inpaint` on two cores
 
 
-def measure_startup(preset: Preset, emit: Emit, *, checkpoint: str | None, name: str) -> None:
+def measure_startup(
+    preset: Preset,
+    config: ConfigDict,
+    emit: Emit,
+    *,
+    checkpoint: str | None,
+    stages: list[str],
+    training: dict[str, Any],
+) -> None:
     """Emits rows of starts in fresh processes; this one never takes hold of a device.
 
     Args:
-        preset: sizes and repetitions.
+        preset: repetitions.
+        config: of random weights.
         emit: takes a row.
         checkpoint: see `filling.weights`.
-        name: of the preset.
+        stages: names of the stages whose first step is timed.
+        training: {"preset", "method", "set"} of their config.
     """
     for line in _IMPORTS:
         times = [_run([sys.executable, "-c", line]) for _ in range(preset.starts)]
         emit({"section": "startup", "program": line, "cache": "-", **summary(times)})
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        _measure_inpaint(preset, emit, checkpoint, folder)
-        for stage in dict.fromkeys(stage for stage, _, _ in preset.training):
+        _measure_inpaint(preset, config, emit, checkpoint, folder)
+        for stage in stages:
             cache = folder / f"cache_{stage}"
             for kind in ("cold", "warm"):
                 emit(
@@ -46,13 +58,15 @@ def measure_startup(preset: Preset, emit: Emit, *, checkpoint: str | None, name:
                         "program": "first step of a training",
                         "cache": kind,
                         "n": 1,
-                        **_first_step(name, stage, cache, folder / "row.jsonl"),
+                        **_first_step(training, stage, cache, folder / "row.jsonl"),
                     }
                 )
 
 
-def _measure_inpaint(preset: Preset, emit: Emit, checkpoint: str | None, folder: pathlib.Path):
-    network = weights(preset, checkpoint)
+def _measure_inpaint(
+    preset: Preset, config: ConfigDict, emit: Emit, checkpoint: str | None, folder: pathlib.Path
+) -> None:
+    network = weights(config, checkpoint)
     size = network.config.image_size
     exported = folder / "exported"
     save_pretrained(exported, network)
@@ -79,9 +93,11 @@ def _measure_inpaint(preset: Preset, emit: Emit, checkpoint: str | None, folder:
         )
 
 
-def _first_step(preset: str, stage: str, cache: pathlib.Path, rows: pathlib.Path) -> dict[str, Any]:
+def _first_step(
+    training: dict[str, Any], stage: str, cache: pathlib.Path, rows: pathlib.Path
+) -> dict[str, Any]:
     rows.unlink(missing_ok=True)
-    job = {"job": "first_step", "preset": preset, "stage": stage, "started_at": time.time()}
+    job = {"job": "first_step", **training, "stage": stage, "started_at": time.time()}
     _run([sys.executable, "-m", "benchmarks.job", json.dumps(job), str(rows)], cache)
     return json.loads(rows.read_text(encoding="utf-8"))
 

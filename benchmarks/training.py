@@ -7,17 +7,21 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
-from benchmarks.full_size import random_vgg19
 from benchmarks.hardware import GIB, summary
-from benchmarks.presets import Preset, make_config
+from benchmarks.presets import Preset
 from benchmarks.profiles import summarise_profile
-from gmsrm_jax.methods.base import Batch, Stage
-from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
+from benchmarks.stages import (
+    batch_field,
+    build_stage,
+    first_devices,
+    first_given,
+    random_pictures,
+    spec_of,
+)
+from gmsrm_jax.commands.config_files import change_fields
+from gmsrm_jax.methods.base import Batch
 from gmsrm_jax.runtime.devices import check_batch, to_devices, to_every_device
 from gmsrm_jax.training.loop import compile_programs, initial_state, lower_programs
 
@@ -25,80 +29,51 @@ Row = dict[str, Any]
 Emit = Callable[[Row], None]
 
 _PERIOD = 48  # steps over which the lazy programs' share is counted
-_PICTURES = 14900  # of an epoch; it only moves the learning rate
-
-
-def random_pictures(count: int, size: int) -> dict[str, np.ndarray]:
-    """Noise with a square hole, uint8."""
-    rng = np.random.default_rng(0)
-    mask = np.zeros((count, size, size, 1), np.uint8)
-    mask[:, size // 4 : 3 * size // 4, size // 4 : 3 * size // 4] = 1
-    return {"image": rng.integers(0, 256, (count, size, size, 3), np.uint8), "mask": mask}
-
-
-def stage_config(preset: Preset, stage: str, batch: int) -> ConfigDict:
-    """The preset's config with this batch in the stage."""
-    config = make_config(preset.config)
-    (config if stage == "inpainting" else config.memory).batch_size = batch
-    return config.lock()
-
-
-def build_stages(config: ConfigDict) -> dict[str, Stage]:
-    """Both stages with random VGG-19 weights: only sizes and times matter."""
-    validation = random_pictures(1, config.image_size)
-    layers = max(tuple(config.inpainting.perceptual_layers), DISTANCE_LAYERS, key=len)
-    vgg = random_vgg19(layers)
-    return {
-        "memory": MemoryStage(config, validation, vgg),
-        "inpainting": InpaintingStage(config, _PICTURES, validation, vgg),
-    }
-
-
-def first_devices(count: int) -> Mesh:
-    """A mesh over the first devices, like `devices.data_mesh`."""
-    devices = jax.devices()[:count]
-    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
 def measure_training(
     preset: Preset,
+    config: ConfigDict,
     emit: Emit,
     *,
     section: str,
     stage: str,
     batch: int,
-    programs: list[str],
+    all_programs: bool,
     devices: int,
     profile: str | None = None,
 ) -> None:
-    """Emits a row for each program, and for the average step if all programs were measured.
+    """Emits a row for each program, and for the average step if there are several.
 
     Every step is waited for; its state is donated, as in training.
 
     Args:
-        preset: sizes and repetitions.
+        preset: repetitions.
+        config: of the run.
         emit: takes a row.
         section: the rows' "section".
-        stage: "memory" or "inpainting".
+        stage: name of the stage.
         batch: pictures in a step, over all devices.
-        programs: names of those to measure, in this order.
+        all_programs: measure those that run now and then too.
         devices: how many of those there are.
         profile: a folder for a trace of a few steps of each program.
     """
-    config = stage_config(preset, stage, batch)
     mesh = first_devices(devices)
     if mesh.size < devices:
         raise ValueError(f"{devices} devices are asked for, {mesh.size} are there")
-    check_batch("batch_size" if stage == "inpainting" else "memory.batch_size", batch, mesh)
-    stages = build_stages(config)
-    measured, pretrained = stages[stage], None
-    if stage == "inpainting":
-        pretrained = initial_state(stages["memory"], config.seed, None, mesh).kept
-    state = initial_state(measured, config.seed, pretrained, mesh)
+    spec = spec_of(config, stage)
+    measured = build_stage(config, spec)
+    if measured.batch_size != batch:
+        change_fields(config, [f"{batch_field(measured)}={batch}"])
+        measured = build_stage(config, spec)
+    for field, size in measured.batches.items():
+        check_batch(field, size, mesh, measured.accumulation)
+    state = initial_state(measured, config.seed, first_given(config, spec, mesh), mesh)
     pictures = to_devices(random_pictures(batch, config.image_size), mesh)
     given: Batch = {**pictures, **to_every_device(measured.constants, mesh)}
-    everything = set(measured.programs) <= set(programs)
-    measured.programs = {name: measured.programs[name] for name in programs}
+    moving = measured.due(1)[-1]  # measured first, in case that the budget ends
+    others = measured.programs if all_programs else {}
+    measured.programs = {moving: measured.programs[moving], **others}
     level = str(config.xla_optimization_level)
     seconds, flops = {}, {}
     for name, lowered in lower_programs(measured, state, given, mesh).items():
@@ -145,7 +120,7 @@ def measure_training(
             for row in summarise_profile(folder, steps=3):
                 emit({**common, "section": "profile", "program": name, **row})
         del compiled
-    if everything and len(programs) > 1:
+    if len(measured.programs) > 1:
         runs = [name for step in range(_PERIOD) for name in measured.due(step)]
         average = sum(seconds[name] for name in runs) / _PERIOD
         emit(
@@ -159,25 +134,21 @@ def measure_training(
         )
 
 
-def measure_first_step(preset: Preset, emit: Emit, *, stage: str, started_at: float) -> None:
+def measure_first_step(config: ConfigDict, emit: Emit, *, stage: str, started_at: float) -> None:
     """Emits how long a training takes from the start of the process to the end of its first step.
 
     Args:
-        preset: sizes.
+        config: of the run.
         emit: takes the row.
-        stage: "memory" or "inpainting".
+        stage: name of the stage.
         started_at: `time.time()` when the process was started.
     """
-    batch = next(b for name, b, _ in preset.training if name == stage)
-    config = stage_config(preset, stage, batch)
     mesh = first_devices(1)
     imported = time.time()
-    stages = build_stages(config)
-    measured, pretrained = stages[stage], None
-    if stage == "inpainting":
-        pretrained = initial_state(stages["memory"], config.seed, None, mesh).kept
-    state = initial_state(measured, config.seed, pretrained, mesh)
-    pictures = to_devices(random_pictures(batch, config.image_size), mesh)
+    spec = spec_of(config, stage)
+    measured = build_stage(config, spec)
+    state = initial_state(measured, config.seed, first_given(config, spec, mesh), mesh)
+    pictures = to_devices(random_pictures(measured.batch_size, config.image_size), mesh)
     given: Batch = {**pictures, **to_every_device(measured.constants, mesh)}
     ready = time.time()
     lowered = lower_programs(measured, state, given, mesh)
@@ -191,7 +162,7 @@ def measure_first_step(preset: Preset, emit: Emit, *, stage: str, started_at: fl
         {
             "stage": stage,
             "size": config.image_size,
-            "batch": batch,
+            "batch": measured.batch_size,
             "import_seconds": imported - started_at,
             "weights_seconds": ready - imported,
             "trace_seconds": traced - ready,

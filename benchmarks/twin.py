@@ -1,4 +1,4 @@
-"""Compares blocks in JAX with the same mathematics in PyTorch eager, on the same threads."""
+"""Compares blocks of GM-SRM in JAX with the same in PyTorch eager, on the same threads."""
 
 import json
 import os
@@ -9,9 +9,10 @@ import time
 from typing import IO, Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from benchmarks.blocks import JaxBlock, make_blocks
-from benchmarks.presets import Preset, make_config
+from benchmarks.presets import Preset
 from benchmarks.training import Emit, Row
 
 GOAL = 1.3  # seconds in JAX over seconds in PyTorch, at most
@@ -31,7 +32,9 @@ def has_torch(python: str) -> bool:
     return found.returncode == 0
 
 
-def measure_twin(preset: Preset, emit: Emit, *, torch_python: str | None) -> None:
+def measure_twin(
+    preset: Preset, config: ConfigDict, emit: Emit, *, torch_python: str | None
+) -> None:
     """Emits a row for each block, forward and backward, and an estimate for a step of each stage.
 
     Blocks of both kinds take turns, so that other programs on the machine slow both down alike.
@@ -40,11 +43,11 @@ def measure_twin(preset: Preset, emit: Emit, *, torch_python: str | None) -> Non
     optimizers and losses are not in it.
 
     Args:
-        preset: sizes.
+        preset: sizes of the blocks.
+        config: their channels.
         emit: takes a row.
         torch_python: a Python with PyTorch; None: JAX alone is timed.
     """
-    config = make_config(preset.config)
     largest, batch = preset.twin
     blocks = make_blocks(config, largest, batch)
     threads = len(os.sched_getaffinity(0))

@@ -11,7 +11,7 @@ all variants (Telea 18.7 dB): no order that two seeds would establish, see docs/
 
     python -m gmsrm_jax.main --config=configs/kaokore.py --stage=memory --workdir=runs/kaokore-32 \
         --config.image_size=32 --config.memory.grow_from= --config.memory.length_kimg=24
-    gmsrm ablate --config configs/kaokore.py --seeds 0,1
+    gmsrm compare --config configs/kaokore.py --seeds 0,1
 """
 
 from ml_collections import ConfigDict

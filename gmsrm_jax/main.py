@@ -73,7 +73,7 @@ def _parse(arguments: list[str]) -> None:
         if not culprits:
             raise
         raise UserError(
-            f"{culprits[0]}: no such field; gmsrm_jax/config/fields.py lists them all"
+            f"{culprits[0]}: no such field; gmsrm_jax/config/fields.py and methods/ list them"
         ) from error
     if len(unparsed) > 1:
         raise UserError(

@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 from small_networks import filled_by_hand
 
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.methods.network_weights import weight_shapes
+from gmsrm_jax.methods.base import Variables
+from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.methods.variables import variable_shapes
 from gmsrm_jax.networks import Pretrained, save_pretrained
 from gmsrm_jax.networks.folder import pretrained
 
@@ -20,7 +22,7 @@ SIZE = 32
 
 
 def tiny_config(variant: str = "gm_srm", code_source: str = "encoder") -> ConfigDict:
-    config = base_config()
+    config = base_config("gm_srm")
     config.image_size, config.variant = SIZE, variant
     config.memory.code_source = code_source
     config.model.channel_base, config.model.channel_max = 128, 8
@@ -30,13 +32,13 @@ def tiny_config(variant: str = "gm_srm", code_source: str = "encoder") -> Config
 
 
 def tiny_network(variant: str = "gm_srm", code_source: str = "encoder", **facts: str) -> Pretrained:
-    weights = _weights(variant, code_source)
-    return pretrained(tiny_config(variant, code_source), weights, "made up", facts)
+    variables = tiny_variables(variant, code_source)
+    return pretrained(tiny_config(variant, code_source), variables, "made up", facts)
 
 
 @functools.cache
-def _weights(variant: str, code_source: str) -> Any:
-    return filled_by_hand(weight_shapes(tiny_config(variant, code_source)))
+def tiny_variables(variant: str = "gm_srm", code_source: str = "encoder") -> Variables:
+    return filled_by_hand(variable_shapes(GM_SRM, tiny_config(variant, code_source)))
 
 
 def exported(folder: pathlib.Path, dtype: str = "float32", **facts: str) -> pathlib.Path:

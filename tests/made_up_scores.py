@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.metrics import DEFINITIONS
 
 PAPER_METRICS = ("psnr", "ssim", "ncc", "lmse")

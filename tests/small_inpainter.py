@@ -3,16 +3,17 @@
 import functools
 
 from ml_collections import ConfigDict
-from small_networks import SIZE, abstract_inputs, filled_by_hand, shapes_of
+from small_networks import SIZE, filled_by_hand
 
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.methods.gm_srm.network import build_network
+from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.methods.variables import variable_shapes
 from gmsrm_jax.networks.folder import Pretrained, pretrained
 
 
 def small_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("gm_srm")
     config.image_size = SIZE
     config.xla_optimization_level = 0  # it compiles faster
     config.model.channel_base = 128
@@ -25,8 +26,8 @@ def small_config() -> ConfigDict:
 @functools.cache
 def small_pretrained() -> Pretrained:
     config = small_config()
-    shapes = shapes_of(build_network(config), *abstract_inputs(SIZE, 1))
-    return pretrained(config, filled_by_hand(shapes, seed=3), "test")
+    variables = filled_by_hand(variable_shapes(GM_SRM, config), seed=3)
+    return pretrained(config, variables, "test")
 
 
 @functools.cache

@@ -9,9 +9,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from small_networks import compiled, filled_by_hand
 
-from gmsrm_jax.config.checks import check_config
-from gmsrm_jax.config.fields import base_config, runlocal
-from gmsrm_jax.methods.base import Stage, TrainState
+from gmsrm_jax.config import apply_argument, base_config, check_config
+from gmsrm_jax.methods.base import Context, Stage, TrainState
+from gmsrm_jax.methods.gm_srm.method import GM_SRM
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
 from gmsrm_jax.nn.vgg import load_vgg19
@@ -21,8 +21,7 @@ SIZE, BATCH, PICTURES = 32, 4, 32
 
 def small_config(**fields: Any) -> ConfigDict:
     """The local config, smaller still; `memory__augment="ada"` sets memory.augment."""
-    config = base_config()
-    runlocal(config)
+    config = apply_argument(base_config("gm_srm"), "runlocal")
     config.tensorboard = False
     config.batch_size = config.memory.batch_size = BATCH
     config.model.channel_base, config.model.channel_max = 128, 8
@@ -54,17 +53,21 @@ def vgg(config: ConfigDict) -> Any:
     return load_vgg19("bundled", tuple(config.inpainting.perceptual_layers))
 
 
+def context() -> Context:
+    return Context(PICTURES, pictures(1, 6))
+
+
 def memory_stage(config: ConfigDict) -> MemoryStage:
-    return MemoryStage(config, pictures(1, 6), vgg(config))
+    return MemoryStage(config, context())
 
 
 def inpainting_stage(config: ConfigDict) -> InpaintingStage:
-    return InpaintingStage(config, PICTURES, pictures(1, 6), vgg(config))
+    return InpaintingStage(GM_SRM, config, context())
 
 
 def abstract_memory(config: ConfigDict) -> TrainState:
     """Shapes of stage 1's state."""
-    return jax.eval_shape(memory_stage(config).init, jax.random.key(0), None)
+    return jax.eval_shape(memory_stage(config).init, jax.random.key(0), {})
 
 
 def snapshot(config: ConfigDict) -> dict[str, Any]:
@@ -78,9 +81,9 @@ def snapshot(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def initial(stage: Stage, pretrained: Any = None) -> TrainState:
+def initial(stage: Stage, given: dict[str, Any] | None = None) -> TrainState:
     """The first state; the key is of a kind that compiles fast."""
-    return compiled(stage.init)(jax.random.key(0, impl="unsafe_rbg"), pretrained)
+    return compiled(stage.init)(jax.random.key(0, impl="unsafe_rbg"), given or {})
 
 
 class Call(NamedTuple):
@@ -133,7 +136,8 @@ def assert_slope(
         for name, leaf in leaves(first.after.optimizer[network]).items()
         if ".mu" in name
     }
-    assert gradient.keys() == leaves(state.params[network]).keys()
+    params = state.variables[network]["params"]
+    assert gradient.keys() == leaves(params).keys()
     gradient = {name: g if part in name else 0 * g for name, g in gradient.items()}
     norm = np.sqrt(sum(np.square(g).sum() for g in gradient.values()))
     length = 0.01 * abs(measure(first.scalars)) / norm
@@ -144,8 +148,11 @@ def assert_slope(
             moved = leaf + side * gradient[jax.tree_util.keystr(path)] / norm
             return moved.astype(np.float32)
 
-        moved = jax.tree_util.tree_map_with_path(move, state.params[network])
-        there = call(state.replace(params={**state.params, network: moved}))
+        moved = {
+            **state.variables[network],
+            "params": jax.tree_util.tree_map_with_path(move, params),
+        }
+        there = call(state.replace(variables={**state.variables, network: moved}))
         ends.append(measure(there.scalars))
     np.testing.assert_allclose((ends[0] - ends[1]) / (2 * length), norm, rtol=0.02)
 

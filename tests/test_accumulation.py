@@ -18,8 +18,7 @@ from small_stages import (
     snapshot,
 )
 
-from gmsrm_jax.config.checks import check_config
-from gmsrm_jax.config.fields import base_config
+from gmsrm_jax.config import base_config, check_config
 from gmsrm_jax.methods.gm_srm import memory_discriminator as discriminators
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.runtime.errors import UserError
@@ -90,12 +89,15 @@ def test_stage_two_is_the_same_with_one_two_and_four_micro_batches():
         )
         stage = inpainting_stage(config)
         if not calls:
-            state = jax.device_get(initial(stage, snapshot(config)))
+            state = jax.device_get(initial(stage, {"memory": {"kept": snapshot(config)}}))
         calls.append(Recorder(stage).call("main", state, pictures(10, BATCH)))
     for other in calls[1:]:
         assert_close(calls[0], other, ("network", "discriminator"))
-        spectral = leaves(calls[0].after.extra)
-        for name, value in leaves(other.after.extra).items():
+        spectral, found = (
+            leaves(call.after.variables["discriminator"]["batch_stats"])
+            for call in (calls[0], other)
+        )
+        for name, value in found.items():
             np.testing.assert_allclose(value, spectral[name], rtol=1e-5, atol=1e-6)
         assert other.after.step == 1
         counts = [v for n, v in leaves(other.after.optimizer).items() if n.endswith(".count")]
@@ -156,7 +158,7 @@ def test_path_length_keeps_the_mean_of_the_whole_batch(memory_calls):
     ],
 )
 def test_batches_that_cannot_be_taken_apart_are_refused_with_both_numbers(fields, numbers):
-    config = base_config()
+    config = base_config("gm_srm")
     config.accumulation = 4
     check_config(config)
     config.update_from_flattened_dict(fields)
@@ -169,12 +171,11 @@ def test_batches_that_cannot_be_taken_apart_are_refused_with_both_numbers(fields
 def test_terms_of_weight_zero_are_neither_computed_nor_moved():
     config = small_config(inpainting__perceptual_weight=0.0, inpainting__adversarial_weight=0.0)
     stage = inpainting_stage(config)
-    state = jax.device_get(initial(stage, snapshot(config)))
+    state = jax.device_get(initial(stage, {"memory": {"kept": snapshot(config)}}))
     recorder = Recorder(stage)
     call = recorder.call("main", state, pictures(12, BATCH))
-    assert_same(state.params["discriminator"], call.after.params["discriminator"])
+    assert_same(state.variables["discriminator"], call.after.variables["discriminator"])
     assert_same(state.optimizer["discriminator"], call.after.optimizer["discriminator"])
-    assert_same(state.extra, call.after.extra)
     absent = ("perceptual", "adversarial", "discriminator", "logits")
     assert not [n for n, word in itertools.product(call.scalars, absent) if word in n]
     total = call.scalars["loss/reconstruction"] + 0.01 * call.scalars["loss/kl"]

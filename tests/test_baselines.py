@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from skimage.restoration import inpaint_biharmonic
 
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.config import base_config
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.methods.classical import BASELINES, check_baselines
+from gmsrm_jax.methods import CLASSICAL
+from gmsrm_jax.methods.classical import check_packages
+from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -21,7 +24,8 @@ def examples():
 
 def filled(name, images, masks):
     network = (images / np.float32(127.5) - np.float32(1.0)) * (1 - masks)
-    raw = BASELINES[name][1](network, masks, np.arange(len(images)))
+    numbers = np.zeros(len(images), np.uint32)
+    raw = Filler(CLASSICAL[name], base_config(), {}).raw(network, masks, numbers, numbers)
     assert raw.shape == images.shape
     assert raw.dtype == np.float32
     return (raw.astype(np.float64) + 1.0) * 127.5
@@ -55,10 +59,10 @@ def test_mean_colour(examples):
 
 
 def test_a_missing_package_is_named_before_anything_is_filled(monkeypatch):
-    check_baselines(["mean", "untrained", "telea", "biharmonic"])
+    check_packages(CLASSICAL.values())
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setitem(sys.modules, "skimage.restoration", None)
-    check_baselines(["mean", "untrained"])
+    check_packages([CLASSICAL["mean"], CLASSICAL["smooth"]])
     for name, package in (("ns", "opencv-python-headless"), ("biharmonic", "scikit-image")):
         with pytest.raises(UserError, match=package):
-            check_baselines([name])
+            check_packages([CLASSICAL[name]])

@@ -10,8 +10,8 @@ from exported_networks import exported
 from ml_collections import ConfigDict
 from small_stages import leaves, small_config
 
-from gmsrm_jax.config.fields import base_config, runlocal
-from gmsrm_jax.evaluation.compare import ablate
+from gmsrm_jax.commands.comparison import compare
+from gmsrm_jax.config import apply_argument, base_config
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.training.run import train
@@ -32,20 +32,20 @@ def config_of(begin_from: pathlib.Path, **fields: object) -> ConfigDict:
 @pytest.mark.slow
 def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys):
     folder = exported(tmp_path / "folder")
-    given = leaves(load_pretrained(folder).params)
+    given = leaves(load_pretrained(folder).variables)
     for source, workdir in (("folder", "first"), ("first", "second")):
         config = config_of(tmp_path / source)
-        train(config, tmp_path / workdir, "all", dry_run=False, command="")
+        train(config, tmp_path / workdir)
 
         assert f"inpainting: begins as {tmp_path / source}" in capsys.readouterr().out
-        trained = leaves(load_pretrained(tmp_path / workdir).params)
+        trained = leaves(load_pretrained(tmp_path / workdir).variables)
         assert trained.keys() == given.keys()
         for name, weight in given.items():
             np.testing.assert_allclose(trained[name], weight, atol=1e-7, err_msg=name)
         assert not (tmp_path / workdir / "memory").exists()
 
     shutil.rmtree(folder)
-    train(config_of(folder), tmp_path / "first", "all", dry_run=False, command="")
+    train(config_of(folder), tmp_path / "first")
     assert "finished before, nothing to do" in capsys.readouterr().out
 
 
@@ -55,9 +55,12 @@ def test_frozen_memory_stays_and_the_rest_learns(tmp_path):
     config = config_of(folder, inpainting__ema=0.5)
     config.inpainting.learning_rate = 1e-2
 
-    train(config, tmp_path / "run", "inpainting", dry_run=False, command="")
+    train(config, tmp_path / "run", stage="inpainting")
 
-    given, trained = (load_pretrained(tmp_path / name).params for name in ("folder", "run"))
+    given, trained = (
+        load_pretrained(tmp_path / name).variables["network"]["params"]
+        for name in ("folder", "run")
+    )
     equal = jax.tree.map(np.array_equal, given, trained)
     assert jax.tree.all(equal["memory"])
     assert not equal["output"]["conv"]["kernel"]
@@ -74,7 +77,7 @@ def test_frozen_memory_stays_and_the_rest_learns(tmp_path):
 def test_another_network_is_refused_before_the_workdir_holds_a_config(tmp_path, fields, words):
     config = config_of(exported(tmp_path / "folder"), **fields)
     with pytest.raises(UserError, match=r"config\.inpainting\.begin_from: .*folder") as caught:
-        train(config, tmp_path / "run", "all", dry_run=False, command="")
+        train(config, tmp_path / "run")
     assert words in str(caught.value)
     assert not (tmp_path / "run" / "config.json").exists()
 
@@ -83,34 +86,34 @@ def test_missing_network_is_named_with_the_field(tmp_path):
     config = config_of(tmp_path / "none")
     words = r"begin_from = '.*none': .*none: there is no such folder; name one"
     with pytest.raises(UserError, match=words):
-        train(config, tmp_path / "run", "all", dry_run=False, command="")
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_dry_run_tells_what_the_run_would_begin_as(tmp_path, capsys):
     config = config_of(exported(tmp_path / "folder", dtype="float16"))
 
-    train(config, tmp_path / "run", "all", dry_run=True, command="")
+    train(config, tmp_path / "run", dry_run=True)
 
     said = capsys.readouterr().out
     digest = load_pretrained(tmp_path / "folder").sha256[:12]
-    assert f"begins as {tmp_path / 'folder'}, weights SHA-256 {digest}; its memory is taken" in said
+    assert f"begins as {tmp_path / 'folder'}, weights SHA-256 {digest}; no stage before" in said
     assert said.count(" steps of ") == 1
 
 
-def test_ablation_trains_its_own_memory(tmp_path):
-    with pytest.raises(UserError, match="brings a memory, and an ablation trains its own"):
-        ablate(config_of(tmp_path / "folder", data__test="bundled:facades/test"), tmp_path, "")
+def test_comparison_of_variants_trains_its_own_memory(tmp_path):
+    with pytest.raises(UserError, match="brings trained weights, and a comparison trains its own"):
+        compare(config_of(tmp_path / "folder", data__test="bundled:facades/test"), tmp_path, "")
 
 
 def test_stage_1_has_nothing_to_do(tmp_path):
     config = config_of(tmp_path / "folder")
-    with pytest.raises(UserError, match="brings a memory; use --stage=inpainting"):
-        train(config, tmp_path / "run", "memory", dry_run=False, command="")
+    words = r"--stage=memory: .* begins from .*folder has no such stage; use .*: all, inpainting$"
+    with pytest.raises(UserError, match=words):
+        train(config, tmp_path / "run", stage="memory")
 
 
 def test_short_local_run_begins_from_nothing():
     config = base_config()
     config.inpainting.begin_from = "facades-128"
-    runlocal(config)
-    assert config.inpainting.begin_from == ""
+    assert apply_argument(config, "runlocal").inpainting.begin_from == ""

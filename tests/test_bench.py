@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any
@@ -14,8 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gmsrm_jax.config import base_config
 from gmsrm_jax.methods.gm_srm.encoder_decoder import Encoder
 from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, draw_noise
+from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -117,8 +122,8 @@ def test_table_leaves_out_empty_columns_and_marks_disagreement(module):
 
 def test_failures_are_listed_and_rows_before_them_kept(module, tmp_path, monkeypatch):
     bench, presets = module("bench"), module("presets")
-    args = argparse.Namespace(budget=60.0, cache="", preset="tiny")
-    running = bench.Bench(args, presets.PRESETS["tiny"], tmp_path)
+    args = argparse.Namespace(budget=60.0, cache="", preset="tiny", method="gm_srm", set=[])
+    running = bench.Bench(args, presets.PRESETS["tiny"], ["inpainting"], tmp_path)
     job = tmp_path / "job.py"
     job.write_text(
         "import sys\n"
@@ -137,7 +142,8 @@ def test_failures_are_listed_and_rows_before_them_kept(module, tmp_path, monkeyp
         {"what": "a step", "why": "ended with status 1: RESOURCE_EXHAUSTED: too large"}
     ]
     assert running.failed
-    spent = bench.Bench(argparse.Namespace(budget=1.0), presets.PRESETS["tiny"], tmp_path)
+    args = argparse.Namespace(budget=1.0)
+    spent = bench.Bench(args, presets.PRESETS["tiny"], [], tmp_path)
     assert spent.run("more", {"job": "training"}) == []
     assert spent.not_measured == [{"what": "more", "why": "the budget is used up"}]
     assert spent.failed
@@ -145,11 +151,58 @@ def test_failures_are_listed_and_rows_before_them_kept(module, tmp_path, monkeyp
 
 def test_what_the_machine_has_not_is_listed_and_is_no_failure(module, tmp_path):
     bench, presets = module("bench"), module("presets")
-    args = argparse.Namespace(budget=60.0, cache="", preset="h200")
-    running = bench.Bench(args, presets.PRESETS["h200"], tmp_path)
+    args = argparse.Namespace(budget=60.0, cache="", preset="h200", method="gm_srm", set=[])
+    running = bench.Bench(args, presets.PRESETS["h200"], ["memory"], tmp_path)
     running.section("scaling", {"platform": "gpu", "devices": 1})
     assert running.not_measured == [{"what": "scaling", "why": "there is 1 device"}]
     assert not running.failed
+
+
+def test_every_stage_is_timed_with_each_batch_and_lazy_programs_with_the_first(module, tmp_path):
+    bench, presets = module("bench"), module("presets")
+    args = argparse.Namespace(budget=60.0, profile=None)
+    running = bench.Bench(args, presets.PRESETS["h200"], ["one", "two"], tmp_path)
+    jobs: list[dict[str, Any]] = []
+    running.run = lambda what, job, environment=None: jobs.append(job)
+    running.section("training", {})
+    assert [(job["batch"], job["stage"]) for job in jobs[:3]] == [
+        (32, "one"),
+        (32, "two"),
+        (8, "one"),
+    ]
+    assert [job["all_programs"] for job in jobs] == [True, True] + [False] * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--stages=first"], "--stages=first; gm_srm has memory, inpainting"),
+        (["--set=model.fusion_kernel=2"], "config.model.fusion_kernel = 2; use one of: 1, 3"),
+        (["--set=tset=2"], "'tset=2': no field of this name"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(module, options, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        module("bench").main(["--preset=tiny", *options])
+
+
+def test_a_stage_says_which_field_its_batch_is(module):
+    stages, presets = module("stages"), module("presets")
+    config = presets.make_config(presets.PRESETS["tiny"], "gm_srm")
+    built = [stages.build_stage(config, spec) for spec in GM_SRM.stages_of(config)]
+    assert [stages.batch_field(stage) for stage in built] == ["memory.batch_size", "batch_size"]
+
+
+def test_a_whole_vgg19_is_made_up_where_one_is_asked_for(module, tmp_path):
+    stages = module("stages")
+    config = base_config("gm_srm")
+    assert stages.with_random_vgg19(config, tmp_path).inpainting.vgg == str(tmp_path / "vgg19.npz")
+    params = load_vgg19(config.inpainting.vgg).params
+    assert params["conv5_1"]["kernel"].shape == (3, 3, 512, 512)
+    presets = module("presets")
+    bundled = presets.make_config(presets.PRESETS["cpu"], "gm_srm")
+    before = bundled.to_dict()
+    assert stages.with_random_vgg19(bundled, tmp_path / "none").to_dict() == before
 
 
 def test_no_torch_is_said(module, tmp_path):
@@ -190,7 +243,8 @@ def test_blocks_are_those_of_the_networks(module):
 @pytest.mark.slow
 def test_whole_program_at_32_px(tmp_path):
     outputs = {"json": tmp_path / "bench.json", "markdown": tmp_path / "bench.md"}
-    command = [sys.executable, "-m", "benchmarks.bench", "--preset=tiny", "--sections=training"]
+    command = [sys.executable, "-m", "benchmarks.bench", "--preset=tiny", "--stages=inpainting"]
+    command += ["--sections=training,inference"]
     command += [f"--{name}={path}" for name, path in outputs.items()]
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     done = subprocess.run(
@@ -202,7 +256,9 @@ def test_whole_program_at_32_px(tmp_path):
     assert result["preset"] == "tiny" and result["config"]["image_size"] == 32
     assert result["versions"]["jax"] == jax.__version__
     assert {"cpu", "cores", "memory_gib", "platform", "device_kind"} <= set(result["hardware"])
-    (measured,) = result["rows"]
+    measured, *filling = result["rows"]
+    assert [row["program"] for row in filling] == ["bare network", "Inpainter", "Inpainter.batch"]
+    assert all(row["size"] == 32 and row["images_per_second"] > 0 for row in filling)
     assert (measured["stage"], measured["program"]) == ("inpainting", "main")
     assert (measured["size"], measured["batch"], measured["devices"]) == (32, 2, 1)
     assert measured["images_per_second"] == pytest.approx(2 / measured["seconds_median"])

@@ -10,8 +10,8 @@ from PIL import Image
 
 from gmsrm_jax import Inpainter
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.checkpoints.manifest import problems_of_sums
 from gmsrm_jax.cli import main
+from gmsrm_jax.commands.doctor import problems_of_network
 from gmsrm_jax.data.masks import center_mask
 from gmsrm_jax.data.sources import open_pictures
 
@@ -60,7 +60,7 @@ def test_fillings_are_nearer_to_the_truth_than_the_mean_colour(
 
 def test_what_is_said_of_them(inpainter: Inpainter) -> None:
     folder = asset_path("weights/facades-128")
-    assert problems_of_sums(folder) == []
+    assert problems_of_network(folder) == []
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 32_000_000
     card = (folder / "README.md").read_text()
     assert inpainter.sha256 in card

@@ -9,7 +9,7 @@ from exported_networks import tiny_network
 from PIL import Image
 from weights_server import serving
 
-from gmsrm_jax.checkpoints.manifest import problems_of_sums
+from gmsrm_jax.commands.doctor import problems_of_network
 from gmsrm_jax.networks import load_pretrained, save_pretrained
 from gmsrm_jax.networks.download import download_weights
 from gmsrm_jax.runtime.errors import UserError
@@ -76,7 +76,7 @@ def test_figures_are_files_of_the_folder(tmp_path: pathlib.Path) -> None:
         "b-2.png": png(1),
         "a_1.png": png(2),
     }
-    assert problems_of_sums(out) == []
+    assert problems_of_network(out) == []
     assert headings(out) == ["Use", "Scores", "Training", "Figures", "Limits"]
     assert (
         "Grown.\n\n## Figures\n\n![Second, of two](b-2.png)\n\nSecond, of two\n\n"
@@ -85,7 +85,7 @@ def test_figures_are_files_of_the_folder(tmp_path: pathlib.Path) -> None:
     # A figure is for the eye, as the card is: no network depends on it.
     (out / "a_1.png").write_bytes(png(3))
     assert load_pretrained(out).sha256 == tiny_network().sha256
-    assert problems_of_sums(out) == ["a_1.png is not what was written"]
+    assert problems_of_network(out) == ["a_1.png is not what was written"]
 
 
 @pytest.mark.parametrize(

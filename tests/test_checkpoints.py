@@ -34,10 +34,11 @@ def make_state(step, width=WIDTH, dtype=jnp.float32):
         return jnp.asarray(draw.normal(size=shape), dtype)
 
     params = {"g": {"kernel": array(3, width), "bias": array(width)}, "d": {"w": array(2, 2)}}
+    variables = {name: {"params": weights} for name, weights in params.items()}
     optimizer = optax.chain(optax.scale_by_adam(), optax.clip(1.0), optax.scale_by_schedule(float))
     return TrainState(
         jnp.asarray(step, jnp.int32),
-        params,
+        variables,
         {"network": params["g"]},
         {"g": optimizer.init(params["g"])},
         {},
@@ -111,7 +112,7 @@ def test_newest_state_comes_back_bit_for_bit_with_the_two_newest_kept(folder):
     save(folder, 12)
     assert names(folder) == ["12", "8"]
     assert_is_state_of(12, restore(folder))
-    assert restore(folder).params["g"]["kernel"].sharding == everywhere()
+    assert restore(folder).variables["g"]["params"]["kernel"].sharding == everywhere()
 
 
 def test_nothing_saved_yet_is_none_and_a_reader_makes_nothing(tmp_path):
@@ -136,7 +137,7 @@ def test_manifest_lists_every_file_with_size_and_the_hash_of_another_program(fol
 def test_any_flipped_bit_missing_or_cut_file_of_a_step_is_found_and_named(a_step, tmp_path):
     assert problems(a_step) == []
     kinds = files(a_step)
-    assert {"_CHECKPOINT_METADATA", "params/_METADATA", MANIFEST} <= set(kinds)
+    assert {"_CHECKPOINT_METADATA", "variables/_METADATA", MANIFEST} <= set(kinds)
     step = shutil.copytree(a_step, tmp_path / "4")
     for index, name in enumerate(kinds):
         path = step / name
@@ -178,7 +179,9 @@ def test_files_beside_the_manifests_are_no_damage(a_step, tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_broken_newest_is_named_set_aside_and_never_restored(folder, caplog, damage):
-    path = max((folder / "8" / "params").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    path = max(
+        (folder / "8" / "variables").rglob("*"), key=lambda p: p.stat().st_size * p.is_file()
+    )
     if damage == "flip":
         flip(path)
     elif damage == "cut":
@@ -227,14 +230,14 @@ def test_reader_beside_a_training_passes_over_broken_steps_and_touches_nothing(f
 
 
 def test_all_broken_is_an_error_that_names_them_and_moves_nothing(folder):
-    flip(folder / "8" / "params" / "manifest.ocdbt")
+    flip(folder / "8" / "variables" / "manifest.ocdbt")
     (folder / "4" / "extra" / "_METADATA").unlink()
     for _ in range(2):
         with pytest.raises(UserError) as error:
             restore(folder)
         message = str(error.value)
         assert "\n" not in message
-        for words in (str(folder), "8: params/manifest.ocdbt", "4: extra/_METADATA is missing"):
+        for words in (str(folder), "8: variables/manifest.ocdbt", "4: extra/_METADATA is missing"):
             assert words in message
         assert names(folder) == ["4", "8"]
 
@@ -292,7 +295,7 @@ def test_older_step_is_there_until_the_new_one_has_its_manifest(folder, monkeypa
     ):
         save(folder, 12)
     assert names(folder) == ["12", "4", "8"]
-    flip(folder / "8" / "params" / "_METADATA")
+    flip(folder / "8" / "variables" / "_METADATA")
     assert_is_state_of(4, restore(folder))
     assert names(folder) == ["12.unfinished", "4", "8.broken"]
 
@@ -319,11 +322,11 @@ def test_missing_and_extra_arrays_are_refused_by_name(folder, change):
     target = shapes()
     array = jax.ShapeDtypeStruct((2,), jnp.float32)
     if change == "missing":
-        del target.params["g"]["bias"]
-        words = "params/g/bias: float32 [6] in the checkpoint, nothing by the config"
+        del target.variables["g"]["params"]["bias"]
+        words = "variables/g/params/bias: float32 [6] in the checkpoint, nothing by the config"
     elif change == "extra":
-        target.params["g"]["more"] = array
-        words = "params/g/more: nothing in the checkpoint, float32 [2] by the config"
+        target.variables["g"]["params"]["more"] = array
+        words = "variables/g/params/more: nothing in the checkpoint, float32 [2] by the config"
     else:
         target = target.replace(kept={"memory": array})
         words = "kept/memory: nothing in the checkpoint"

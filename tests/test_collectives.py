@@ -41,8 +41,8 @@ def mesh_of(count):
 
 def stage_of(name, config):
     if name == "memory":
-        return memory_stage(config), None
-    return inpainting_stage(config), abstract_memory(config).kept
+        return memory_stage(config), {}
+    return inpainting_stage(config), {"memory": {"kept": abstract_memory(config).kept}}
 
 
 def collectives(text):
@@ -65,14 +65,14 @@ def test_programs_sum_gradients_and_gather_nothing(name, setting):
     """On four devices with whole groups of four examples on each, in every micro-batch."""
     config = small_config(batch_size=32, memory__batch_size=32, **SETTINGS[setting])
     mesh = mesh_of(4)
-    stage, kept = stage_of(name, config)
+    stage, given = stage_of(name, config)
 
     def placed(tree, sharding):
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
         )
 
-    state = placed(abstract_state(stage, 0, kept), replicated(mesh))
+    state = placed(abstract_state(stage, 0, given), replicated(mesh))
     batch = {
         "image": jax.ShapeDtypeStruct((32, SIZE, SIZE, 3), jnp.uint8),
         "mask": jax.ShapeDtypeStruct((32, SIZE, SIZE, 1), jnp.uint8),
@@ -80,12 +80,14 @@ def test_programs_sum_gradients_and_gather_nothing(name, setting):
     moved = {
         "r1": ["discriminator"],
         "path": ["generator"],
-        "main": list(state.params),
+        "main": list(state.variables),
     }
     for program, lowered in lower_programs(stage, state, placed(batch, split(mesh)), mesh).items():
         found = collectives(lowered.compile(compiler_options=FAST).as_text())
         weights = sum(
-            leaf.size for part in moved[program] for leaf in jax.tree.leaves(state.params[part])
+            leaf.size
+            for part in moved[program]
+            for leaf in jax.tree.leaves(state.variables[part]["params"])
         )
         # Every gradient, some in two parts, and beside them a few scalars and mean codes.
         summed = sum(found["all-reduce"])
@@ -104,7 +106,8 @@ def test_one_and_four_devices_learn_the_same(name):
     """
     config = small_config(batch_size=16, memory__batch_size=16)
     stage, _ = stage_of(name, config)
-    begun = jax.device_get(initial(stage, snapshot(config) if name == "inpainting" else None))
+    given = {"memory": {"kept": snapshot(config)}} if name == "inpainting" else {}
+    begun = jax.device_get(initial(stage, given))
     results = {}
     for count in (1, 4):
         mesh = mesh_of(count)
@@ -118,12 +121,15 @@ def test_one_and_four_devices_learn_the_same(name):
     (single, measured), (own, scalars) = results[1], results[4]
     for key, value in measured.items():
         np.testing.assert_allclose(scalars[key], value, rtol=2e-3, atol=1e-5, err_msg=key)
-    for network, begun_at in begun.params.items():
+    for network in begun.variables:
         begun_at, one, other = (
             np.concatenate([v.ravel() for k, v in leaves(tree).items() if "kernel" in k])
-            for tree in (begun_at, single.params[network], own.params[network])
+            for tree in (s.variables[network]["params"] for s in (begun, single, own))
         )
         apart, way = np.linalg.norm(other - one), np.linalg.norm(one - begun_at)
         assert apart < 0.02 * way, (network, apart, way)
-    for key, value in leaves(single.extra).items():
-        np.testing.assert_allclose(leaves(own.extra)[key], value, rtol=2e-3, atol=1e-4)
+    statistics = {n: tree.get("batch_stats", {}) for n, tree in single.variables.items()}
+    others = {n: tree.get("batch_stats", {}) for n, tree in own.variables.items()}
+    found = leaves((own.extra, others))
+    for key, value in leaves((single.extra, statistics)).items():
+        np.testing.assert_allclose(found[key], value, rtol=2e-3, atol=1e-4)

@@ -51,14 +51,14 @@ def test_whole_checkpoints_are_good_by_any_of_their_folders(workdir, capsys):
 
 def test_broken_step_is_named_with_every_damaged_file(workdir, capsys):
     steps = workdir / "inpainting" / "checkpoints"
-    os.truncate(steps / "4" / "params" / "_METADATA", 5)
+    os.truncate(steps / "4" / "variables" / "_METADATA", 5)
     (steps / "4" / "average" / "_sharding").unlink()
     status, printed = verify(workdir, capsys)
     assert status == 2
     lines = printed.out.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith(f"{steps / '4'}: BROKEN"))
     assert lines[at + 1].startswith("  average/_sharding is missing")
-    assert lines[at + 2].startswith("  params/_METADATA has 5 of ")
+    assert lines[at + 2].startswith("  variables/_METADATA has 5 of ")
     assert printed.out.count(": OK, ") == 3
     assert lines[-1] == "1 of 4 broken"
 

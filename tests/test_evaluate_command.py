@@ -1,17 +1,20 @@
-"""What `gmsrm evaluate` and `gmsrm ablate` do around the scoring itself."""
+"""What `gmsrm evaluate` and `gmsrm compare` do around the scoring itself."""
 
+import dataclasses
 import json
 
 import pytest
 
 from gmsrm_jax.checkpoints import store
 from gmsrm_jax.cli import main
+from gmsrm_jax.commands import evaluate as command
+from gmsrm_jax.commands.comparison import compare
+from gmsrm_jax.commands.scoring import NotScored
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.config.of_run import remember_config
-from gmsrm_jax.evaluation import rows as contenders
-from gmsrm_jax.evaluation import run as scoring
-from gmsrm_jax.evaluation.compare import ablate
+from gmsrm_jax.evaluation import rows, run
 from gmsrm_jax.evaluation.rows import open_judge, open_methods
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.runtime.devices import data_mesh
 from gmsrm_jax.runtime.errors import UserError
 
@@ -36,7 +39,7 @@ def workdir(config, tmp_path):
 def calls(monkeypatch):
     """Arguments of every evaluation, in place of the evaluation."""
     found = []
-    monkeypatch.setattr(scoring, "evaluate_run", lambda *words: found.append(words))
+    monkeypatch.setattr(command, "evaluate_and_report", lambda *words: found.append(words))
     return found
 
 
@@ -73,21 +76,40 @@ def test_follow_scores_the_checkpoints_it_names_and_reports_missing_weights(
         def finish(self):
             pass
 
-    def evaluate_run(config, workdir, command, output, step):
+    def evaluate_and_report(config, workdir, line, output, step):
         scored.append((output.name, step))
-        raise scoring.NotScored("fid was not scored")
+        raise NotScored("fid was not scored")
 
     monkeypatch.setattr(store, "Checkpoints", Saved)
-    monkeypatch.setattr(scoring, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(command, "evaluate_and_report", evaluate_and_report)
     assert main(["evaluate", "--checkpoint", str(workdir), "--follow", "0.2"]) == 2
     assert scored == [("step_00000004", 4), ("step_00000008", 8)]
     assert "fid was not scored" in capsys.readouterr().err
 
 
-def test_an_ablation_without_its_rows_is_refused_before_training(config, tmp_path):
-    config.evaluation.noise = "mean"
-    with pytest.raises(UserError, match=r"evaluation\.noise = 'mean' .*Table IV"):
-        ablate(config, tmp_path, "c")
+@pytest.mark.parametrize(
+    ("section", "field", "value", "said"),
+    [
+        ("evaluation", "noise", "mean", r"evaluation\.noise = 'mean' .*Table IV"),
+        ("data", "test_fraction", 0.0, r"needs test pictures; set data\.test or"),
+        ("inpainting", "begin_from", "facades-128", r"begin_from = 'facades-128' brings trained"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_before_training(
+    config, tmp_path, section, field, value, said
+):
+    config[section][field] = value
+    with pytest.raises(UserError, match=said):
+        compare(config, tmp_path, "c")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_method_without_variants_has_nothing_to_compare(config, tmp_path, monkeypatch):
+    alone = dataclasses.replace(METHODS["gm_srm"], name="alone", variants={})
+    monkeypatch.setitem(METHODS, "alone", alone)
+    config.method = "alone"
+    with pytest.raises(UserError, match="the method alone has no variants to compare"):
+        compare(config, tmp_path, "c")
     assert not any(tmp_path.iterdir())
 
 
@@ -103,7 +125,7 @@ def test_samples_without_noise_are_refused(config):
 
 def test_fid_without_scikit_learn_is_left_out_before_anything_is_scored(config, monkeypatch):
     config.evaluation.perceptual = ("fid",)
-    monkeypatch.setattr(contenders.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rows.importlib.util, "find_spec", lambda name: None)
     judge, hashes, lacking = open_judge(config)
     assert not judge.compares_sets
     assert hashes == {}
@@ -117,12 +139,12 @@ def test_only_a_complete_evaluation_counts_as_scored(tmp_path, monkeypatch):
 
     facts = {"checkpoint_step": 1}
     metrics = {"facts": facts, "mask_list": {"sha256": "m"}, "run": {"versions": {"jax": "1"}}}
-    monkeypatch.setattr(scoring, "package_versions", lambda: {"jax": "1"})
+    monkeypatch.setattr(run, "package_versions", lambda: {"jax": "1"})
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "per_image.csv").touch()
-    assert scoring.scores_of(tmp_path, facts, Masks()) is None
+    assert run.scores_of(tmp_path, facts, Masks()) is None
     (tmp_path / "examples.npz").touch()
-    assert scoring.scores_of(tmp_path, facts, Masks()) == metrics
-    assert scoring.scores_of(tmp_path, {"checkpoint_step": 2}, Masks()) is None
-    monkeypatch.setattr(scoring, "package_versions", lambda: {"jax": "2"})
-    assert scoring.scores_of(tmp_path, facts, Masks()) is None
+    assert run.scores_of(tmp_path, facts, Masks()) == metrics
+    assert run.scores_of(tmp_path, {"checkpoint_step": 2}, Masks()) is None
+    monkeypatch.setattr(run, "package_versions", lambda: {"jax": "2"})
+    assert run.scores_of(tmp_path, facts, Masks()) is None

@@ -16,19 +16,21 @@ from gmsrm_jax.data.masks.assignment import (
     read_mask_list,
     write_mask_list,
 )
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, ratio_bin
+from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name, ratio_bin
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.batches import IMAGE_KINDS, composite
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS, EvaluationSet, evaluated_names, image_kinds
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
     PER_IMAGE_FILE,
     evaluate,
-    evaluated_names,
 )
 from gmsrm_jax.evaluation.examples import read_examples, spread
-from gmsrm_jax.evaluation.tables import best_rows, format_table
+from gmsrm_jax.evaluation.labels import best_rows, score_text
+from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods.classical import mean_colour
+from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
@@ -63,14 +65,17 @@ def mask_list(mask_folder, pictures):
 
 
 def score(methods, pictures, mask_list, **options):
-    settings = {
-        "image_size": SIZE,
-        "shorter_side": 1.0,
-        "test_resize": "direct",
-        "batch_size": 16,
-        **options,
-    }
-    return evaluate(methods, pictures, mask_list, **settings)
+    """Evaluates with small batches; options are those of the set, of the rows, or of `evaluate`."""
+    place = {"image_size": SIZE, "shorter_side": 1.0, "test_resize": "direct"}
+    place |= {name: options.pop(name) for name in ("image_size", "max_images") if name in options}
+    rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
+    test_set = EvaluationSet(pictures, mask_list, **place)
+    return evaluate(Rows(methods, **rows), test_set, **{"batch_size": 16, **options})
+
+
+def classical(fill):
+    """A classical fill as a row, which is told the numbers of the examples too."""
+    return lambda image, mask, index: fill(image, mask)
 
 
 def constant(value):
@@ -275,7 +280,7 @@ def test_composite_takes_the_output_in_the_hole_only():
     image = np.array([[[10, 20, 30], [40, 50, 60]]], np.uint8)
     mask = np.array([[[1], [0]]], np.uint8)
     raw = np.array([[[-1.0, 0.0, 1.5], [0.25, 0.25, 0.25]]], np.float32)
-    rounded, unrounded, pixels = composite(image, mask, raw)
+    rounded, unrounded, pixels = image_kinds(image, mask, raw)
     assert rounded.dtype == np.uint8
     np.testing.assert_array_equal(rounded, [[[0, 128, 255], [40, 50, 60]]])  # 127.5 to even
     np.testing.assert_allclose(unrounded, [[[0.0, 127.5, 255.0], [40, 50, 60]]])
@@ -287,7 +292,7 @@ def test_mean_colour_uses_known_pixels_only():
     image = random.uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
     mask = (random.uniform(size=(3, 8, 8, 1)) < 0.4).astype(np.float32)
     mask[2] = 1.0
-    filled = mean_colour(image * (1 - mask), mask, np.arange(3, dtype=np.int32))
+    filled = mean_colour(image * (1 - mask), mask)
     assert filled.dtype == np.float32
     for row in range(2):
         known = image[row][mask[row, ..., 0] == 0].astype(np.float64)
@@ -380,7 +385,8 @@ def test_kept_examples_leave_known_pixels_untouched(pictures, mask_list):
     def noise(image, mask, index):
         return random.uniform(-1, 1, image.shape).astype(np.float32)
 
-    examples = score({"noise": noise, "mean colour": mean_colour}, pictures, mask_list).examples
+    methods = {"noise": noise, "mean colour": classical(mean_colour)}
+    examples = score(methods, pictures, mask_list).examples
     assert examples.methods == ("noise", "mean colour")
     assert examples.bins == mask_list.bins
     assert len(set(examples.pictures)) == 5
@@ -433,7 +439,7 @@ def test_undefined_scores_are_null_and_counted(mask_list, tmp_path):
 
 
 def test_files_agree_with_the_result(pictures, mask_list, tmp_path):
-    methods = {"grey": constant(0.2), "mean colour": mean_colour}
+    methods = {"grey": constant(0.2), "mean colour": classical(mean_colour)}
     result = score(methods, pictures, mask_list, output_dir=tmp_path, facts={"checkpoint": "x"})
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
         [METRICS_FILE, PER_IMAGE_FILE, EXAMPLES_FILE]
@@ -525,8 +531,12 @@ def test_the_text_table_marks_the_best(pictures, mask_list):
 
 
 def test_best_rows_knows_directions_ties_and_gaps():
-    assert best_rows("psnr", [20.0, 21.0, None]) == {1}
-    assert best_rows("lmse", [0.02, 0.01]) == {1}
-    assert best_rows("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
-    assert best_rows("psnr", [20.0]) == set()
-    assert best_rows("ncc", [None, None]) == set()
+    def best(metric, scores):
+        definition = DEFINITIONS[metric]
+        return best_rows(definition, [score_text(metric, definition, s) for s in scores])
+
+    assert best("psnr", [20.0, 21.0, None]) == {1}
+    assert best("lmse", [0.02, 0.01]) == {1}
+    assert best("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
+    assert best("psnr", [20.0]) == set()
+    assert best("ncc", [None, None]) == set()

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.data.masks.bins import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.batches import composite, pictures_sha256
+from gmsrm_jax.evaluation.batches import EvaluationSet, image_kinds, pictures_sha256
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PARTS_FOLDER, PER_IMAGE_FILE, evaluate
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.scores import SAMPLES
+from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE, COUNT = 32, 6
@@ -38,15 +40,13 @@ def mask_list(pictures):
 
 
 def score(methods, pictures, mask_list, **options):
-    settings = {
-        "image_size": SIZE,
-        "shorter_side": 1.0,
-        "test_resize": "direct",
-        "batch_size": 2,
-        "panel_rows": 3,
-        **options,
-    }
-    return evaluate(methods, pictures, mask_list, **settings)
+    """Evaluates with small batches; options are those of the set, of the rows, or of `evaluate`."""
+    place = {"image_size": SIZE, "shorter_side": 1.0, "test_resize": "direct"}
+    place |= {name: options.pop(name) for name in ("image_size", "max_images") if name in options}
+    rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
+    test_set = EvaluationSet(pictures, mask_list, **place)
+    options = {"batch_size": 2, "panel_rows": 3, **options}
+    return evaluate(Rows(methods, **rows), test_set, **options)
 
 
 def drawn(image, mask, index):
@@ -72,7 +72,7 @@ def test_samples_give_mean_best_and_diversity(pictures, mask_list):
         example = picture * len(BIN_NAMES) + place
         truth, mask = pictures.image(picture), mask_list.mask(example)
         filled = [
-            composite(truth, mask, drawn(truth[None], mask[None], [example + s * TOTAL])[0])[0]
+            image_kinds(truth, mask, drawn(truth[None], mask[None], [example + s * TOTAL])[0])[0]
             for s in range(3)
         ]
         errors = [np.square(x.astype(float) - truth).mean((0, 1)) for x in filled]
@@ -210,7 +210,7 @@ def test_sets_are_compared_bin_by_bin(pictures, mask_list):
         for picture in range(COUNT):
             example = picture * len(BIN_NAMES) + place
             truth, mask = pictures.image(picture), mask_list.mask(example)
-            filled = composite(truth, mask, drawn(truth[None], mask[None], [example])[0])[0]
+            filled = image_kinds(truth, mask, drawn(truth[None], mask[None], [example])[0])[0]
             apart.append(np.abs(filled.astype(float).mean((0, 1)) - truth.mean((0, 1))))
         found = metrics["distribution"]["m"][name]
         assert found["count"] == COUNT

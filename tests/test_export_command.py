@@ -138,7 +138,8 @@ def test_float16_says_what_it_changes(
 def test_stablehlo_fills_as_the_network(variant: str) -> None:
     network = tiny_network(variant, "mapping")
     image, mask, noise = inputs(3)
-    raw = applied(build_network(network.config), network.params, image, mask, noise).image
+    params = network.variables["network"]["params"]
+    raw = applied(build_network(network.config), params, image, mask, noise).image
     expected = np.where(mask > 0, np.asarray(raw), image)
     arrays = [image, mask, *noise][: 2 if variant == "base" else None]
     program = fill_program(network)
@@ -281,4 +282,4 @@ def test_no_tensorflow(source: pathlib.Path, tmp_path: pathlib.Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout.splitlines()[-1] == "[]"
-    assert jax.tree.leaves(load_pretrained(tmp_path / "out").params)
+    assert jax.tree.leaves(load_pretrained(tmp_path / "out").variables)

@@ -31,7 +31,8 @@ def run(data: bytes, names: tuple[str, ...], arrays: list[np.ndarray]) -> np.nda
 
 def composite_by_hand(network: Any, image: Any, mask: Any, noise: Any) -> np.ndarray:
     """The network's raw output in the hole, the image elsewhere."""
-    raw = applied(build_network(network.config), network.params, image, mask, noise).image
+    params = network.variables["network"]["params"]
+    raw = applied(build_network(network.config), params, image, mask, noise).image
     return np.where(mask > 0, np.asarray(raw), image)
 
 
@@ -92,7 +93,7 @@ def test_what_depends_on_weights_alone_is_stored() -> None:
     network = tiny_network()
     model = onnx.load_from_string(to_onnx(fill_program(network), None, {}))
     stored = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(network.params))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(network.variables))
     assert stored < 1.5 * weights
     assert {node.op_type for node in model.graph.node}.isdisjoint({"Range", "Abs", "And"})
 
@@ -139,6 +140,31 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     "roots": (lambda x: jnp.sqrt(x * x + 1), (9,)),
     "clip": (lambda x: jnp.clip(x, -0.5, 0.5) + jax.nn.relu(x), (9,)),
     "types": (lambda x: (x >= 0).astype(jnp.float32) * 2, (9,)),
+    "comparisons": (
+        lambda x: jnp.where((x > 0) & ((x >= 0.5) == (x > -1.0)), jnp.abs(x), 7.0 * x),
+        (9,),
+    ),
+    "mirror": (lambda x: jnp.pad(x, [(0, 0), (2, 1), (0, 0)], mode="reflect"), (4, 3)),
+    "largest": (lambda x: x.max((1, 3)) + x.max(), (3, 4, 5)),
+    "loop": (
+        lambda x: (
+            jax.lax.while_loop(
+                lambda carry: carry[0].max() > carry[1],
+                lambda carry: (
+                    carry[0] * 0.5 + jnp.ones_like(x) * normal(4, 5)[0],
+                    carry[1] + 0.125,
+                ),
+                (jnp.abs(x) * 8.0, jnp.float32(0.25)),
+            )[0]
+            + x
+        ),
+        (4, 5),
+    ),
+    "loop that does not begin": (
+        lambda x: jax.lax.while_loop(lambda y: y.max() > 1e9, lambda y: y + x, x) * 2.0,
+        (4,),
+    ),
+    "no gradient": (lambda x: jax.lax.stop_gradient(x) * x, (9,)),
     "own gradient": (fir_upsample, (4, 4, 2)),
     "resize": (lambda x: jax.image.resize(x, (x.shape[0], 8, 6, 2), "bilinear"), (4, 3, 2)),
 }

@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported_networks import exported, tiny_config, tiny_network
+from exported_networks import exported, tiny_config, tiny_network, tiny_variables
 from ml_collections import ConfigDict
 from PIL import Image
 from scipy import ndimage
-from small_networks import filled_by_hand
 from small_stages import abstract_memory, small_config, snapshot
 from vgg_references import pictures as facades
 from vgg_references import reference_vgg_hole
@@ -22,12 +21,12 @@ from gmsrm_jax.assets import asset_path
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES, center_mask
+from gmsrm_jax.data.masks.files import write_mask_bank
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.methods.gm_srm.method import NETWORK
 from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.network_weights import weight_shapes
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import RunLog
@@ -167,8 +166,9 @@ def test_teaser_deals_the_masks_of_a_bin(tool, network, tmp_path):
 def test_teaser_of_a_workdir_has_the_test_rule_of_its_config(tool, tmp_path):
     config = tiny_config()
     config.data.test_resize = "direct"
-    trained, frozen = split_frozen(filled_by_hand(weight_shapes(config)), False)
-    save(tmp_path / "run", "inpainting", average={"network": trained}, kept={"network": frozen})
+    parts = split_frozen(tiny_variables()[NETWORK]["params"], False)
+    trained, frozen = ({NETWORK: {"params": part}} for part in parts)
+    save(tmp_path / "run", "inpainting", average=trained, kept=frozen)
     remember_config(config, tmp_path / "run", "fingerprint")
     output = tmp_path / "teaser.png"
     options = ["--samples", 2, "--pictures", FIRST, "--ratios", "centre 25%", "--output", output]
@@ -219,7 +219,7 @@ def test_teaser_refuses_in_one_line(tool, network, tmp_path, monkeypatch, option
 def save(workdir: pathlib.Path, stage: str, **parts: Any) -> None:
     """Saves a checkpoint of step 7 that holds only some parts of the state."""
     empty: dict[str, Any] = {
-        part: {} for part in ("params", "average", "optimizer", "kept", "extra")
+        part: {} for part in ("variables", "average", "optimizer", "kept", "extra")
     }
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage))
     checkpoints.save(TrainState(step=jnp.asarray(7, jnp.int32), **{**empty, **parts}))
@@ -259,7 +259,7 @@ def of_one_colour(config: ConfigDict) -> dict[str, Any]:
     """A snapshot whose samples have 0.5 of [-1, 1] everywhere."""
     shapes = abstract_memory(config).kept["generator"]
     generator = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    generator["memory"]["rgb_32"]["bias"] = jnp.full((3,), 0.5)
+    generator["params"]["memory"]["rgb_32"]["bias"] = jnp.full((3,), 0.5)
     return {**snapshot(config), "generator": generator}
 
 
@@ -298,7 +298,7 @@ def test_a_sample_depends_on_the_seed_and_its_number_alone(tool, tmp_path):
 def test_memory_with_an_encoder_is_asked_with_the_pictures_kept_aside(tool, tmp_path):
     config = memory_config(memory__code_source="encoder", data__validation_count=2)
     kept = snapshot(config)
-    for name, layer in kept["generator"]["memory"].items():
+    for name, layer in kept["generator"]["params"]["memory"].items():
         if name.startswith(("up_", "conv_")):  # no noise, so that the pictures alone tell samples
             layer["noise_strength"] = jnp.zeros(())
     workdir = made(tmp_path / "run", config, kept)
@@ -397,7 +397,8 @@ def test_memory_figure_refuses_in_one_line(tool, tmp_path, monkeypatch, make, op
 
 
 def validated(workdir: pathlib.Path, scores: dict[int, float]) -> None:
-    (workdir / "inpainting").mkdir(parents=True)
+    remember_config(tiny_config(), workdir, "fingerprint")
+    (workdir / "inpainting").mkdir()
     opened = RunLog(workdir / "inpainting", 0, tensorboard=False)
     for seen, score in scores.items():
         opened.scalars(
@@ -449,13 +450,20 @@ def test_long_numbers_at_the_axis_leave_room_for_its_label(tool, tmp_path):
     ("run", "output", "words"),
     [
         ("runs/x", "out.png", "runs/x: has no label or no workdir; write LABEL=WORKDIR"),
-        ("x=runs/none", "out.png", "log.jsonl: holds no validation/psnr; train it with"),
+        ("x=runs/none", "out.png", "runs/none/config.json: cannot be read"),
+        (
+            "x=runs/empty",
+            "out.png",
+            "runs/empty/inpainting/log.jsonl: holds no validation/psnr; train it with "
+            "--stage=inpainting to its first validation",
+        ),
         ("x=runs/x", "out.svg", "--output=out.svg: its name must end in .png"),
     ],
 )
 def test_validation_figure_refuses_in_one_line(tool, tmp_path, monkeypatch, run, output, words):
     monkeypatch.chdir(tmp_path)
     validated(pathlib.Path("runs/x"), {4000: 20.0})
+    validated(pathlib.Path("runs/empty"), {})
 
     status, said, error = tool("validation_figure", run, "--output", output)
 

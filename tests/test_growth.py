@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from small_networks import applied, compiled, normal, weights_for
-from small_stages import leaves, small_config
+from small_stages import leaves, memory_stage, small_config
+from toy_method import TOY
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
-from gmsrm_jax.config.checks import check_growth
-from gmsrm_jax.config.fields import base_config, runlocal
+from gmsrm_jax.config import apply_argument, base_config
+from gmsrm_jax.config.of_run import remember_config
+from gmsrm_jax.methods import METHODS
+from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.growth import grow, taken_over
 from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, channel_table, noise_shapes
 from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.runtime.devices import data_mesh, replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.training.loop import abstract_state
@@ -89,49 +91,62 @@ def config_of(size: int, **fields: object) -> ConfigDict:
 
 
 def generator_of(config: ConfigDict, workdir: pathlib.Path) -> dict[str, np.ndarray]:
-    stage = MemoryStage(config, {"image": np.zeros((1, 8, 8, 3), np.uint8)}, None)
     checkpoints, step = open_finished(checkpoint_folder(workdir, "memory"), "")
-    target = abstract_state(stage, config.seed, None)
-    restored = checkpoints.restore_items(step, {"params": target.params}, replicated(data_mesh()))
+    wanted = {"variables": abstract_state(memory_stage(config), config.seed, {}).variables}
+    restored = checkpoints.restore_items(step, wanted, replicated(data_mesh()))
     checkpoints.finish()
-    return leaves(restored["params"]["generator"])
+    return leaves(restored["variables"]["generator"])
 
 
 @pytest.mark.slow
 def test_run_begins_with_the_named_workdir_and_goes_on_from_its_own(tmp_path, capsys):
     small = config_of(32)
-    train(small, tmp_path / "small", "memory", dry_run=False, command="")
+    train(small, tmp_path / "small", stage="memory")
     large = config_of(64, memory__grow_from=str(tmp_path / "small"), memory__learning_rate=1e-12)
 
-    train(large, tmp_path / "large", "memory", dry_run=False, command="")
+    train(large, tmp_path / "large", stage="memory")
 
     said = capsys.readouterr().out
     assert f"begins with the weights of {tmp_path / 'small'}, 32 px, step 2" in said
     after = generator_of(large, tmp_path / "large")
     for name, weight in generator_of(small, tmp_path / "small").items():
         np.testing.assert_allclose(after[name], weight, atol=1e-9, err_msg=name)
-    train(large, tmp_path / "large", "memory", dry_run=False, command="")
+    train(large, tmp_path / "large", stage="memory")
     assert "begins with" not in capsys.readouterr().out
 
 
 def test_missing_smaller_memory_is_named_with_the_cure(tmp_path):
     config = config_of(64, memory__grow_from=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"grow_from = '.*none' does not exist; train it with"):
-        train(config, tmp_path / "large", "memory", dry_run=False, command="")
+        train(config, tmp_path / "large", stage="memory")
+
+
+@pytest.mark.parametrize("method", ["gm_srm", "toy"])
+def test_workdir_without_such_a_stage_is_refused(tmp_path, monkeypatch, method):
+    """GM-SRM's variant `base` has no memory, and neither has another method."""
+    monkeypatch.setitem(METHODS, "toy", TOY)
+    smaller = base_config(method)
+    if method == "gm_srm":
+        smaller.variant = "base"
+    (tmp_path / "small").mkdir()
+    remember_config(smaller, tmp_path / "small", "pictures")
+    config = config_of(64, memory__grow_from=str(tmp_path / "small"))
+    words = rf"grow_from: .*small is of the method {method} with the stages \w+; name one of gm_srm"
+    with pytest.raises(UserError, match=words):
+        train(config, tmp_path / "large", stage="memory")
 
 
 def test_first_save_that_was_killed_does_not_count_as_begun(tmp_path):
     (tmp_path / "large" / "memory" / "checkpoints" / "5").mkdir(parents=True)
     config = config_of(64, memory__grow_from=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"grow_from = '.*none' does not exist; train it with"):
-        train(config, tmp_path / "large", "memory", dry_run=False, command="")
+        train(config, tmp_path / "large", stage="memory")
 
 
 def test_short_local_run_begins_from_nothing():
     config = base_config()
     config.memory.grow_from = "runs/small"
-    runlocal(config)
-    assert config.memory.grow_from == ""
+    assert apply_argument(config, "runlocal").memory.grow_from == ""
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def test_at_its_own_size_it_is_the_networks_composite() -> None:
     noise = indexed_noise(5, np.array([0], np.int32), memory_resolutions(SIZE))
     signed = image[None].astype(np.float32) / 127.5 - 1
     mask = hole[None, ..., None].astype(np.float32)
-    raw = jax.jit(network.apply)({"params": small_pretrained().params}, signed, mask, noise).image
+    variables = small_pretrained().variables["network"]
+    raw = jax.jit(network.apply)(variables, signed, mask, noise).image
     pixels = np.rint((np.clip(np.asarray(raw[0]), -1, 1) + np.float32(1)) * np.float32(127.5))
     wanted = np.where(hole[..., None], pixels.astype(np.uint8), image)
     result = small_inpainter()(image, hole, seed=5)
@@ -390,8 +391,8 @@ def test_the_device_is_the_one_asked_for() -> None:
 
 def test_weights_that_are_not_finite_are_refused() -> None:
     good = small_pretrained()
-    nothing = jax.tree.map(lambda leaf: leaf * np.float32("nan"), good.params)
-    broken = dataclasses.replace(good, params=nothing)
+    nothing = jax.tree.map(lambda leaf: leaf * np.float32("nan"), good.variables)
+    broken = dataclasses.replace(good, variables=nothing)
     with pytest.raises(UserError, match="not finite"):
         Inpainter(broken)(photo(SIZE, SIZE), square_hole(SIZE, SIZE, 4))
 

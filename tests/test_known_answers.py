@@ -145,6 +145,7 @@ TRAINING = [
     "--config.tensorboard=False",
     # It compiles in half the time.
     "--config.xla_optimization_level=0",
+    "--config.model.fusion_rescale=True",  # it was always so when the losses were recorded
     # 401 pictures, of which none is tested on: no evaluation follows.
     "--config.data.train=bundled:facades/train",
     "--config.data.test_fraction=0.0",

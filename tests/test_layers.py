@@ -307,3 +307,9 @@ def test_channel_attention_squeezes_and_excites(channels, width):
     factors = 1 / (1 + np.exp(-(hidden @ excite[0] + excite[1])))
     got = run(module.apply, {"params": params}, x)
     np.testing.assert_allclose(got, x * factors[:, None, None, :], rtol=1e-4, atol=1e-5)
+
+
+def test_nearest_upsample_repeats_pixels():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    expected = np.repeat(np.repeat(x, 2, 1), 2, 2)
+    np.testing.assert_array_equal(layers.nearest_upsample(jnp.asarray(x)), expected)

@@ -206,3 +206,45 @@ def test_path_lengths_have_a_finite_gradient_where_the_image_does_not_depend_on_
         return jnp.square(lengths).sum()
 
     assert np.isfinite(jax.jit(jax.grad(penalty))(0.0))
+
+
+def test_gram_matrices_and_style():
+    found = losses.gram_matrix(jnp.ones((1, 2, 2, 3)))
+    np.testing.assert_allclose(found, np.full((1, 3, 3), 1 / 3), rtol=1e-6)
+    maps = [(normal(0, 2, 4, 3, 5), normal(1, 2, 4, 3, 5)), (normal(2, 2, 2, 2, 7),) * 2]
+    maps[1] = (maps[1][0], 2 * maps[1][1])
+    expected = 0.0
+    for pair in maps:
+        grams = []
+        for f in pair:
+            n, h, w, c = f.shape
+            gram = np.zeros((n, c, c))
+            for i, j in np.ndindex(c, c):
+                gram[:, i, j] = (f[..., i] * f[..., j]).sum((1, 2)) / (c * h * w)
+            grams.append(gram)
+        expected += np.abs(grams[0] - grams[1]).mean()
+    first, second = zip(*maps, strict=True)
+    got = losses.style_loss([jnp.float32(f) for f in first], [jnp.float32(f) for f in second])
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_masked_l1_and_variation_of_a_hole_filled_with_zeros():
+    """Ones, 4×4, with a 2×2 hole: figures by hand."""
+    image, mask = np.ones((1, 4, 4, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32)
+    mask[:, 1:3, 1:3] = 1
+    filled = jnp.asarray(image * (1 - mask))
+    region = jnp.ones((1, 4, 4, 1))
+    assert losses.masked_l1_loss(filled, jnp.asarray(image), jnp.asarray(mask)) == 0.25
+    assert losses.masked_l1_loss(filled, jnp.asarray(image), jnp.asarray(1 - mask)) == 0
+    assert losses.total_variation_loss(filled, region) == 0.5
+
+
+def test_variation_is_of_pairs_inside_the_region(pictures):
+    image, _, mask = pictures
+    expected = 0.0
+    for n, i, j, c in np.ndindex(image.shape):
+        for di, dj in ((0, 1), (1, 0)):
+            if i + di < 8 and j + dj < 8 and mask[n, i, j, 0] and mask[n, i + di, j + dj, 0]:
+                expected += abs(image[n, i, j, c] - image[n, i + di, j + dj, c])
+    got = losses.total_variation_loss(jnp.float32(image), jnp.float32(mask))
+    np.testing.assert_allclose(got, expected / image.size, rtol=1e-5)

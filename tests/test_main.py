@@ -70,7 +70,7 @@ def run_main(*arguments: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedP
         ),
         (
             ("--config=configs/demo.py:runlocal,base", "--stage=memory", "--dry_run"),
-            ["'base' has no memory", "--stage=inpainting"],
+            ["--stage=memory: variant base", "use one of: all, inpainting"],
         ),
         (
             ("--config=configs/demo.py:runlocal", "--stage=inpainting", "--workdir=runs/never"),

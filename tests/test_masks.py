@@ -7,7 +7,7 @@ import tensorflow as tf
 from mask_references import REFERENCES, brush_reference, within
 
 from gmsrm_jax.data import masks
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.masks.samplers import drawing
 from gmsrm_jax.data.masks.samplers.free_form import brush_strokes
 from gmsrm_jax.runtime.errors import UserError

@@ -21,9 +21,9 @@ from small_stages import (
     small_config,
 )
 
-from gmsrm_jax.methods.base import to_signed
 from gmsrm_jax.methods.gm_srm import augment
 from gmsrm_jax.methods.gm_srm.stage_1_programs import MemoryPrograms
+from gmsrm_jax.runtime.pixels import to_signed
 
 STEPS = 4
 
@@ -104,14 +104,14 @@ def silent(recorder, run):
         return np.zeros_like(leaf) if path[-1].key == "noise_strength" else leaf
 
     state = run["r1"].before
-    state = state.replace(params=jax.tree_util.tree_map_with_path(quiet, state.params))
+    state = state.replace(variables=jax.tree_util.tree_map_with_path(quiet, state.variables))
     generator, discriminator = recorder.stage.generator, recorder.stage.discriminator
     latent = np.zeros((BATCH, 8), np.float32)
     noise = [np.zeros((BATCH, r, r, 1), np.float32) for r in (4, 8, 8, 16, 16, 32, 32)]
 
     @compiled
     def made(image, mask, p):
-        variables = {name: {"params": own} for name, own in state.params.items()}
+        variables = state.variables
         fake = generator.apply(variables["generator"], image, mask, latent, noise)
         seen = [(1 - p) * fake, (1 - p) * image]
         return fake, *(discriminator.apply(variables["discriminator"], x) for x in seen)
@@ -182,7 +182,7 @@ def test_everything_measured_is_finite_and_every_state_too(run):
 def test_each_program_moves_its_own_part(run):
     for name, still in (("r1", "generator"), ("path", "discriminator")):
         call = run[name]
-        for part in ("params", "optimizer"):
+        for part in ("variables", "optimizer"):
             before, after = getattr(call.before, part), getattr(call.after, part)
             assert_same(before[still], after[still])
         assert_same(call.before.average, call.after.average)
@@ -192,7 +192,10 @@ def test_each_program_moves_its_own_part(run):
         assert run[step].after.step == step + 1
         assert_same(run[step].before.kept, run[step].after.kept)
         for network in ("generator", "discriminator"):
-            changes = moved(run[step].before.params[network], run[step].after.params[network])
+            before, after = (
+                state.variables[network] for state in (run[step].before, run[step].after)
+            )
+            changes = moved(before, after)
             # Four squeeze units may all be dead, and then their attention has no gradient.
             kernels = {k: v for k, v in changes.items() if "kernel" in k and "attention" not in k}
             assert kernels
@@ -206,8 +209,8 @@ def test_first_steps_have_the_lazy_rates(run):
         changes = [
             np.abs(new - old).ravel()
             for (name, new), old in zip(
-                leaves(call.after.params[network]).items(),
-                leaves(call.before.params[network]).values(),
+                leaves(call.after.variables[network]).items(),
+                leaves(call.before.variables[network]).values(),
                 strict=True,
             )
             if not parts or any(f"['{part}']" in name for part in parts)
@@ -240,8 +243,8 @@ def test_r1_has_the_weight_of_stylegan2_ada(recorder, run):
     """γ = 0.0002 · size² / batch, times half the squared gradient through the augmentation."""
     images = to_signed(pictures(10, BATCH)["image"])
     state = run["r1"].before
-    params, discriminator = state.params["discriminator"], recorder.stage.discriminator
-    slope = compiled(jax.grad(lambda x: discriminator.apply({"params": params}, 0.75 * x).sum()))
+    variables, discriminator = state.variables["discriminator"], recorder.stage.discriminator
+    slope = compiled(jax.grad(lambda x: discriminator.apply(variables, 0.75 * x).sum()))
     penalty = 0.5 * np.square(np.asarray(slope(images), np.float64)).sum() / BATCH
     state = state.replace(extra={**state.extra, "ada_p": np.float32(0.25)})
     call = recorder.call("r1", state, pictures(10, BATCH))
@@ -265,7 +268,7 @@ def test_average_follows_half_life_and_ramp(config, run):
         decay = 0.5 ** (BATCH / life)
         for name, new in leaves(call.after.average).items():
             old = leaves(call.before.average)[name].astype(np.float64)
-            weights = leaves({"generator": call.after.params["generator"]})[name]
+            weights = leaves({"generator": call.after.variables["generator"]})[name]
             np.testing.assert_allclose(
                 new, decay * old + (1 - decay) * weights, rtol=1e-4, atol=1e-6
             )
@@ -274,14 +277,14 @@ def test_average_follows_half_life_and_ramp(config, run):
 def test_average_code_follows_the_mean_code(recorder, run):
     generator = recorder.stage.generator
     codes = compiled(
-        lambda params, image, mask: generator.apply(
-            {"params": params}, image, mask, jnp.zeros((BATCH, 8)), method="codes"
+        lambda variables, image, mask: generator.apply(
+            variables, image, mask, jnp.zeros((BATCH, 8)), method="codes"
         )
     )
     for step in (0, 1):
         call, batch = run[step], pictures(10 + step, BATCH)
         found = codes(
-            call.before.params["generator"],
+            call.before.variables["generator"],
             to_signed(batch["image"]),
             batch["mask"].astype(np.float32),
         )
@@ -325,7 +328,7 @@ def test_noise_strengths_and_losses_are_measured(run):
     layers = ["conv_4", *[f"{kind}_{r}" for r in (8, 16, 32) for kind in ("up", "conv")]]
     assert {f"noise_strength/{layer}" for layer in layers} <= names
     assert {"loss/generator", "loss/discriminator", "loss/reconstruction", "ada/r_t"} <= names
-    params = run[0].after.params["generator"]["memory"]
+    params = run[0].after.variables["generator"]["params"]["memory"]
     np.testing.assert_array_equal(
         run[0].scalars["noise_strength/up_16"], params["up_16"]["noise_strength"]
     )
@@ -335,7 +338,7 @@ def test_noise_strengths_and_losses_are_measured(run):
 def test_noise_strengths_move_only_if_they_are_trained(trained):
     programs = MemoryPrograms(small_config(memory__train_noise_strength=trained))
     state = abstract_memory(small_config())
-    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), state.params["generator"])
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), state.variables["generator"]["params"])
     optimizer = programs.generator_optimizer
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     still = {name for name, update in leaves(updates).items() if not np.any(update)}
@@ -361,7 +364,8 @@ def test_validation_keeps_the_nearest_snapshot(recorder, run, monkeypatch):
     state = jax.tree.map(jnp.array, run[0].after)
     kept = []
     for step in range(4):
-        state, scores = stage.validate(state)
+        scores = stage.validate(state)
+        state = stage.keep(state, scores)
         kept.append((float(scores["validation/vgg_distance"]), int(state.kept["step"])))
         best = {0: 3.0}.get(step, 1.0)
         assert scores["validation/best_vgg_distance"] == best == state.kept["distance"]
@@ -378,7 +382,8 @@ def test_validation_keeps_the_nearest_snapshot(recorder, run, monkeypatch):
 def test_panels_are_pictures(recorder, run):
     panels = recorder.stage.panels(run[0].after)
     assert set(panels) == {"samples", "asked_with"}
-    for panel in panels.values():
-        assert panel.dtype == np.uint8
-        assert panel.shape[2] == 3
-        assert panel.std() > 0
+    for images, columns in panels.values():
+        assert images.dtype == np.uint8
+        assert images.shape == (BATCH, SIZE, SIZE, 3)
+        assert images.std() > 0
+        assert columns == 8

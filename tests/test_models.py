@@ -24,6 +24,7 @@ from small_networks import (
 )
 
 from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.methods.gm_srm.fields import VARIANTS
 from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator
 from gmsrm_jax.methods.gm_srm.memory import (
     GenerativeMemory,
@@ -35,7 +36,6 @@ from gmsrm_jax.methods.gm_srm.memory import (
 )
 from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.methods.gm_srm.network import Fusion, InpaintingNetwork
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
 from gmsrm_jax.nn import layers
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 
@@ -350,18 +350,19 @@ def test_fusions_pass_the_memory_through_at_the_beginning(beginnings):
     assert np.abs(asked - pure).max() > 0.1
 
 
+@pytest.mark.parametrize("rescale", [False, True])
 @pytest.mark.parametrize("side", [1, 3])
-def test_fusion_starts_with_nothing_of_the_encoder(side):
+def test_fusion_starts_with_nothing_of_the_encoder(side, rescale):
     memory, encoded = normal(31, 2, 8, 8, 5), normal(32, 2, 8, 8, 5)
-    module = Fusion(side)
+    module = Fusion(side, rescale)
     params = module.init(jax.random.key(0), memory, encoded)["params"]
     assert params["kernel"].shape == (side, side, 10, 5)
     np.testing.assert_array_equal(module.apply({"params": params}, memory, encoded), memory)
 
 
 @pytest.mark.parametrize("side", [1, 3])
-def test_fusion_is_a_convolution_as_large_as_the_memory(side):
-    """Gains do not multiply from level to level, whatever the kernel has become."""
+def test_fusion_is_a_convolution_and_rescaled_as_large_as_the_memory(side):
+    """Rescaled, gains do not multiply from level to level, whatever the kernel has become."""
     memory = normal(34, 2, 8, 8, 5) * np.float32([3.0, 0.2])[:, None, None, None]
     encoded = normal(35, 2, 8, 8, 5)
     params = weights_for(Fusion(side), memory, encoded)
@@ -375,10 +376,13 @@ def test_fusion_is_a_convolution_as_large_as_the_memory(side):
     def size(x):
         return np.sqrt(np.square(np.asarray(x, np.float64)).mean((1, 2, 3), keepdims=True))
 
-    got = Fusion(side).apply({"params": params}, memory, encoded)
+    joined = Fusion(side).apply({"params": params}, memory, encoded)
+    np.testing.assert_allclose(joined, plain, rtol=1e-4, atol=1e-5)
+    rescaled = Fusion(side, rescale=True)
+    got = rescaled.apply({"params": params}, memory, encoded)
     np.testing.assert_allclose(got, plain * size(memory) / size(plain), rtol=1e-4, atol=1e-5)
     louder = jax.tree.map(lambda leaf: 50.0 * leaf, params)
-    again = Fusion(side).apply({"params": louder}, memory, encoded)
+    again = rescaled.apply({"params": louder}, memory, encoded)
     np.testing.assert_allclose(again, got, rtol=1e-4, atol=1e-5)
 
 

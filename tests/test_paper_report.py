@@ -11,7 +11,7 @@ from html_page import Page
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from PIL import Image
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.figure_examples import figure_examples
 from gmsrm_jax.evaluation.published import CENTRE_BINS, PUBLISHED

@@ -8,7 +8,7 @@ import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from table_readers import FORMATS, plain, read_html, read_latex, read_markdown, value_rows
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.paper_tables import (
     ablation_table,
     centre_table,
@@ -18,6 +18,7 @@ from gmsrm_jax.evaluation.paper_tables import (
 from gmsrm_jax.evaluation.published import CENTRE_BINS, IRREGULAR_BINS, PUBLISHED, TYPES
 from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.table_formats import to_html, to_latex, to_markdown
+from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS
 from gmsrm_jax.runtime.errors import UserError
 
 NASTY = r"50%_of|a&b {#1} $x$ ~^ \cmd <i> [2] *"
@@ -301,7 +302,7 @@ def test_markdown_escapes():
 
 def test_samples_table():
     metrics = with_extras(make_metrics(["GM-SRM", "mean colour"], bins=CENTRE_BINS))
-    metrics["definitions"]["l1"] = {"label": "L1", "text": "t", "unit": "1", "better": "lower"}
+    metrics["definitions"]["l1"] = EXTRA_DEFINITIONS["l1"]._asdict()
 
     def part(value, names):
         return {b: {name: entry(value + i) for i, name in enumerate(names)} for b in CENTRE_BINS}

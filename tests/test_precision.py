@@ -46,8 +46,8 @@ def formats(line):
     return set(re.findall(r"tensor<(?:\d+x)*(bf16|f16|f32|f64)>", line))
 
 
-def lowered(stage, kept):
-    state = jax.eval_shape(stage.init, jax.random.key(0), kept)
+def lowered(stage, given):
+    state = jax.eval_shape(stage.init, jax.random.key(0), given)
     batch = {**pictures(1, BATCH), **stage.constants}
     return {
         name: jax.jit(program).lower(state, batch).as_text()
@@ -59,10 +59,10 @@ def lowered(stage, kept):
 def texts():
     """The programs of both stages in bfloat16, before XLA rewrites them for a CPU."""
     config = small_config(compute_dtype="bfloat16", memory__reconstruction_weight=0.5)
-    kept = abstract_memory(config).kept
-    found = {f"memory/{n}": t for n, t in lowered(memory_stage(config), None).items()}
+    given = {"memory": {"kept": abstract_memory(config).kept}}
+    found = {f"memory/{n}": t for n, t in lowered(memory_stage(config), {}).items()}
     return found | {
-        f"inpainting/{n}": t for n, t in lowered(inpainting_stage(config), kept).items()
+        f"inpainting/{n}": t for n, t in lowered(inpainting_stage(config), given).items()
     }
 
 
@@ -97,8 +97,8 @@ def test_sums_roots_and_exponentials_are_in_float32(texts, program):
 
 def test_everything_that_stays_is_in_float32():
     config = small_config(compute_dtype="bfloat16")
-    kept = abstract_memory(config).kept
-    for stage, given in ((memory_stage(config), None), (inpainting_stage(config), kept)):
+    earlier = {"memory": {"kept": abstract_memory(config).kept}}
+    for stage, given in ((memory_stage(config), {}), (inpainting_stage(config), earlier)):
         state = jax.eval_shape(stage.init, jax.random.key(0), given)
         batch = {**pictures(1, BATCH), **stage.constants}
         for program in stage.programs.values():
@@ -156,10 +156,10 @@ def test_instance_norm_sums_in_float32():
 def begin(name, **fields):
     config = small_config(memory__reconstruction_weight=2.0, memory__style_mixing=0.0, **fields)
     if name == "memory":
-        stage, kept = memory_stage(config), None
+        stage, given = memory_stage(config), {}
     else:
-        stage, kept = inpainting_stage(config), snapshot(config)
-    return stage, jax.device_get(initial(stage, kept))
+        stage, given = inpainting_stage(config), {"memory": {"kept": snapshot(config)}}
+    return stage, jax.device_get(initial(stage, given))
 
 
 @pytest.mark.slow
@@ -189,8 +189,10 @@ def test_training_in_bfloat16_tracks_float32(name):
     curve = curves["float32"]["loss/reconstruction"]
     assert curve[-1] < 0.6 * curve[0]  # something was learned
     network = "generator" if name == "memory" else "network"
-    begun = leaves(begun.params[network])
-    one, other = (leaves(ends[dtype].params[network]) for dtype in ("float32", "bfloat16"))
+    begun = leaves(begun.variables[network]["params"])
+    one, other = (
+        leaves(ends[dtype].variables[network]["params"]) for dtype in ("float32", "bfloat16")
+    )
     way = np.concatenate([(one[k] - begun[k]).ravel() for k in begun])
     apart = np.concatenate([(one[k] - other[k]).ravel() for k in begun])
     assert 0 < np.linalg.norm(apart) < 0.15 * np.linalg.norm(way)
@@ -242,7 +244,7 @@ def test_rematerialisation_changes_neither_names_nor_gradients(name):
     plain, remat = calls
     for key, value in plain.scalars.items():
         np.testing.assert_allclose(remat.scalars[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
-    for network in state.params:
+    for network in state.variables:
         one, other = (leaves(call.after.optimizer[network]) for call in calls)
         largest = max(np.abs(v).max() for k, v in one.items() if ".mu" in k)
         for key in (key for key in one if ".mu" in key):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.data.masks.bins import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.evaluation.predictions import Predictions, export_inputs, file_name
 from gmsrm_jax.runtime.errors import UserError
 

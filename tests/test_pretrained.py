@@ -7,9 +7,11 @@ import os
 import pathlib
 import pickle
 import random
+import re
 import subprocess
 import sys
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,23 +23,25 @@ from exported_networks import (
     exported,
     tiny_config,
     tiny_network,
+    tiny_variables,
     write_sums,
 )
 from ml_collections import ConfigDict
-from small_networks import filled_by_hand
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.methods.base import TrainState
+from gmsrm_jax.methods.gm_srm.method import GM_SRM, NETWORK
 from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.network_weights import weight_shapes, weights_sha256
+from gmsrm_jax.methods.variables import variable_shapes, weights_sha256
 from gmsrm_jax.networks import folder as reader
 from gmsrm_jax.networks import load_pretrained, save_pretrained
-from gmsrm_jax.networks.fields import NETWORK_FIELDS, network_config
+from gmsrm_jax.networks.fields import network_config
 from gmsrm_jax.networks.folder import pretrained
 from gmsrm_jax.runtime.errors import UserError
 
+BIAS = "network/params/output/conv/bias"
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"]
 # The largest weight is below 10, where float16 has steps of 2^-8.
 HALF_STEP = 2**-8
@@ -68,10 +72,10 @@ def test_round_trip_is_exact(tmp_path: pathlib.Path, variant: str, code_source: 
     save_pretrained(tmp_path / "new" / "folder", network)
     assert names(tmp_path / "new" / "folder") == FILES
     read = load_pretrained(tmp_path / "new" / "folder")
-    jax.tree.map(np.testing.assert_array_equal, read.params, network.params)
-    assert {leaf.dtype for leaf in jax.tree.leaves(read.params)} == {np.dtype("float32")}
+    jax.tree.map(np.testing.assert_array_equal, read.variables, network.variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(read.variables)} == {np.dtype("float32")}
     assert read.config == network.config
-    assert read.sha256 == network.sha256 == weights_sha256(network.params)
+    assert read.sha256 == network.sha256 == weights_sha256(network.variables)
 
 
 def test_sha256sum_agrees(folder: pathlib.Path) -> None:
@@ -83,20 +87,23 @@ def test_sha256sum_agrees(folder: pathlib.Path) -> None:
 def test_only_the_network_is_exported(tmp_path: pathlib.Path) -> None:
     config = tiny_config()
     config.batch_size, config.data.train = 77, "/home/somebody/secret"
-    save_pretrained(tmp_path / "out", pretrained(config, tiny_network().params, "made up"))
+    save_pretrained(tmp_path / "out", pretrained(config, tiny_variables(), "made up"))
     document = json.loads((tmp_path / "out" / "config.json").read_text())
     assert document["format"] == "gmsrm-jax"
-    assert document["format_version"] == 1
-    assert document["network"]["image_size"] == 32
-    assert set(document["network"]) == set(NETWORK_FIELDS)
+    assert document["format_version"] == 2
+    assert document["method"] == "gm_srm"
+    assert document["fields"]["image_size"] == 32
+    assert set(document["fields"]) == {"image_size", "variant", *GM_SRM.network_fields}
     assert document["facts"] == {}
     assert load_pretrained(tmp_path / "out").config.batch_size == base_config().batch_size
 
 
 def test_every_field_of_the_model_is_exported() -> None:
     # remat_from trades memory for time in training, and changes nothing else.
-    fields = {f"model.{key}" for key in base_config().model} - {"model.remat_from"}
-    assert fields == {field for field in NETWORK_FIELDS if field.startswith("model.")}
+    fields = {f"model.{key}" for key in GM_SRM.sections["model"].model_fields} - {
+        "model.remat_from"
+    }
+    assert fields == {field for field in GM_SRM.network_fields if field.startswith("model.")}
 
 
 def test_float16_rounds_to_nearest(tmp_path: pathlib.Path) -> None:
@@ -110,7 +117,7 @@ def test_float16_rounds_to_nearest(tmp_path: pathlib.Path) -> None:
         np.testing.assert_array_equal(stored, original.astype(np.float16).astype(np.float32))
         np.testing.assert_allclose(stored, original, atol=HALF_STEP / 2)
 
-    jax.tree.map(check, read.params, network.params)
+    jax.tree.map(check, read.variables, network.variables)
     assert read.sha256 != network.sha256
     sizes = [(path / "model.safetensors").stat().st_size for path in (half, exact)]
     headers = 20_000
@@ -122,12 +129,14 @@ def test_float16_rounds_to_nearest(tmp_path: pathlib.Path) -> None:
 
 def test_too_large_for_float16(tmp_path: pathlib.Path) -> None:
     network = tiny_network()
-    network.params["encoder"]["stem"]["conv"]["bias"] = np.full(4, 1e5, np.float32)
-    with pytest.raises(UserError, match=r"encoder/stem/conv/bias .* as float16"):
+    network.variables["network"]["params"]["encoder"]["stem"]["conv"]["bias"] = np.full(
+        4, 1e5, np.float32
+    )
+    with pytest.raises(UserError, match=r"network/params/encoder/stem/conv/bias .* as float16"):
         save_pretrained(tmp_path / "out", network, "float16")
     assert names(tmp_path) == []
     save_pretrained(tmp_path / "out", network)
-    assert load_pretrained(tmp_path / "out").sha256 == weights_sha256(network.params)
+    assert load_pretrained(tmp_path / "out").sha256 == weights_sha256(network.variables)
     with pytest.raises(UserError, match="bfloat16"):
         save_pretrained(tmp_path / "other", network, "bfloat16")
 
@@ -224,15 +233,15 @@ def test_pickle_is_refused_and_not_run(folder: pathlib.Path, tmp_path: pathlib.P
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda a: a.pop("output/conv/bias"), "lacks output/conv/bias"),
+        (lambda a: a.pop(BIAS), "lacks network/params/output/conv/bias"),
         (lambda a: a.update(extra=np.zeros(3, np.float32)), "holds extra, unknown"),
-        (lambda a: a.update({"output/conv/bias": np.zeros(4, np.float32)}), r"F32 \[4\].*\[3\]"),
-        (lambda a: a.update({"output/conv/bias": np.zeros(3)}), "output/conv/bias is F64"),
-        (lambda a: a.update({"output/conv/bias": np.zeros(3, np.float16)}), "is F16"),
-        (lambda a: a.update({"output/conv/bias": np.zeros(3, np.int32)}), "is I32"),
+        (lambda a: a.update({BIAS: np.zeros(4, np.float32)}), r"F32 \[4\].*\[3\]"),
+        (lambda a: a.update({BIAS: np.zeros(3)}), "network/params/output/conv/bias is F64"),
+        (lambda a: a.update({BIAS: np.zeros(3, np.float16)}), "is F16"),
+        (lambda a: a.update({BIAS: np.zeros(3, np.int32)}), "is I32"),
         (
-            lambda a: a.update({"output/conv/bias": np.array([0, np.nan, 0], np.float32)}),
-            "output/conv/bias holds NaN",
+            lambda a: a.update({BIAS: np.array([0, np.nan, 0], np.float32)}),
+            "network/params/output/conv/bias holds NaN",
         ),
     ],
 )
@@ -247,22 +256,36 @@ def test_wrong_tensors(folder: pathlib.Path, change: object, said: str) -> None:
     [
         (lambda d: d.update(format="stable-diffusion"), "not a network of this program"),
         (lambda d: d.pop("format"), "not a network of this program"),
-        (lambda d: d.update(format_version=2), "format_version 2, and .* reads 1"),
+        (lambda d: d.update(format_version=3), "format_version 3, and .* reads 1 and 2"),
         (lambda d: d.pop("format_version"), "format_version None"),
         (lambda d: d.update(dtype="float64"), "dtype 'float64'"),
+        (lambda d: d.update(method="lama"), "the method 'lama' is unknown .* reads: gm_srm"),
+        (lambda d: d.update(method="telea"), "the method 'telea' is unknown"),
+        (lambda d: d.update(method=["gm_srm"]), "the method .* is unknown"),
+        (lambda d: d.pop("method"), "the method 'None' is unknown"),
         (lambda d: d.update(facts=["a"]), "facts"),
         (lambda d: d.update(facts={"mood": "good"}), "mood"),
-        (lambda d: d.update(network=3), "no fields"),
-        (lambda d: d["network"].pop("variant"), "lacks variant"),
-        (lambda d: d["network"].update(depth=3), "unknown depth"),
-        (lambda d: d["network"].update({"image_size": 32.0}), "image_size = 32.0"),
-        (lambda d: d["network"].update({"image_size": True}), "image_size = True"),
-        (lambda d: d["network"].update({"image_size": 33}), "image_size = 33"),
-        (lambda d: d["network"].update({"image_size": 1 << 40}), "is above 4096"),
-        (lambda d: d["network"].update({"model.code_dim": 1 << 40}), "is above"),
-        (lambda d: d["network"].update({"model.code_dim": -1}), "model.code_dim = -1"),
-        (lambda d: d["network"].update({"variant": "gm_xl"}), "variant = 'gm_xl'"),
-        (lambda d: d["network"].update({"variant": "base"}), "unknown to config.json"),
+        (lambda d: d.update(fields=3), "no fields"),
+        (lambda d: d["fields"].pop("variant"), "lacks variant"),
+        (lambda d: d["fields"].update(depth=3), "unknown depth"),
+        (
+            lambda d: d["fields"].update({"image_size": 32.0}),
+            "image_size = 32.0 is not of type int",
+        ),
+        (lambda d: d["fields"].update({"image_size": True}), "image_size = True"),
+        (lambda d: d["fields"].update({"image_size": 33}), "image_size = 33"),
+        (lambda d: d["fields"].update({"image_size": 1 << 40}), "= 1099511627776; use 32 to 4096"),
+        (lambda d: d["fields"].update({"model.code_dim": 1 << 40}), r"code_dim = 1099511627776; "),
+        (lambda d: d["fields"].update({"image_size": {}}), "config.image_size"),
+        (lambda d: d["fields"].update({"model.code_dim": -1}), "model.code_dim = -1; .* above 0"),
+        (lambda d: d["fields"].update({"model.code_dim": [8]}), r"model.code_dim = \(8,\) is not"),
+        (lambda d: d["fields"].update({"model.code_dim": float("nan")}), "code_dim = nan"),
+        (lambda d: d["fields"].update({"model.stem_skip": 1}), "stem_skip = 1 is not of type bool"),
+        (lambda d: d["fields"].update({"model.stem_skip": None}), "stem_skip = None"),
+        (lambda d: d["fields"].update({"memory.code_source": "vae"}), "use one of: encoder, map"),
+        (lambda d: d["fields"].update({"memory.batch_size": 8}), "unknown memory.batch_size"),
+        (lambda d: d["fields"].update({"variant": "gm_xl"}), "variant = 'gm_xl'"),
+        (lambda d: d["fields"].update({"variant": "base"}), "unknown to config.json"),
     ],
 )
 def test_wrong_config(folder: pathlib.Path, change: object, said: str) -> None:
@@ -270,6 +293,53 @@ def test_wrong_config(folder: pathlib.Path, change: object, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
         load_pretrained(folder)
     assert str(folder) in str(caught.value)
+
+
+def as_version_1(folder: pathlib.Path) -> None:
+    """Writes a folder as format version 1 had it: one network, one method, neither named."""
+
+    def config(document: dict[str, Any]) -> None:
+        del document["method"]
+        document["format_version"], document["network"] = 1, document.pop("fields")
+        assert document["network"].pop("model.fusion_rescale") is False
+
+    def weights(arrays: dict[str, np.ndarray]) -> None:
+        for name in list(arrays):
+            arrays[name.removeprefix("network/params/")] = arrays.pop(name)
+
+    change_config(folder, config)
+    change_weights(folder, weights)
+
+
+def test_format_version_1_is_read(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    as_version_1(folder)
+    read = load_pretrained(folder)
+    jax.tree.map(np.testing.assert_array_equal, read.variables, tiny_variables())
+    # That version had no such field and always rescaled; its cards show the hash of weights alone.
+    assert read.config.model.fusion_rescale
+    assert read.config.model.code_dim == tiny_config().model.code_dim
+    assert read.sha256 == weights_sha256(tiny_variables()[NETWORK]["params"])
+    save_pretrained(tmp_path / "again", read)
+    again = load_pretrained(tmp_path / "again")
+    assert again.config == read.config
+    jax.tree.map(np.testing.assert_array_equal, again.variables, read.variables)
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["format_version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(network=3), "no fields"),
+        (lambda d: d["network"].pop("variant"), "lacks variant"),
+        (lambda d: d["network"].update(depth=3), "unknown depth"),
+        (lambda d: d["network"].update({"image_size": 33}), "image_size = 33; use a power of two"),
+        (lambda d: d["network"].update({"variant": "base"}), "unknown to config.json"),
+    ],
+)
+def test_wrong_config_of_version_1(folder: pathlib.Path, change: object, said: str) -> None:
+    as_version_1(folder)
+    change_config(folder, change)
+    assert re.search(said, refusal(folder))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "null", "\ud83d"])
@@ -284,9 +354,9 @@ def test_damage_of_every_kind_is_one_line(
 ) -> None:
     """Files that somebody changed, sums and all: they are read or refused, and nothing else."""
     shapes = functools.cache(
-        lambda text: weight_shapes(network_config(ConfigDict(json.loads(text))))
+        lambda text: variable_shapes(GM_SRM, network_config(ConfigDict(json.loads(text))))
     )
-    monkeypatch.setattr(reader, "weight_shapes", lambda config: shapes(config.to_json()))
+    monkeypatch.setattr(reader, "variable_shapes", lambda method, config: shapes(config.to_json()))
     rng, outcomes = random.Random(0), set()
     whole = {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors")}
     header = 8 + int.from_bytes(whole["model.safetensors"][:8], "little")
@@ -367,21 +437,22 @@ def made_workdir(workdir: pathlib.Path) -> tuple[dict, dict]:
     """A workdir with one checkpoint of stage 2; returns its averaged and its frozen weights."""
     config = tiny_config()
     config.data.train = "/home/somebody/secret/garden"
-    trained, frozen = split_frozen(filled_by_hand(weight_shapes(config)), False)
+    params = tiny_variables()[NETWORK]["params"]
+    trained, frozen = ({"params": part} for part in split_frozen(params, False))
     other = jax.tree.map(jnp.zeros_like, trained)
     state = TrainState(
         step=jnp.asarray(7, jnp.int32),
-        params={"network": other},
-        average={"network": trained},
+        variables={NETWORK: other},
+        average={NETWORK: trained},
         optimizer={},
-        kept={"network": frozen},
+        kept={NETWORK: frozen},
         extra={},
     )
     checkpoints = Checkpoints(checkpoint_folder(workdir, "inpainting"))
     checkpoints.save(state)
     checkpoints.finish()
     remember_config(config, workdir, "fingerprint")
-    return trained, frozen
+    return trained["params"], frozen["params"]
 
 
 def test_a_workdir_gives_averaged_and_frozen_weights(
@@ -391,7 +462,9 @@ def test_a_workdir_gives_averaged_and_frozen_weights(
     workdir = pathlib.Path("runs/demo")
     trained, frozen = made_workdir(workdir)
     network = load_pretrained(workdir)
-    jax.tree.map(np.testing.assert_array_equal, network.params, {**trained, **frozen})
+    jax.tree.map(
+        np.testing.assert_array_equal, network.variables[NETWORK]["params"], {**trained, **frozen}
+    )
     assert network.source == "runs/demo (step 7)"
     assert network.facts["steps"] == "inpainting 7"
     assert network.facts["data"] == "garden"

@@ -13,7 +13,8 @@ import pytest
 
 from gmsrm_jax.data.arrays import write_pictures
 from gmsrm_jax.data.masks.assignment import make_mask_list, write_mask_list
-from gmsrm_jax.data.masks.files import center_mask, write_mask_bank
+from gmsrm_jax.data.masks.bins import center_mask
+from gmsrm_jax.data.masks.files import write_mask_bank
 from gmsrm_jax.data.sources import open_pictures
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -88,7 +89,7 @@ def test_short_run_trains_both_stages_evaluates_and_reports(finished):
 @pytest.mark.slow
 def test_the_same_command_again_does_nothing_that_is_finished(finished):
     workdir, _ = finished
-    before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/params/*")}
+    before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/variables/*")}
     # As if the run had been killed between the scores and the report.
     report = workdir / "report.html"
     report.unlink()
@@ -97,7 +98,7 @@ def test_the_same_command_again_does_nothing_that_is_finished(finished):
     assert process.returncode == 0
     assert output.count("nothing to do") == 3
     assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/params/*")} == before
+    assert {p: p.stat().st_mtime_ns for p in workdir.glob("*/checkpoints/*/variables/*")} == before
 
 
 @pytest.mark.slow

@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from small_networks import SIZE, abstract_inputs, compiled, filled_by_hand, inputs, shapes_of, small
 
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.methods.classical import BASELINES
+from gmsrm_jax.methods.classical import CLASSICAL
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 
 
@@ -70,7 +71,7 @@ def test_on_photographs_it_is_near_the_navier_stokes_fill():
     network = (images / 127.5 - 1) * (1 - masks)
     psnr = {}
     for name in ("smooth", "ns", "mean"):
-        raw = BASELINES[name][1](np.float32(network), np.float32(masks), np.arange(len(images)))
+        raw = CLASSICAL[name].fill(ConfigDict(), {}, np.float32(network), np.float32(masks), {})
         error = np.square((np.float64(raw) + 1) * 127.5 - images).mean((1, 2, 3))
         psnr[name] = np.mean(10 * np.log10(255.0**2 / error))
     assert psnr["mean"] + 0.5 < psnr["smooth"]

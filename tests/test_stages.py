@@ -16,10 +16,10 @@ from small_stages import (
     vgg,
 )
 
-from gmsrm_jax.methods.base import to_bytes, to_signed
 from gmsrm_jax.methods.gm_srm.distance import FeatureDistance
 from gmsrm_jax.methods.gm_srm.network import join_frozen, split_frozen
 from gmsrm_jax.nn.vgg import features
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 ABSTRACT_BATCH = {
     "image": jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 3), np.uint8),
@@ -61,20 +61,22 @@ def test_stage_one_runs_with_every_switch(fields):
 def test_stage_two_runs_with_every_switch(fields):
     config = small_config(**fields)
     stage = inpainting_stage(config)
-    kept = None if config.variant == "base" else abstract_memory(config).kept
-    state = jax.eval_shape(stage.init, jax.random.key(0), kept)
+    base = config.variant == "base"
+    given = {} if base else {"memory": {"kept": abstract_memory(config).kept}}
+    state = jax.eval_shape(stage.init, jax.random.key(0), given)
     assert_programs_keep_the_state(stage, state)
-    assert bool(state.kept["network"]) == (config.variant != "base")
-    assert "memory" not in state.params["network"]
-    if config.variant != "base":
-        assert set(state.kept["network"]) - {"average_code"} == {"memory"}
+    assert "memory" not in state.variables["network"]["params"]
+    frozen = set() if base else {"memory"}
+    assert set(state.kept["network"]["params"]) - {"average_code"} == frozen
 
 
 def test_stage_two_refuses_a_memory_of_another_width():
     config = small_config(variant="gm_bm")
     wider = abstract_memory(small_config(variant="gm_bm", model__channel_max=16)).kept
     with pytest.raises(ValueError, match="do not fit"):
-        jax.eval_shape(inpainting_stage(config).init, jax.random.key(0), wider)
+        jax.eval_shape(
+            inpainting_stage(config).init, jax.random.key(0), {"memory": {"kept": wider}}
+        )
 
 
 @pytest.mark.parametrize("train_noise_strength", [False, True])

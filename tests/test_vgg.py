@@ -13,11 +13,15 @@ from PIL import Image, ImageFilter
 from vgg_references import pictures, reference_features
 
 from gmsrm_jax.assets import asset_path
+from gmsrm_jax.foreign.converted import Format, write_converted
+from gmsrm_jax.foreign.lpips import BACKBONES
 from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
 from gmsrm_jax.nn.vgg import (
     PERCEPTUAL_LAYERS,
-    Vgg19Weights,
+    VggWeights,
     features,
+    load_poolings,
+    load_vgg,
     load_vgg19,
     max_pool,
 )
@@ -33,7 +37,7 @@ def weights():
 
 
 def check_against_reference(weights, normalised, images, scale):
-    found = jax.jit(features, static_argnames="layers")(weights, images, layers=LAYERS)
+    found = jax.jit(features, static_argnames="taps")(weights, images, taps=LAYERS)
     for i, x in enumerate(normalised):
         expected = reference_features(weights.params, x)
         for layer, f, e in zip(LAYERS, found, expected, strict=True):
@@ -50,7 +54,7 @@ def test_caffe_features_are_those_of_a_float64_loop(weights):
 
 
 def test_torchvision_features_are_those_of_a_float64_loop(weights):
-    weights = Vgg19Weights(weights.params, "torchvision")
+    weights = VggWeights(weights.params, "torchvision")
     picture = pictures(1, 16)
     normalised = (picture / 255 - [0.485, 0.456, 0.406]) / np.array([0.229, 0.224, 0.225])
     check_against_reference(weights, normalised, jnp.asarray(picture / 127.5 - 1), 1.0)
@@ -71,7 +75,7 @@ def test_both_sources_are_on_one_scale(weights):
         layer["bias"] = layer["bias"] / np.float32(57.6)
     images = jnp.asarray(pictures(2, 32) / 127.5 - 1)
     caffe = features(weights, images, LAYERS)
-    torchvision = features(Vgg19Weights(params, "torchvision"), images, LAYERS)
+    torchvision = features(VggWeights(params, "torchvision"), images, LAYERS)
     for a, b in zip(caffe, torchvision, strict=True):
         # The two means differ by less than 0.3 of 255 in every channel.
         assert jnp.abs(a - b).mean() < 0.02 * jnp.abs(a).mean()
@@ -85,15 +89,15 @@ def test_layers_come_in_the_order_asked_for(weights):
     np.testing.assert_array_equal(swapped[1], first)
 
 
-def small_weights(layers, channels=4):
+def small_weights(taps, channels=4, table=CONVOLUTIONS, **options):
     """Weights with few channels; their number is read from the kernels."""
     rng = np.random.default_rng(0)
     params, inputs = {}, 3
-    for name in needed_convolutions(layers):
+    for name in needed_convolutions(taps, table):
         kernel = rng.normal(size=(3, 3, inputs, channels)).astype(np.float32)
         params[name] = {"kernel": kernel, "bias": rng.normal(size=channels).astype(np.float32)}
         inputs = channels
-    return Vgg19Weights(params, "torchvision")
+    return VggWeights(params, "torchvision", **options)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +116,90 @@ def test_runs_no_convolution_behind_the_last_layer(layers, convolutions):
         assert shape.shape == (1, side, side, 4)
 
 
+@pytest.mark.parametrize(("net", "convolutions"), [("vgg16", 7), ("vgg19", 8)])
+def test_poolings_come_behind_the_last_convolution_of_their_block(net, convolutions):
+    table = BACKBONES["vgg"] if net == "vgg16" else CONVOLUTIONS
+    last = f"relu3_{convolutions - 4}"
+    weights = small_weights(("relu4_1",), table=table, net=net)
+    images = jnp.asarray(pictures(1, 16) / 127.5 - 1)
+    taps = ("pool3", last, "pool1", "relu1_2", "pool2", "relu4_1")
+    found = dict(zip(taps, jax.jit(features, static_argnums=2)(weights, images, taps), strict=True))
+    for pooled, whole in (("pool1", "relu1_2"), ("pool3", last)):
+        expected = np.asarray(found[whole])
+        expected = np.maximum(expected[:, ::2], expected[:, 1::2])
+        expected = np.maximum(expected[:, :, ::2], expected[:, :, 1::2])
+        np.testing.assert_array_equal(found[pooled], expected)
+    behind = weights.params["conv4_1"]
+    expected = jax.lax.conv_general_dilated(
+        found["pool3"], behind["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    expected = np.maximum(expected + behind["bias"][None, None, None], 0)
+    np.testing.assert_allclose(found["relu4_1"], expected, rtol=1e-5, atol=1e-3)
+    program = jax.make_jaxpr(lambda w, x: features(w, x, ("pool3",)))(weights, images)
+    operations = collections.Counter(str(e.primitive) for e in program.jaxpr.eqns)
+    assert operations["conv_general_dilated"] == convolutions
+
+
+@pytest.mark.parametrize("source", ["torchvision", "caffe"])
+def test_unit_input_is_the_image_in_0_to_1(weights, source):
+    """The first convolution, window by window; Caffe's on the scale of its own input."""
+    weights = VggWeights(weights.params, source, unit_input=True)
+    picture = pictures(1, 8)
+    (found,) = features(weights, jnp.asarray(picture / 127.5 - 1), ("relu1_1",))
+    shown = picture[0] / 255 if source == "torchvision" else picture[0, ..., ::-1] / 255 * 57.6
+    expected = reference_features(weights.params, shown)[0]
+    expected = expected / (57.6 if source == "caffe" else 1)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=2e-6 * expected.max())
+
+
+def lpips_file(path):
+    """A converted LPIPS file of VGG-16's shapes with small random weights."""
+    rng = np.random.default_rng(0)
+    params = {}
+    for name, layer in BACKBONES["vgg"].items():
+        shape = (3, 3, layer.inputs, layer.outputs)
+        kernel = rng.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
+        params[name] = {"kernel": kernel, "bias": np.zeros(layer.outputs, np.float32)}
+    form = Format("gmsrm-lpips-1", "LPIPS", "net", ("vgg", "alex"))
+    write_converted(path, form, "vgg", params, {})
+    return params
+
+
+def test_vgg16_is_read_from_the_file_of_lpips(tmp_path):
+    path = tmp_path / "lpips_vgg.npz"
+    params = lpips_file(path)
+    weights, taps = load_poolings(str(path), field="pconv.vgg")
+    assert taps == ("pool1", "pool2", "pool3")
+    assert (weights.net, weights.source) == ("vgg16", "torchvision")
+    assert list(weights.params) == [name for name in params if name < "conv4"]
+    np.testing.assert_array_equal(weights.params["conv3_3"]["kernel"], params["conv3_3"]["kernel"])
+    found = features(weights, jnp.zeros((1, 8, 8, 3)), taps)
+    assert [f.shape for f in found] == [(1, 4, 4, 64), (1, 2, 2, 128), (1, 1, 1, 256)]
+
+
+def test_bundled_weights_stand_in_for_vgg16():
+    weights, taps = load_poolings("bundled", field="pconv.vgg")
+    assert taps == ("pool1", "pool2", "relu3_1") and weights.net == "vgg19"
+    assert [f.shape[-1] for f in features(weights, jnp.zeros((1, 8, 8, 3)), taps)] == [64, 128, 256]
+
+
+def test_missing_vgg16_says_what_to_fetch_and_how_to_convert(tmp_path):
+    path = tmp_path / "lpips_vgg.npz"
+    with pytest.raises(UserError) as error:
+        load_poolings(str(path), field="pconv.vgg")
+    message = str(error.value)
+    assert "no VGG-16 weights there" in message and "vgg16-397923af.pth" in message
+    assert f"--output {path}` and set --config.pconv.vgg={path}" in message
+    with pytest.raises(UserError, match=r"VGG-16 has no layer 'relu3_4'.* relu5_3, or pool1"):
+        load_vgg(str(path), ("relu3_4",), net="vgg16", field="pconv.vgg")
+
+
 def test_weights_are_a_pytree_with_a_static_source():
     weights = small_weights(("relu2_1",))
     leaves, structure = jax.tree.flatten(weights)
     assert len(leaves) == 6 and all(isinstance(leaf, np.ndarray) for leaf in leaves)
     assert jax.tree.unflatten(structure, leaves).source == "torchvision"
-    other = jax.tree.structure(Vgg19Weights(weights.params, "caffe"))
+    other = jax.tree.structure(VggWeights(weights.params, "caffe"))
     assert structure != other  # so a jitted function never confuses the two
 
 

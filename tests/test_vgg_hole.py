@@ -9,12 +9,14 @@ from table_readers import plain, read_html, read_latex, read_markdown
 from vgg_references import pictures, reference_vgg_hole
 
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, build_mask_list
+from gmsrm_jax.data.masks.bins import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.data.sources import open_pictures
-from gmsrm_jax.evaluation.batches import composite
+from gmsrm_jax.evaluation.batches import EvaluationSet, image_kinds
 from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PER_IMAGE_FILE, evaluate
 from gmsrm_jax.evaluation.rows import open_judge
-from gmsrm_jax.methods.classical import BASELINES
+from gmsrm_jax.evaluation.worker import Rows
+from gmsrm_jax.methods.classical import CLASSICAL, telea
 from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, VGG_HOLE_LAYER, vgg_hole
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.report.paper_report import write_outputs
@@ -110,7 +112,10 @@ def drawn(image, mask, index):
     return np.stack(rows).astype(np.float32)
 
 
-METHODS = {"GM-SRM": drawn, BASELINES["telea"][0]: BASELINES["telea"][1]}
+METHODS = {
+    "GM-SRM": drawn,
+    CLASSICAL["telea"].title: lambda image, mask, index: telea(image, mask),
+}
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +140,10 @@ def evaluation(tmp_path_factory):
     judge, hashes, lacking = open_judge(config)
     assert list(hashes) == [VGG_HOLE] and lacking == {}
     result = evaluate(
-        METHODS,
-        found,
-        mask_list,
-        image_size=SIZE,
-        shorter_side=1.0,
-        test_resize="direct",
+        Rows(METHODS, {"GM-SRM": 2}),
+        EvaluationSet(found, mask_list, SIZE, 1.0, "direct"),
         batch_size=3,
         output_dir=folder,
-        samples={"GM-SRM": 2},
         judge=judge,
     )
     write_outputs(folder, result.metrics, result.examples, None)
@@ -165,7 +165,7 @@ def test_an_evaluation_states_the_distance_of_its_composites(evaluation, weights
             holed = ((truth / np.float32(127.5) - 1) * (1 - mask)).astype(np.float32)
             raw = fill(holed[None], mask[None].astype(np.float32), np.array([example]))[0]
             if mask.any():
-                rounded = composite(truth, mask, raw)[0]
+                rounded = image_kinds(truth, mask, raw)[0]
                 expected[picture, place] = reference_vgg_hole(weights.params, rounded, truth, mask)
         cells = [line[VGG_HOLE] for line in lines if line["method"] == method]
         written = np.array([float(cell or "nan") for cell in cells]).reshape(expected.shape)
@@ -205,7 +205,7 @@ def test_samples_have_a_mean_a_best_and_a_distance_between_them(evaluation, weig
         example = picture * len(BIN_NAMES) + place
         truth, mask = found.image(picture), mask_list.mask(example)
         index = [example, example + 2 * len(BIN_NAMES)]
-        pair = [composite(truth, mask, raw)[0] for raw in drawn(None, None, index)]
+        pair = [image_kinds(truth, mask, raw)[0] for raw in drawn(None, None, index)]
         scores.append([reference_vgg_hole(weights.params, x, truth, mask) for x in pair])
         apart.append(reference_vgg_hole(weights.params, *pair, mask))
     expected = {

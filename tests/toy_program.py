@@ -39,7 +39,7 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
         initialise()
         open_text_log(None, jax.process_index() == 0)
         check_agreement({"number of steps": steps})
-        # As `experiment.train` does: with several processes a signal waits for the first step.
+        # As `training.run.train` does: with several processes a signal waits for the first step.
         several = jax.process_count() > 1
         with noticed_by_steps() if several else contextlib.nullcontext():
             train_stage(

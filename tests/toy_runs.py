@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from toy_stage import Stage
+from toy_stage import GIVEN, Stage
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.runtime.devices import data_mesh, replicated
@@ -87,7 +87,7 @@ def end(process):
 def last_state(workdir, step):
     """The state at a step, on the host."""
     checkpoints = Checkpoints(checkpoint_folder(workdir, "toy"), read_only=True)
-    target = abstract_state(Stage(), 3, np.ones((3,), np.float32))
+    target = abstract_state(Stage(), 3, GIVEN)
     state = checkpoints.restore(step, target, replicated(data_mesh()))
     checkpoints.finish()
     return jax.device_get(state)

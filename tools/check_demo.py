@@ -8,19 +8,25 @@ import json
 import pathlib
 import sys
 
+from gmsrm_jax.config.of_run import config_of_run
+from gmsrm_jax.evaluation.rows import UNTRAINED_ROW
+from gmsrm_jax.methods import CLASSICAL, METHODS
+
 MARGIN_DB = 0.5
+_OTHERS = (CLASSICAL["mean"].title, UNTRAINED_ROW)
 
 
 def main(workdir: str) -> int:
     """Compares PSNR by bin, and returns the exit status."""
     path = pathlib.Path(workdir) / "evaluation" / "metrics.json"
+    config = config_of_run(pathlib.Path(workdir))
+    own = METHODS[config.method].row(config).title
     methods = json.loads(path.read_text(encoding="utf-8"))["methods"]
     worst = float("inf")
-    for name, scores in methods["GM-SRM"]["composite"].items():
+    for name, scores in methods[own]["composite"].items():
         mean = scores["psnr"]["mean"]
         margins = {
-            other: mean - methods[other]["composite"][name]["psnr"]["mean"]
-            for other in ("mean colour", "untrained network")
+            other: mean - methods[other]["composite"][name]["psnr"]["mean"] for other in _OTHERS
         }
         worst = min(worst, *margins.values())
         shown = ", ".join(f"{margin:+.2f} dB over {other}" for other, margin in margins.items())

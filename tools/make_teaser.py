@@ -19,8 +19,14 @@ from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.masks.assignment import make_mask_list
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, center_mask, ratio_bin
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, CENTRE_RATIOS
+from gmsrm_jax.data.masks.bins import (
+    BIN_NAMES,
+    CENTRE_RATIOS,
+    RATIO_BINS,
+    bin_name,
+    center_mask,
+    ratio_bin,
+)
 from gmsrm_jax.data.masks.sets import MaskSet, open_masks
 from gmsrm_jax.data.sources import Pictures, open_pictures
 from gmsrm_jax.inference.inpainter import Inpainter

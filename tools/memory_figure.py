@@ -1,9 +1,9 @@
 """Makes a model card's figures of the memory: python tools/memory_figure.py WORKDIR --output DIR.
 
 Writes DIR/memory_samples.png, samples of the snapshot that stage 1 kept, and
-DIR/memory_distance.png, the distance on VGG features (`stages.distance`) over the pictures seen,
-one line for each size that the memory grew through. Folders that the run's config names are looked
-up from the current one, as in training.
+DIR/memory_distance.png, the distance on VGG features (`methods.gm_srm.distance`) over the pictures
+seen, one line for each size that the memory grew through. Folders that the run's config names are
+looked up from the current one, as in training.
 """
 
 import argparse
@@ -22,19 +22,18 @@ from line_chart import Line, line_chart
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
-from gmsrm_jax.config.checks import check_growth
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.methods.base import apply, to_bytes, to_signed
-from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS
+from gmsrm_jax.methods.base import Context, apply
+from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.runtime.devices import local_mesh, replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log, read_log
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 from gmsrm_jax.training.loop import abstract_state
 
 SAMPLES_FILE, DISTANCE_FILE = "memory_samples.png", "memory_distance.png"
@@ -106,7 +105,7 @@ def read_snapshot(workdir: pathlib.Path, stage: MemoryStage, seed: int) -> dict[
     """
     folder = checkpoint_folder(workdir, stage.name)
     checkpoints, step = open_finished(folder, "train it with --stage=memory first")
-    target = {"kept": abstract_state(stage, seed, None).kept}
+    target = {"kept": abstract_state(stage, seed, {}).kept}
     kept = checkpoints.restore_items(step, target, replicated(local_mesh()))["kept"]
     checkpoints.finish()
     kept = jax.device_get(kept)
@@ -173,7 +172,8 @@ def make_figures(workdir: pathlib.Path, output: pathlib.Path, count: int, seed: 
         raise UserError(f"--seed={seed}; use 0 to {_SEEDS - 1}")
     config = config_of_run(workdir)
     curves = distance_curves(workdir, config)
-    stage = MemoryStage(config, _asked_with(config), load_vgg19("bundled", DISTANCE_LAYERS))
+    config.inpainting.vgg = "bundled"  # no distance is taken here
+    stage = MemoryStage(config, Context(1, _asked_with(config)))
     kept = read_snapshot(workdir, stage, config.seed)
     samples = draw_samples(stage, kept["generator"], count, seed)
     enlarged = upscale(samples, -(-_LEAST_PIXELS // config.image_size))

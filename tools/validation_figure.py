@@ -1,6 +1,7 @@
 """Draws runs' validation: python tools/validation_figure.py LABEL=WORKDIR … --output FILE.png.
 
-One line for each run: what stage 2 measured on the pictures kept aside, over the pictures seen.
+One line for each run: what the stage that fills measured on the pictures kept aside, over the
+pictures seen.
 """
 
 import argparse
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 
 from line_chart import Line, line_chart
 
+from gmsrm_jax.config.of_run import config_of_run
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
@@ -27,14 +30,16 @@ def validation_line(label: str, workdir: pathlib.Path, quantity: str) -> Line:
         quantity: "psnr" or "hole_l1".
 
     Raises:
-        UserError: stage 2 was not validated there.
+        UserError: it is no workdir, or the stage was not validated there.
     """
-    path = workdir / "inpainting" / "log.jsonl"
+    config = config_of_run(workdir)
+    stage = METHODS[config.method].last_stage(config)
+    path = workdir / stage / "log.jsonl"
     tag = f"validation/{quantity}"
     scored = [line for line in read_log(path) if line.get(tag) is not None]
     if not scored:
         raise UserError(
-            f"{path}: holds no {tag}; train it with --stage=inpainting to its first validation"
+            f"{path}: holds no {tag}; train it with --stage={stage} to its first validation"
         )
     thousands = tuple(line["images"] / 1000 for line in scored)
     return Line(label, thousands, tuple(line[tag] for line in scored))
@@ -68,7 +73,7 @@ def make_figure(runs: Sequence[str], quantity: str, output: pathlib.Path) -> str
 def main(arguments: Sequence[str] | None = None) -> int:
     """Makes the picture and returns the exit status, 2 after an error that is one line."""
     parser = argparse.ArgumentParser(
-        description="Draws what stage 2 measured on the pictures kept aside.", allow_abbrev=False
+        description="Draws what was measured on the pictures kept aside.", allow_abbrev=False
     )
     add = parser.add_argument
     add("runs", nargs="+", metavar="LABEL=WORKDIR", help="a line of the chart")

@@ -5,18 +5,15 @@ still is what was saved, `problems` tells.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
 import secrets
 
-from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.sha256sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums, read_limited
+from gmsrm_jax.runtime.files import file_sha256
+from gmsrm_jax.runtime.sha256sums import difference, one_line
 
 MANIFEST = "manifest.json"
-# What an exported network cannot be read without.
-_NETWORK = frozenset({"config.json", "model.safetensors"})
 _FORMAT = 1
 
 
@@ -28,7 +25,10 @@ def has_manifest(step: pathlib.Path) -> bool:
 def write_manifest(step: pathlib.Path) -> None:
     """Writes the manifest of a step whose files are all there, and sees it onto the disk."""
     files = {
-        path.relative_to(step).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.relative_to(step).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_sha256(path),
+        }
         for path in sorted(step.rglob("*"))
         if path.is_file()
     }
@@ -54,30 +54,17 @@ def problems(step: pathlib.Path) -> list[str]:
     except FileNotFoundError:
         return [f"{MANIFEST} is missing"]
     except (OSError, ValueError) as error:
-        return [f"{MANIFEST} cannot be read ({_one_line(error)})"]
+        return [f"{MANIFEST} cannot be read ({one_line(error)})"]
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not files or not isinstance(files, dict) or manifest.get("format") != _FORMAT:
         return [f"{MANIFEST} is not a manifest of format {_FORMAT}"]
     checked = [
-        _problem(step, name, facts["sha256"], facts["bytes"])
+        difference(step, name, facts["sha256"], facts["bytes"])
         if isinstance(facts, dict) and facts.keys() == {"bytes", "sha256"}
         else f"{MANIFEST} has not the size and SHA-256 of {name}"
         for name, facts in files.items()
     ]
     return [wrong for wrong in checked if wrong]
-
-
-def problems_of_sums(folder: pathlib.Path) -> list[str]:
-    """What is wrong with an exported network: its SHA256SUMS and what that lists."""
-    path = folder / SUMS_FILE
-    cure = "export the network again"
-    try:
-        sums = parse_sums(read_limited(path, MAX_SUMS_BYTES, cure), str(path), cure)
-    except UserError as error:
-        return [str(error)]
-    unlisted = [f"{SUMS_FILE} does not list {name}" for name in sorted(_NETWORK - sums.keys())]
-    checked = [_problem(folder, name, digest) for name, digest in sums.items()]
-    return [*unlisted, *(wrong for wrong in checked if wrong)]
 
 
 def sync_folder(folder: pathlib.Path) -> None:
@@ -88,28 +75,3 @@ def sync_folder(folder: pathlib.Path) -> None:
             os.fsync(number)
     finally:
         os.close(number)
-
-
-def _problem(folder: pathlib.Path, name: str, sha256: str, size: int | None = None) -> str:
-    """What is wrong with one file, or nothing; without a size it is not compared."""
-    path = folder / name
-    try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            return f"{name} is not in this folder"
-        found = path.stat().st_size
-        if size not in (None, found):
-            return f"{name} has {found} of {size} bytes"
-        return "" if _sha256(path) == sha256 else f"{name} is not what was written"
-    except FileNotFoundError:
-        return f"{name} is missing"
-    except (OSError, ValueError) as error:
-        return f"{name} cannot be read ({_one_line(error)})"
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

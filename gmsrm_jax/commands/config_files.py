@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import flatten
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -44,13 +43,15 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
     Raises:
         UserError: there is no such field, or the value is of another kind.
     """
+    from gmsrm_jax.config.fields import flatten  # with the methods, and so JAX
+
     known = flatten(config.to_dict())
     for change in changes:
         field, equals, text = change.partition("=")
         if not equals or field not in known:
             raise UserError(
                 f"{change!r}: no field of this name; write FIELD=VALUE, such as batch_size=16 "
-                "(gmsrm_jax/config/fields.py lists them all)"
+                "(gmsrm_jax/config/fields.py and gmsrm_jax/methods list them)"
             )
         *rooms, name = field.split(".")
         parent = functools.reduce(lambda room, key: room[key], rooms, config)

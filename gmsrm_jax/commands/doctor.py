@@ -11,11 +11,17 @@ from collections.abc import Iterator
 
 import gmsrm_jax
 from gmsrm_jax.assets import NETWORK_FOLDER, asset_path
-from gmsrm_jax.checkpoints.manifest import has_manifest, problems, problems_of_sums
+from gmsrm_jax.checkpoints.manifest import has_manifest, problems
 from gmsrm_jax.checkpoints.steps import step_folders
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.sha256sums import SUMS_FILE
+from gmsrm_jax.runtime.sha256sums import (
+    MAX_SUMS_BYTES,
+    SUMS_FILE,
+    difference,
+    parse_sums,
+    read_limited,
+)
 
 _DISTRIBUTION = "gmsrm-jax"
 _PACKAGES = (
@@ -29,6 +35,8 @@ _PACKAGES = (
 )
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu")
 _ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", NETWORK_FOLDER)
+# What an exported network cannot be read without; the modules that read one need JAX.
+_NETWORK_FILES = ("config.json", "model.safetensors")
 _CACHE_OPTION = "jax_compilation_cache_dir"
 _ENOUGH_DISK = 5e9  # bytes: three checkpoints of a run at 256 px, and an evaluation
 
@@ -74,7 +82,7 @@ def _verify(path: pathlib.Path) -> int:
     if not path.exists():
         raise UserError(f"{path} does not exist; name a workdir such as runs/demo")
     if (path / SUMS_FILE).is_file():
-        found = {path: problems_of_sums(path)}
+        found = {path: problems_of_network(path)}
     elif has_manifest(path) or path.name.isdigit():
         found = {path: problems(path)}
     else:
@@ -100,6 +108,19 @@ def _verify(path: pathlib.Path) -> int:
     broken = sum(bool(wrong) for wrong in found.values())
     print(f"{broken} of {len(found)} broken" if broken else f"all {len(found)} good")
     return 2 if broken else 0
+
+
+def problems_of_network(folder: pathlib.Path) -> list[str]:
+    """What is wrong with an exported network: its SHA256SUMS and what that lists."""
+    path = folder / SUMS_FILE
+    cure = "export the network again"
+    try:
+        sums = parse_sums(read_limited(path, MAX_SUMS_BYTES, cure), str(path), cure)
+    except UserError as error:
+        return [str(error)]
+    unlisted = [f"{SUMS_FILE} does not list {name}" for name in _NETWORK_FILES if name not in sums]
+    checked = [difference(folder, name, digest) for name, digest in sums.items()]
+    return [*unlisted, *(wrong for wrong in checked if wrong)]
 
 
 def _steps(folder: pathlib.Path) -> dict[pathlib.Path, list[str]]:
@@ -219,7 +240,7 @@ def _assets() -> Iterator[str]:
         except UserError:
             yield f"! bundled {name} is missing: reinstall {_DISTRIBUTION}"
             continue
-        if name == NETWORK_FOLDER and problems_of_sums(path):
+        if name == NETWORK_FOLDER and problems_of_network(path):
             yield f"! bundled {name} is damaged: reinstall {_DISTRIBUTION}"
             continue
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

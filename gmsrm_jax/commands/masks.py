@@ -174,7 +174,7 @@ def _assign(args: argparse.Namespace) -> None:
     from gmsrm_jax.data.masks.list_file import save_mask_list
     from gmsrm_jax.data.sources import EncodedPictures, open_pictures
     from gmsrm_jax.data.splits import open_test
-    from gmsrm_jax.evaluation.evaluate import evaluated_names
+    from gmsrm_jax.evaluation.batches import evaluated_names
 
     _prepare()
     _check_suffix(args.output, ".npz")

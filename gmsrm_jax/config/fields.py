@@ -142,23 +142,30 @@ def apply_argument(config: ConfigDict, argument: str | None) -> ConfigDict:
 
     Args:
         config: the experiment's config.
-        argument: words joined by commas: a method (pconv), a variant (gm_csv), "runlocal".
+        argument: words joined by commas, in any order: a method (pconv), a variant of it (gm_csv),
+            "runlocal".
 
     Raises:
-        UserError: a word that is none of these.
+        UserError: a word that is none of these, or two methods or two variants.
     """
     words = [word for word in (argument or "").split(",") if word]
-    for word in words:
-        trained = [name for name, method in METHODS.items() if method.stages is not None]
-        variants = METHODS[config.method].variants
-        if word in trained:
-            _choose(config, word)
-        if word in variants:
-            config.variant = word
-        elif word not in (*trained, RUNLOCAL):
+    trained = [name for name, method in METHODS.items() if method.stages is not None]
+    methods = [word for word in words if word in trained]
+    _check_one("methods", methods)
+    for word in methods:
+        _choose(config, word)
+    variants = METHODS[config.method].variants
+    rest = [word for word in words if word not in (*trained, RUNLOCAL)]
+    for word in rest:
+        if word not in variants:
             known = ", ".join(dict.fromkeys([*trained, *variants, RUNLOCAL]))
-            raise UserError(f"config argument {word!r} is unknown; use one of: {known}")
-        config.name += f"-{word}"
+            raise UserError(
+                f"config argument {word!r} is no method and no variant of {config.method}; use one "
+                f"of: {known}"
+            )
+        config.variant = word
+    _check_one("variants", rest)
+    config.name = "-".join([config.name, *words])
     for name in set(sections()) - set(sections(config.method)):
         if name in config:
             del config[name]
@@ -176,6 +183,20 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def set_fields(config: ConfigDict, fields: Mapping[str, Any]) -> None:
+    """Sets fields as `flatten` gives them, lists as tuples; `check_config` refuses wrong types."""
+    with config.ignore_type():
+        for key, value in fields.items():
+            section, _, name = key.rpartition(".")
+            room = config[section] if section else config
+            room[name] = tuple(value) if isinstance(value, list) else value
+
+
+def _check_one(kind: str, words: list[str]) -> None:
+    if len(set(words)) > 1:
+        raise UserError(f"config argument names the {kind} {' and '.join(words)}; use one of them")
 
 
 def _choose(config: ConfigDict, method: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gmsrm_jax.config.fields import Evaluation, Run, base_config, flatten, sections
+from gmsrm_jax.config.checks import check_config
+from gmsrm_jax.config.fields import Evaluation, Run, base_config, flatten, sections, set_fields
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
@@ -54,12 +55,16 @@ def config_of_run(workdir: pathlib.Path) -> ConfigDict:
     Fields that it was begun without, by an earlier version, have their defaults, which is said.
 
     Raises:
-        UserError: there is no config.json, or it has fields that are unknown here.
+        UserError: there is no config.json, or it has fields that are unknown here, or values that
+            cannot be.
     """
     path = _path(workdir)
     fields = _read(path)
     if fields["method"] not in METHODS:
-        raise UserError(f"{path}: the method {fields['method']!r} is unknown to this version")
+        raise UserError(
+            f"{path}: the method {fields['method']!r} is unknown to this version of the program; "
+            "use the one that wrote it"
+        )
     config = base_config(fields["method"])
     known = flatten(config.to_dict())
     fields.pop(_PICTURES, None)
@@ -72,12 +77,11 @@ def config_of_run(workdir: pathlib.Path) -> ConfigDict:
     new = ", ".join(sorted(known.keys() - fields.keys()))
     if new:
         say(f"{path}: from an earlier version, without {new}; their defaults are taken")
-    for key, value in fields.items():
-        parent: Any = config
-        *rooms, name = key.split(".")
-        for room in rooms:
-            parent = parent[room]
-        parent[name] = tuple(value) if isinstance(parent[name], tuple) else value
+    set_fields(config, fields)
+    try:
+        check_config(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; train again, or undo what was changed there") from error
     return config.lock()
 
 
@@ -108,7 +112,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: cannot be read ({error}); name a workdir of a training, such as runs/demo"
         ) from error
-    if "method" not in fields:
+    if not isinstance(fields, dict) or not isinstance(fields.get("method"), str):
         raise UserError(
             f"{path}: from a version of the program whose checkpoints this one does not read; make "
             "a folder of it with that version's `gmsrm export`, which is read here, or train again"

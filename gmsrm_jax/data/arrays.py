@@ -1,7 +1,7 @@
 """Training pictures from an array file and masks from a bank, without TensorFlow.
 
 Starts fast and runs on machines that have no TensorFlow. Scaling, cropping and flipping are one
-jitted JAX function. See `loading.TrainingData` for what the stream promises.
+jitted JAX function. See `training_data.TrainingData` for what the stream promises.
 """
 
 import itertools
@@ -16,10 +16,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.loading import Batch, rows_per_process
 from gmsrm_jax.data.masks.files import read_packed_masks
 from gmsrm_jax.data.sources import ArrayPictures
 from gmsrm_jax.data.splits import Split
+from gmsrm_jax.data.training_data import Batch, rows_per_process
 from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_SALT = np.uint32(0xFFFFFFFF)  # salts of training streams start at 0
@@ -31,7 +31,7 @@ class ArrayData:
     Attributes:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
-        fingerprint: see `loading.TrainingData`.
+        fingerprint: see `training_data.TrainingData`.
         bad: None, for an array has no files to leave out.
     """
 
@@ -81,13 +81,13 @@ class ArrayData:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[Batch]:
-        """Yields batches without end, see `loading.TrainingData.batches`."""
+        """Yields batches without end, see `training_data.TrainingData.batches`."""
         rows = rows_per_process(batch_size, process_index, process_count)
         starts = itertools.count(start_step * batch_size + process_index * rows, batch_size)
         return self._stream(starts, rows, salt)
 
     def validation(self) -> Batch:
-        """Returns the held-out pictures, see `loading.TrainingData.validation`."""
+        """Returns the held-out pictures, see `training_data.TrainingData.validation`."""
         images = self._split.validation_images(self._config)
         with jax.default_device(self._device):
             draws = _draws(self._seed, _VALIDATION_SALT, np.arange(len(images), dtype=np.uint32))

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from gmsrm_jax.data.fields import MAX_PIXELS
-from gmsrm_jax.data.masks.files import UNREADABLE
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.unreadable import UNREADABLE
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail
@@ -122,7 +122,7 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
             _check_size(picture, max_pixels)
-            return _to_rgb(_upright(picture))
+            return _to_rgb(upright(picture))
     except DAMAGED as error:
         raise UnreadablePicture(reason_of(error)) from error
 
@@ -215,7 +215,8 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
         return Header(codec, orientation, height, width, kind)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def upright(picture: Image.Image) -> Image.Image:
+    """Returns a picture as its EXIF says that it is displayed."""
     # ImageOps.exif_transpose also writes the metadata anew, which fails where they are not valid.
     picture.load()
     orientation = orientation_of(picture)

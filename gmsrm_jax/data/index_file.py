@@ -7,8 +7,6 @@ where none can be kept, headers are read on every start.
 import hashlib
 import io
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,9 @@ import numpy as np
 
 from gmsrm_jax.data.decoding import Header
 from gmsrm_jax.data.headers import Headers
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import user_cache, write_atomically
 from gmsrm_jax.runtime.log import say
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _VERSION = 2  # raised when the numbers come to mean something else
 _SMALL = 512  # pictures, below which an index is not worth a file
@@ -81,7 +80,7 @@ def read_index(key: str) -> Index | None:
             bad = file["bad"].tolist()
             by_row = dict(zip(bad, reasons, strict=True)) if bad else {}
             return Index(names, file["states"], file["columns"], by_row)
-    except (*_NO_FILE, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (*UNREADABLE_NPZ, RuntimeError):
         return None
 
 
@@ -111,11 +110,9 @@ def write_index(key: str, index: Index) -> None:
 
 
 def _path(key: str) -> Path:
-    """Returns an index's file: in $XDG_CACHE_HOME/gmsrm-jax, or ~/.cache/gmsrm-jax."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    folder = (Path(base) if base else Path.home() / ".cache") / "gmsrm-jax"
+    """Returns an index's file in the user's cache folder."""
     digest = hashlib.sha256(os.fsencode(key)).hexdigest()
-    return folder / f"index-{digest[:32]}.npz"
+    return user_cache() / f"index-{digest[:32]}.npz"
 
 
 def _joined(words: Iterable[str]) -> np.ndarray:

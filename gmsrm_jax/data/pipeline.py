@@ -1,7 +1,7 @@
 """Training pictures from files, through tf.data.
 
 The stream is addressed by example index: nothing is buffered that a resumed run would miss, and
-memory does not grow with the data set. See `loading.TrainingData` for what it promises.
+memory does not grow with the data set. See `training_data.TrainingData` for what it promises.
 """
 
 import functools
@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.data.crops import StoredHeader, View, decode_crop
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
-from gmsrm_jax.data.loading import Batch, rows_per_process
 from gmsrm_jax.data.masks import sampler
 from gmsrm_jax.data.sources import EncodedPictures
 from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.tensorflow_cpu import tf
+from gmsrm_jax.data.training_data import Batch, rows_per_process
 from gmsrm_jax.runtime.errors import UserError
 
 _PREFETCH = 2  # batches
@@ -34,7 +34,7 @@ class TfData:
     Attributes:
         num_examples: training pictures, validation excluded.
         description: one line, what was found where.
-        fingerprint: see `loading.TrainingData`.
+        fingerprint: see `training_data.TrainingData`.
         bad: pictures left out.
     """
 
@@ -75,7 +75,7 @@ class TfData:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[Batch]:
-        """Yields batches without end, see `loading.TrainingData.batches`."""
+        """Yields batches without end, see `training_data.TrainingData.batches`."""
         rows = rows_per_process(batch_size, process_index, process_count)
         # The three streams of random numbers: order of pictures, views, masks.
         base = tf.constant([self._config.seed, salt], tf.int64)
@@ -94,7 +94,7 @@ class TfData:
         return self._stream(pick, keys[1:], rows, start_step)
 
     def validation(self) -> Batch:
-        """Returns the held-out pictures, see `loading.TrainingData.validation`."""
+        """Returns the held-out pictures, see `training_data.TrainingData.validation`."""
         images = self._split.validation_images(self._config)
         base = tf.constant([self._config.seed, _VALIDATION_SALT], tf.int64)
         draw = tf.function(lambda index: self._mask(tf.random.fold_in(base, index)))

@@ -8,28 +8,23 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.data.masks.assignment import MaskList
-from gmsrm_jax.data.sources import Pictures
 from gmsrm_jax.evaluation.batches import (
     IMAGE_KINDS,
-    Fill,
-    composite,
-    fill_holes,
+    EvaluationSet,
     load_batches,
 )
 from gmsrm_jax.evaluation.examples import Examples, spread, write_examples
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.partial import Parts
 from gmsrm_jax.evaluation.scores import SAMPLES, Outcome
+from gmsrm_jax.evaluation.worker import Rows, Worker
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 
@@ -64,29 +59,16 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def evaluated_names(pictures: Pictures, max_images: int) -> list[str]:
-    """Names of the pictures that are evaluated: the first `max_images`, or all if that is 0."""
-    count = min(len(pictures), max_images) if max_images else len(pictures)
-    return [pictures.name(index) for index in range(count)]
-
-
 def evaluate(
-    methods: Mapping[str, Fill],
-    pictures: Pictures,
-    mask_list: MaskList,
+    rows: Rows,
+    test_set: EvaluationSet,
     *,
-    image_size: int,
-    shorter_side: float,
-    test_resize: str,
     batch_size: int,
-    max_images: int = 0,
-    output_dir: str | Path | None = None,
-    facts: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
     panel_rows: int = 8,
     kept: Sequence[int] = (),
-    samples: Mapping[str, int] | None = None,
-    covered: Mapping[str, np.ndarray] | None = None,
-    judge: Judge | None = None,
+    output_dir: str | Path | None = None,
+    facts: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Fills every picture's holes with every method and scores the results.
@@ -95,22 +77,14 @@ def evaluate(
     on from it.
 
     Args:
-        methods: name to `Fill`, in the order of the tables' rows.
-        pictures: the test set.
-        mask_list: masks of exactly the evaluated pictures, at `image_size`.
-        image_size: side S [px].
-        shorter_side: shorter side after the resize, in image sizes.
-        test_resize: "shorter_side" or "direct", see `resize_for_test`.
+        rows: what fills.
+        test_set: what is filled.
         batch_size: examples given to a method at once; the last batch is padded to it.
-        max_images: pictures evaluated, from the first; 0 means all.
-        output_dir: folder for metrics.json, per_image.csv and examples.npz; None writes nothing.
-        facts: what else metrics.json shall state, such as config and checkpoint; JSON values.
+        judge: the measures; those that need no weights if None.
         panel_rows: examples kept for the report, spread over pictures and bins; 0 keeps none.
         kept: further examples to keep, picture · (masks per picture) + mask.
-        samples: for methods that draw, how many samples of each hole are scored; the first is the
-            one of the tables. 1 for those not named.
-        covered: for methods that fill some examples only, which, bool [examples].
-        judge: the measures; those that need no weights if None.
+        output_dir: folder for metrics.json, per_image.csv and examples.npz; None writes nothing.
+        facts: what else metrics.json shall state, such as config and checkpoint; JSON values.
         progress: called with (examples done, examples in all) after each batch.
 
     Returns:
@@ -121,159 +95,119 @@ def evaluate(
             finite, or sets are to be compared and there is one picture only.
         ValueError: an output has another shape than its input, or there is no method.
     """
-    if not methods:
+    if not rows.methods:
         raise ValueError("evaluate needs at least one method")
-    mask_list.check(evaluated_names(pictures, max_images), image_size)
-    judge = judge or Judge()
-    if judge.compares_sets and len(mask_list.names) < 2:
+    test_set.check()
+    masks, judge, facts = test_set.mask_list, judge or Judge(), dict(facts or {})
+    if judge.compares_sets and len(masks.names) < 2:
         raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
-    total = len(mask_list.names) * len(mask_list.bins)
-    wanted = [*spread(len(mask_list.names), len(mask_list.bins), panel_rows), *kept]
-    chosen = list(dict.fromkeys(wanted))
-    everything = np.ones(total, bool)
-    filled = {name: (covered or {}).get(name, everything) for name in methods}
-    versions = package_versions()
-    bins = len(mask_list.bins)
-    worker = _Worker(methods, judge, dict(samples or {}), set(chosen), total, bins)
-    key = {
-        "facts": dict(facts or {}),
-        "masks": mask_list.sha256,
-        "methods": list(methods),
-        "measures": list(judge.definitions),
-        "sizes": [image_size, shorter_side, test_resize, batch_size],
-        "samples": worker.samples,
-        "kept": sorted(chosen),
-        "covered": [hashlib.sha256(filled[name].tobytes()).hexdigest() for name in methods],
-        "versions": versions,
-    }
+    wanted = [*spread(len(masks.names), len(masks.bins), panel_rows), *kept]
+    worker = Worker(rows, judge, set(wanted), len(masks.names) * len(masks.bins), len(masks.bins))
     folder = None if output_dir is None else Path(output_dir)
-    parts = Parts(None if folder is None else folder / PARTS_FOLDER, key)
+    parts = Parts(
+        None if folder is None else folder / PARTS_FOLDER,
+        _depends_on(worker, test_set, batch_size, facts),
+    )
+    arrays = _joined(list(_parts(worker, test_set, batch_size, parts, progress)))
+    filled = rows.filled(worker.total)
+    for number, name in enumerate(rows.methods):
+        if name in rows.covered:
+            _check_not_the_truth(name, arrays[f"{number}/exact"][filled[name]])
+    outcome = Outcome(masks, tuple(rows.methods), arrays, filled)
+    evaluation = Evaluation(_metrics(worker, test_set, outcome, facts), _examples(outcome, wanted))
+    if folder is not None:
+        _write(folder, evaluation, outcome)
+        parts.clear()
+    return evaluation
 
-    def resize(picture: np.ndarray) -> np.ndarray:
-        return resize_for_test(picture, image_size, shorter_side, test_resize)
 
-    found: list[dict[str, np.ndarray]] = []
+def _depends_on(
+    worker: Worker, test_set: EvaluationSet, batch_size: int, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What the arrays of a part depend on, as JSON values."""
+    filled = worker.rows.filled(worker.total)
+    return {
+        "facts": facts,
+        "masks": test_set.mask_list.sha256,
+        "methods": list(filled),
+        "measures": list(worker.judge.definitions),
+        "sizes": [
+            test_set.image_size,
+            test_set.shorter_side,
+            test_set.test_resize,
+            batch_size,
+        ],
+        "samples": worker.samples,
+        "kept": sorted(worker.chosen),
+        "covered": [hashlib.sha256(which.tobytes()).hexdigest() for which in filled.values()],
+        "versions": package_versions(),
+    }
+
+
+def _parts(
+    worker: Worker,
+    test_set: EvaluationSet,
+    batch_size: int,
+    parts: Parts,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The scores of all examples, part by part; those that are on disk are not made again."""
     length = batch_size * _BATCHES_IN_A_PART
-    for number, start in enumerate(range(0, total, length)):
-        stop = min(start + length, total)
+    for number, start in enumerate(range(0, worker.total, length)):
+        stop = min(start + length, worker.total)
         part = parts.load(number)
         if part is None:
             batches = []
-            for batch in load_batches(pictures, mask_list, batch_size, resize, start, stop):
-                batches.append(worker.work(*batch))
+            for image, mask, index, count in load_batches(test_set, batch_size, start, stop):
+                batches.append(worker.work(image, mask, index, count))
                 if progress is not None:
-                    progress(int(batch[2][batch[3] - 1]) + 1, total)
+                    progress(int(index[count - 1]) + 1, worker.total)
             part = _joined(batches)
             parts.save(number, part)
         elif progress is not None:
-            progress(stop, total)
-        found.append(part)
-    arrays = _joined(found)
-    for name in covered or {}:
-        _check_not_the_truth(name, arrays[f"{list(methods).index(name)}/exact"][filled[name]])
-    outcome = Outcome(mask_list, tuple(methods), arrays, filled)
-    examples = _examples(outcome, wanted)
+            progress(stop, worker.total)
+        yield part
+
+
+def _metrics(
+    worker: Worker, test_set: EvaluationSet, outcome: Outcome, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of metrics.json."""
+    definitions, seconds = worker.judge.definitions, float(outcome.arrays["seconds"].sum())
     metrics: dict[str, Any] = {
-        "definitions": {name: entry._asdict() for name, entry in judge.definitions.items()},
+        "definitions": {name: entry._asdict() for name, entry in definitions.items()},
         "images": dict(IMAGE_KINDS),
-        "facts": dict(facts or {}),
-        "image_size": image_size,
-        "shorter_side": shorter_side,
-        "test_resize": test_resize,
-        "pictures": len(mask_list.names),
-        "examples": total,
-        "mask_list": mask_list.facts(),
+        "facts": facts,
+        "image_size": test_set.image_size,
+        "shorter_side": test_set.shorter_side,
+        "test_resize": test_set.test_resize,
+        "pictures": len(test_set.mask_list.names),
+        "examples": worker.total,
+        "mask_list": test_set.mask_list.facts(),
         **outcome.as_json(),
-    }
-    seconds = float(arrays["seconds"].sum())
-    metrics["run"] = {
-        "seconds": round(seconds, 3),
-        "examples_per_second": round(total / seconds, 3),
-        "devices": jax.device_count(),
-        "device": jax.devices()[0].device_kind,
-        "versions": versions,
+        "run": {
+            "seconds": round(seconds, 3),
+            "examples_per_second": round(worker.total / seconds, 3),
+            "devices": jax.device_count(),
+            "device": jax.devices()[0].device_kind,
+            "versions": package_versions(),
+        },
     }
     if worker.samples:
         metrics["sample_kinds"] = dict(SAMPLES)
         metrics["sample_counts"] = worker.samples
-    if judge.compares_sets:
-        metrics["distribution"] = _distribution(outcome, judge)
-    if folder is not None:
-        write_examples(folder / EXAMPLES_FILE, examples)
-        write_atomically(folder / PER_IMAGE_FILE, outcome.per_image_csv())
-        # Last, so that its presence says that the evaluation is complete.
-        text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
-        write_atomically(folder / METRICS_FILE, f"{text}\n".encode())
-        parts.clear()
-    return Evaluation(metrics, examples)
+    if worker.judge.compares_sets:
+        metrics["distribution"] = _distribution(outcome, worker.judge)
+    return metrics
 
 
-class _Worker:
-    """Fills and scores batches; its arrays have one entry for each of some examples or pictures."""
-
-    def __init__(
-        self,
-        methods: Mapping[str, Fill],
-        judge: Judge,
-        samples: dict[str, int],
-        chosen: set[int],
-        total: int,
-        bins: int,
-    ) -> None:
-        self.samples = {name: count for name, count in samples.items() if count > 1}
-        self._methods, self._judge = methods, judge
-        self._chosen, self._total, self._bins = chosen, total, bins
-
-    def work(
-        self, image: np.ndarray, mask: np.ndarray, index: np.ndarray, count: int
-    ) -> dict[str, np.ndarray]:
-        """Scores, features and chosen pictures of the first `count` examples of a batch."""
-        started = time.monotonic()
-        rows = [row for row in range(count) if int(index[row]) in self._chosen]
-        first_of_picture = index[:count] % self._bins == 0
-        result = {
-            "kept/example": index[rows],
-            "kept/truth": image[rows],
-            "truth/features": self._judge.features(image[:count][first_of_picture]),
-        }
-        for number, (method, fill) in enumerate(self._methods.items()):
-            kinds = composite(image, mask, fill_holes(method, fill, image, mask, index))
-            scores = self._judge.score(kinds, image, mask)
-            if method in self.samples:
-                scores |= self._further_samples(method, kinds[0], scores, image, mask, index)
-            result |= {f"{number}/{name}": values[:count] for name, values in scores.items()}
-            result[f"{number}/features"] = self._judge.features(kinds[0][:count])
-            exact = (kinds[0] == image).all(-1, keepdims=True) & (mask == 1)
-            share = exact.sum((1, 2, 3)) / np.maximum(mask.sum((1, 2, 3)), 1)
-            result[f"{number}/exact"] = share[:count]
-            result[f"kept/{number}/composite"] = kinds[0][rows]
-            result[f"kept/{number}/raw"] = np.rint(kinds[2][rows]).astype(np.uint8)
-        return result | {"seconds": np.array([time.monotonic() - started])}
-
-    def _further_samples(
-        self,
-        method: str,
-        first: np.ndarray,
-        first_scores: Mapping[str, np.ndarray],
-        image: np.ndarray,
-        mask: np.ndarray,
-        index: np.ndarray,
-    ) -> dict[str, np.ndarray]:
-        """Mean, best and diversity of several samples, the first of which is there already."""
-        filled = [first]
-        for sample in range(1, self.samples[method]):
-            shifted = index + np.int32(sample * self._total)
-            raw = fill_holes(method, self._methods[method], image, mask, shifted)
-            filled.append(composite(image, mask, raw)[0])
-        others = [self._judge.score_composite(x, image, mask) for x in filled[1:]]
-        result = {}
-        for name in others[0]:
-            values = np.stack([first_scores[f"composite/{name}"], *(s[name] for s in others)])
-            higher = self._judge.definitions[name].better == "higher"
-            result[f"samples_mean/{name}"] = values.mean(0)
-            result[f"samples_best/{name}"] = values.max(0) if higher else values.min(0)
-        apart = self._judge.diversity(np.stack(filled), mask)
-        return result | {f"samples_diversity/{name}": values for name, values in apart.items()}
+def _write(folder: Path, evaluation: Evaluation, outcome: Outcome) -> None:
+    """Writes examples.npz, per_image.csv and metrics.json."""
+    write_examples(folder / EXAMPLES_FILE, evaluation.examples)
+    write_atomically(folder / PER_IMAGE_FILE, outcome.per_image_csv())
+    # Last, so that its presence says that the evaluation is complete.
+    text = json.dumps(evaluation.metrics, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(folder / METRICS_FILE, f"{text}\n".encode())
 
 
 def _check_not_the_truth(method: str, exact: np.ndarray) -> None:

@@ -1,7 +1,6 @@
 """The few filled pictures that an evaluation keeps, for the report."""
 
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_examples(path: str | Path) -> Examples:
                 composite=file["composite"],
                 raw=file["raw"],
             )
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE_NPZ as error:
         raise UserError(
             f"{path}: cannot be read as the examples of an evaluation ({error}); evaluate again"
         ) from error

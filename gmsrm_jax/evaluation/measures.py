@@ -18,7 +18,7 @@ from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS, EXTRA_METRICS, HOLE_METRI
 from gmsrm_jax.metrics.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.metrics.lpips import LpipsWeights
 from gmsrm_jax.metrics.perceptual import VGG_HOLE, lpips, vgg_hole
-from gmsrm_jax.nn.vgg import Vgg19Weights
+from gmsrm_jax.nn.vgg import VggWeights
 
 _INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
 
@@ -34,7 +34,7 @@ class Judge:
         self,
         lpips_weights: Mapping[str, LpipsWeights] | None = None,
         inception_weights: InceptionWeights | None = None,
-        vgg_weights: Vgg19Weights | None = None,
+        vgg_weights: VggWeights | None = None,
     ) -> None:
         """Prepares the measures.
 

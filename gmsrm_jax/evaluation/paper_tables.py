@@ -9,20 +9,25 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gmsrm_jax.evaluation import published
+from gmsrm_jax.evaluation.labels import (
+    PAPER_DIGITS,
+    UNDEFINED,
+    best_rows,
+    heading,
+    score_text,
+)
+from gmsrm_jax.evaluation.published import VARIANTS
 from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
-from gmsrm_jax.evaluation.tables import DIGITS, UNDEFINED
+from gmsrm_jax.methods import rows as rows_of_methods
 from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""
 
-VARIANTS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
-_TYPES = {**dict.fromkeys(VARIANTS, "A + B"), "Base": "A"}
-_ARROWS = {"higher": "↑", "lower": "↓"}
+_TYPES = {row.title: row.priors for row in rows_of_methods()}
 _PAPER_SIZE = 256
 _LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in a column."
-_DIGITS = {**DIGITS, "fid": 2}
 _SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
 
 
@@ -76,7 +81,7 @@ def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Ta
 
     Args:
         runs: see `irregular_table`.
-        image_kind: which of `evaluate.IMAGE_KINDS` was scored.
+        image_kind: which of `batches.IMAGE_KINDS` was scored.
     """
     caption = "Every hole size that was scored."
     return _grid("table_all", "All hole sizes", caption, None, runs, image_kind)
@@ -154,7 +159,7 @@ def ablation_table(
         caption=f"The variants, {bin_name.replace('centre', 'centre hole of')} of the picture. "
         + _LEGEND,
         spans=((data_set, len(sizes) + len(definitions)),),
-        columns=(*sizes, *(heading_of(definition) for definition in definitions.values())),
+        columns=(*sizes, *(heading(definition) for definition in definitions.values())),
         priors=False,
         groups=(Group("", tuple(definitions), (*paper_rows, *rows)),),
         notes=_notes(places[:1], bool(paper_rows))
@@ -201,7 +206,7 @@ def _grid(
         for method, row in zip(methods, zip(*values, strict=True), strict=True):
             # "GM-SRM, mean noise" learns what GM-SRM learns.
             rows.append(Row(method, _TYPES.get(method.split(",")[0], ""), row))
-        groups.append(Group(heading_of(definition), (metric,), tuple(rows)))
+        groups.append(Group(heading(definition), (metric,), tuple(rows)))
     return Table(
         name=name,
         title=title,
@@ -236,12 +241,6 @@ def _definitions(runs: Iterable[Metrics], image_kind: str = "composite") -> dict
     return {metric: found[metric] for metric in dict.fromkeys([*first, *found])}
 
 
-def heading_of(definition: Definition) -> str:
-    """A metric's label, unit and direction: "PSNR [dB] ↑"."""
-    unit = "" if definition.unit == "1" else f" [{definition.unit}]"
-    return f"{definition.label}{unit} {_ARROWS[definition.better]}"
-
-
 def mean_score(
     run: Metrics, method: str, bin_name: str, metric: str, image_kind: str = "composite"
 ) -> float | None:
@@ -253,28 +252,13 @@ def mean_score(
     return scores[metric]["mean"] if metric in scores else None
 
 
-def score_text(
-    metric: str, definition: Definition, score: float | None, paper_digits: bool = False
-) -> str:
-    """A score as printed: with the paper's digits, or with one more; "-" where there is none."""
-    if score is None:
-        return UNDEFINED
-    digits = _DIGITS.get(metric, 4 if definition.unit == "1" else 2)
-    if paper_digits:
-        digits = published.DIGITS.get(metric, digits)
-    return f"{score:.{digits}f}"
-
-
 def our_cells(
     metric: str, definition: Definition, scores: Sequence[float | None], paper_digits: bool
 ) -> tuple[Cell, ...]:
     """One column of our rows; the best as printed is bold if at least two are defined."""
     texts = [score_text(metric, definition, score, paper_digits) for score in scores]
-    printed = [float(text) for text in texts if text != UNDEFINED]
-    best = None
-    if len(printed) > 1:
-        best = max(printed) if definition.better == "higher" else min(printed)
-    return tuple(Cell(text, text != UNDEFINED and float(text) == best) for text in texts)
+    best = best_rows(definition, texts)
+    return tuple(Cell(text, row in best) for row, text in enumerate(texts))
 
 
 def _paper_cell(data_set: str, table: str, method: str, metric: str, bin_name: str) -> Cell:
@@ -283,7 +267,7 @@ def _paper_cell(data_set: str, table: str, method: str, metric: str, bin_name: s
     if value is None:
         return Cell(UNDEFINED)
     marked = published.contradiction(data_set, table, method, metric, bin_name) is not None
-    return Cell(f"{value:.{published.DIGITS[metric]}f}", marked=marked)
+    return Cell(f"{value:.{PAPER_DIGITS[metric]}f}", marked=marked)
 
 
 def scored_pictures(data_set: str, run: Metrics) -> str:

@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _KEY_FILE = "key.json"
 
@@ -41,7 +41,7 @@ class Parts:
         try:
             with np.load(self._path(number), allow_pickle=False) as file:
                 return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        except UNREADABLE_NPZ:
             return None  # it is computed again
 
     def save(self, number: int, arrays: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from gmsrm_jax.data.masks.list_file import MaskList
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
+from gmsrm_jax.runtime.pixels import to_signed
 
 _HOLE_GREY = 128  # as 8 bits of the 0 in [-1, 1] that methods here are given
 
@@ -124,7 +125,7 @@ class Predictions:
 
     def _read(self, path: Path) -> np.ndarray:
         try:
-            pixels = decode_image(_bytes(path)).astype(np.float32)
+            pixels = decode_image(_bytes(path))
         except UnreadablePicture as error:
             raise UnreadablePicture(error.reason, str(path)) from error
         if pixels.shape[:2] != (self._size, self._size):
@@ -132,7 +133,7 @@ class Predictions:
                 f"{path}: {pixels.shape[1]} x {pixels.shape[0]} px, but {self._size} x "
                 f"{self._size} px are evaluated; fill the exported pictures as they are"
             )
-        return pixels / np.float32(127.5) - np.float32(1.0)
+        return to_signed(pixels)
 
 
 def _bytes(path: Path) -> bytes:

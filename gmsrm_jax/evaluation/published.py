@@ -6,14 +6,12 @@ paper's test split, its masks and whether it scored composites are not published
 
 from typing import NamedTuple
 
-from gmsrm_jax.data.masks.list_file import BIN_NAMES
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 
 DATA_SETS = {"paris": "Paris StreetView", "celebahq": "CelebA-HQ256", "places2": "Places2"}
 """Name of one of our configs to the paper's name of its data set."""
 
 METRICS = ("psnr", "ssim", "ncc", "lmse")
-DIGITS = {"psnr": 2, "ssim": 3, "ncc": 3, "lmse": 3}
-"""Digits behind the point in the paper's tables."""
 
 IRREGULAR_BINS = BIN_NAMES[2:6]
 CENTRE_BINS = BIN_NAMES[6:]
@@ -128,6 +126,9 @@ _TABLE_IV = {
     "GM-CSV": (21.06, 0.734, 0.930, 0.023),
     "GM-SRM": (21.75, 0.757, 0.940, 0.022),
 }
+
+VARIANTS = tuple(_TABLE_IV)
+"""The rows of Table IV: the model without its memory, two parts of it, and the whole."""
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """Method to metric to bin to value."""

@@ -21,7 +21,7 @@ from gmsrm_jax.methods.variables import draw_variables, weights_sha256
 from gmsrm_jax.metrics.inception import InceptionWeights, load_inception
 from gmsrm_jax.metrics.lpips import LpipsWeights, load_lpips
 from gmsrm_jax.metrics.perceptual import VGG_HOLE, VGG_HOLE_LAYER
-from gmsrm_jax.nn.vgg import Vgg19Weights, load_vgg19
+from gmsrm_jax.nn.vgg import VggWeights, load_vgg19
 from gmsrm_jax.runtime.devices import replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
@@ -34,7 +34,7 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
     folder = pathlib.Path(config.evaluation.weights).expanduser()
     networks: dict[str, LpipsWeights] = {}
     inception: InceptionWeights | None = None
-    vgg: Vgg19Weights | None = None
+    vgg: VggWeights | None = None
     hashes: dict[str, str] = {}
     lacking: dict[str, str] = {}
     for name in config.evaluation.perceptual:

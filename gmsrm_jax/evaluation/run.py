@@ -14,16 +14,21 @@ from gmsrm_jax.config.fields import UNTRAINED
 from gmsrm_jax.config.of_run import check_config_of_run
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.masks.assignment import MaskList, open_mask_list
-from gmsrm_jax.data.masks.list_file import BIN_NAMES, write_mask_list
+from gmsrm_jax.data.masks.bins import BIN_NAMES
+from gmsrm_jax.data.masks.list_file import write_mask_list
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
-from gmsrm_jax.evaluation.batches import Fill, pictures_sha256
+from gmsrm_jax.evaluation.batches import (
+    EvaluationSet,
+    Fill,
+    evaluated_names,
+    pictures_sha256,
+)
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
     PER_IMAGE_FILE,
     evaluate,
-    evaluated_names,
     package_versions,
 )
 from gmsrm_jax.evaluation.figure_examples import figure_examples
@@ -31,6 +36,7 @@ from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
 from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.classical import check_packages
 from gmsrm_jax.methods.variables import weights_sha256
@@ -185,14 +191,16 @@ def _score(
     say(f"evaluation: {len(names)} pictures × {len(bins)} masks, {len(methods)} methods")
     progress = Progress("evaluation", 0, len(names) * len(bins), 1)
     evaluation = evaluate(
-        methods,
-        pictures,
-        mask_list,
-        image_size=config.image_size,
-        shorter_side=config.data.shorter_side,
-        test_resize=config.data.test_resize,
+        Rows(methods, samples, covered),
+        EvaluationSet(
+            pictures,
+            mask_list,
+            image_size=config.image_size,
+            shorter_side=config.data.shorter_side,
+            test_resize=config.data.test_resize,
+            max_images=config.evaluation.max_images,
+        ),
         batch_size=config.evaluation.batch_size,
-        max_images=config.evaluation.max_images,
         output_dir=output,
         facts=facts,
         panel_rows=config.evaluation.panel_rows,
@@ -202,8 +210,6 @@ def _score(
             pictures=config.evaluation.figure_pictures,
             seed=config.evaluation.seed,
         ),
-        samples=samples,
-        covered=covered,
         judge=judge,
         progress=lambda done, total: progress.update(done, ""),
     )

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gmsrm_jax.evaluation.paper_tables import heading_of, score_text, scored_pictures
+from gmsrm_jax.evaluation.labels import heading, score_text
+from gmsrm_jax.evaluation.paper_tables import scored_pictures
 from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
 from gmsrm_jax.metrics import Definition
 
@@ -36,7 +37,7 @@ def samples_table(data_set: str, run: Mapping[str, Any]) -> Table:
                 if any(metric in scores[name] for name in bins)
             ]
         if rows:
-            groups.append(Group(heading_of(definition), (metric,), tuple(rows)))
+            groups.append(Group(heading(definition), (metric,), tuple(rows)))
     apart = {
         metric
         for parts in run["samples"].values()
@@ -49,8 +50,8 @@ def samples_table(data_set: str, run: Mapping[str, Any]) -> Table:
             _row(method, metric, definition, bins, parts[_APART])
             for method, parts in run["samples"].items()
         ]
-        heading = f"{definition.label} between samples"
-        groups.append(Group(heading, (f"{_APART}/{metric}",), tuple(rows)))
+        label = f"{definition.label} between samples"
+        groups.append(Group(label, (f"{_APART}/{metric}",), tuple(rows)))
     meanings = [
         f"{label.format(k='k').capitalize()}: {run['sample_kinds'][part]}."
         for part, label in {**_ROWS, _APART: "between samples"}.items()

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from gmsrm_jax.evaluation import published
+from gmsrm_jax.evaluation.labels import score_text
 from gmsrm_jax.evaluation.paper_tables import (
     Metrics,
     Parameters,
     ablation_table,
     mean_score,
     our_cells,
-    score_text,
 )
 from gmsrm_jax.evaluation.table_formats import Cell, Table
 from gmsrm_jax.metrics import Definition

@@ -1,59 +1,10 @@
-"""Scores as text: how a value is printed, which one is best, and the table for a terminal."""
+"""The scores of an evaluation as a table for a terminal."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from gmsrm_jax.evaluation.labels import best_rows, heading, score_text
 from gmsrm_jax.metrics import DEFINITIONS
-from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS
-
-DIGITS = {
-    "psnr": 2,
-    "ssim": 4,
-    "ncc": 4,
-    "lmse": 4,
-    "l1": 2,
-    "ssim_gaussian": 4,
-    "psnr_hole": 2,
-    "l1_hole": 2,
-    "ssim_hole": 4,
-}
-UNDEFINED = "-"
-_ARROWS = {"higher": "↑", "lower": "↓"}
-_ALL_DEFINITIONS = {**DEFINITIONS, **EXTRA_DEFINITIONS}
-
-
-def heading(metric: str) -> str:
-    """A metric's label, unit and direction: "PSNR [dB] ↑"."""
-    definition = _ALL_DEFINITIONS[metric]
-    unit = "" if definition.unit == "1" else f" [{definition.unit}]"
-    return f"{definition.label}{unit} {_ARROWS[definition.better]}"
-
-
-def format_value(metric: str, value: float | None) -> str:
-    """A score with the metric's number of digits; "-" where it is undefined."""
-    return UNDEFINED if value is None else f"{value:.{DIGITS[metric]}f}"
-
-
-def best_rows(metric: str, values: Sequence[float | None]) -> set[int]:
-    """Indices of the best of several scores, compared as printed; empty if only one is defined."""
-    printed = {
-        row: float(format_value(metric, value))
-        for row, value in enumerate(values)
-        if value is not None
-    }
-    if len(printed) < 2:
-        return set()
-    choose = max if _ALL_DEFINITIONS[metric].better == "higher" else min
-    best = choose(printed.values())
-    return {row for row, value in printed.items() if math.isclose(value, best)}
-
-
-def column(
-    metrics: Mapping[str, Any], metric: str, bin_name: str, image_kind: str
-) -> list[float | None]:
-    """The mean scores of all methods in one ratio bin, in the order of `metrics["methods"]`."""
-    return [scores[image_kind][bin_name][metric]["mean"] for scores in metrics["methods"].values()]
 
 
 def format_table(metrics: Mapping[str, Any], image_kind: str = "composite") -> str:
@@ -61,7 +12,7 @@ def format_table(metrics: Mapping[str, Any], image_kind: str = "composite") -> s
 
     Args:
         metrics: as written to metrics.json.
-        image_kind: which of `evaluate.IMAGE_KINDS` was scored.
+        image_kind: which of `batches.IMAGE_KINDS` was scored.
 
     Returns:
         Lines without a final newline; an asterisk stands behind the best value of a column.
@@ -69,15 +20,17 @@ def format_table(metrics: Mapping[str, Any], image_kind: str = "composite") -> s
     bins = list(metrics["mask_list"]["bins"])
     methods = list(metrics["methods"])
     blocks = []
-    for metric in DEFINITIONS:
-        rows = [[heading(metric), *bins]]
+    for metric, definition in DEFINITIONS.items():
+        rows = [[heading(definition), *bins]]
         rows += [[method] for method in methods]
         for bin_name in bins:
-            values = column(metrics, metric, bin_name, image_kind)
-            best = best_rows(metric, values)
-            for row, value in enumerate(values):
-                star = "*" if row in best else " "
-                rows[row + 1].append(format_value(metric, value) + star)
+            texts = [
+                score_text(metric, definition, kinds[image_kind][bin_name][metric]["mean"])
+                for kinds in metrics["methods"].values()
+            ]
+            best = best_rows(definition, texts)
+            for row, text in enumerate(texts):
+                rows[row + 1].append(text + ("*" if row in best else " "))
         rows[0][1:] = [f"{name} " for name in bins]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         blocks.append(

@@ -17,7 +17,7 @@ from jax.extend import core
 from onnx import TensorProto, helper
 
 import gmsrm_jax
-from gmsrm_jax.export.onnx_graph import BATCH, Graph, Value, is_open, shape_of
+from gmsrm_jax.export.onnx_graph import BATCH, Graph, Value, is_open, shape_of, tensor_info
 from gmsrm_jax.export.onnx_operators import OPERATORS
 from gmsrm_jax.export.program import OUTPUT, Program, abstract_inputs
 from gmsrm_jax.runtime.errors import UserError
@@ -48,16 +48,12 @@ def to_onnx(program: Program, batch: int | None, properties: dict[str, str]) -> 
     if sum(len(tensor.raw_data) for tensor in graph.constants.values()) > MAX_BYTES:
         raise UserError("the network has more than 2 GB of weights, which no ONNX file holds")
 
-    def info(name: str, atom: Any) -> onnx.ValueInfoProto:
-        dims = [str(dim) if is_open([dim]) else int(dim) for dim in shape_of(atom)]
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "gmsrm",
-            [info(name, atom) for name, atom in zip(program.names, jaxpr.invars, strict=True)],
-            [info(OUTPUT, jaxpr.outvars[0])],
+            [tensor_info(n, atom) for n, atom in zip(program.names, jaxpr.invars, strict=True)],
+            [tensor_info(OUTPUT, jaxpr.outvars[0])],
             list(graph.constants.values()),
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -97,6 +93,8 @@ def _walk(
 
 def _equation(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> list[Value]:
     name, params = equation.primitive.name, equation.params
+    if name == "while":
+        return _loop(graph, equation, inputs)
     inner = params.get("jaxpr", params.get("call_jaxpr"))
     if inner is not None:
         if isinstance(inner, core.ClosedJaxpr):
@@ -114,3 +112,44 @@ def _equation(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> lis
             "use --stablehlo"
         )
     return [OPERATORS[name](graph, equation, inputs)]
+
+
+def _loop(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> list[Value]:
+    """A loop; its body is a graph within the graph, whose tensors it sees."""
+    params, carries = equation.params, equation.outvars
+    of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
+    begin = of_condition + of_body
+
+    def walked(part: str, given: Sequence[Value]) -> list[Value]:
+        closed = params[part]
+        return _walk(graph, closed.jaxpr, [np.asarray(const) for const in closed.consts], given)
+
+    def goes_on(values: Sequence[Value]) -> Value:
+        (condition,) = walked("cond_jaxpr", [*inputs[:of_condition], *values])
+        return condition
+
+    def infos(names: Sequence[str], atoms: Sequence[Any]) -> list[onnx.ValueInfoProto]:
+        return [tensor_info(name, atom) for name, atom in zip(names, atoms, strict=True)]
+
+    first, before = goes_on(inputs[begin:]), [graph.new("carried") for _ in carries]
+    with graph.inside() as nodes:
+        moved = walked("body_jaxpr", [*inputs[of_condition:begin], *before])
+        after = [graph.add("Identity", value) for value in (goes_on(moved), *moved)]
+    count, condition = graph.new("count"), graph.new("condition")
+    body = helper.make_graph(
+        nodes,
+        graph.new("body"),
+        [
+            helper.make_tensor_value_info(count, TensorProto.INT64, ()),
+            helper.make_tensor_value_info(condition, TensorProto.BOOL, ()),
+            *infos(before, carries),
+        ],
+        [
+            helper.make_tensor_value_info(after[0], TensorProto.BOOL, ()),
+            *infos(after[1:], carries),
+        ],
+    )
+    results = [graph.new("Loop") for _ in carries]
+    given = [graph.name(value) for value in (first, *inputs[begin:])]
+    graph.nodes.append(helper.make_node("Loop", ["", *given], results, body=body))
+    return list(results)

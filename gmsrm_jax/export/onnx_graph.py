@@ -1,7 +1,8 @@
 """An ONNX graph that is being written: its nodes, its constants, the open size of its batch."""
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Graph:
         self.constants: dict[str, onnx.TensorProto] = {}
         self._names: dict[str, str] = {}
         self._batch: str | None = None
+        self._count = 0
 
     def name(self, value: Value) -> str:
         """The name of a tensor; an array becomes a constant, once."""
@@ -42,10 +44,26 @@ class Graph:
 
     def add(self, op: str, *inputs: Value, **attributes: Any) -> str:
         """Adds a node with one output and returns the output's name."""
-        output = f"{op}_{len(self.nodes)}"
+        output = self.new(op)
         names = [self.name(value) for value in inputs]
         self.nodes.append(helper.make_node(op, names, [output], output, **attributes))
         return output
+
+    def new(self, word: str) -> str:
+        """A name that no other tensor has."""
+        self._count += 1
+        return f"{word}_{self._count - 1}"
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[list[onnx.NodeProto]]:
+        """Nodes that are added meanwhile make a graph of their own, within this one."""
+        around, batch = self.nodes, self._batch
+        self.nodes = []
+        try:
+            yield self.nodes
+        finally:
+            # What stands inside has no name outside.
+            self.nodes, self._batch = around, batch
 
     def sizes(self, dims: Sequence[Any]) -> Value:
         """A tensor of sizes; an open one is that of the batch."""
@@ -75,3 +93,10 @@ def shape_of(atom: Any) -> tuple[Any, ...]:
 def is_open(dims: Sequence[Any]) -> bool:
     """Whether a shape has a size that is known only when the graph runs."""
     return any(not isinstance(dim, int | np.integer) for dim in dims)
+
+
+def tensor_info(name: str, atom: Any) -> onnx.ValueInfoProto:
+    """Name, format and shape of a variable of a jaxpr."""
+    dims = [str(dim) if is_open([dim]) else int(dim) for dim in shape_of(atom)]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(atom.aval.dtype))
+    return helper.make_tensor_value_info(name, kind, dims)

@@ -28,6 +28,10 @@ def _elementwise(*ops: str) -> Operator:
     return operator
 
 
+def _as_it_is(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
+    return inputs[0]
+
+
 def _square(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
     return graph.add("Mul", inputs[0], inputs[0])
 
@@ -108,6 +112,17 @@ def _stack(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
 def _reduce_sum(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
     axes = np.array(equation.params["axes"], np.int64)
     return graph.add("ReduceSum", inputs[0], axes, keepdims=0)
+
+
+def _reduce_max(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
+    axes = [int(axis) for axis in equation.params["axes"]]
+    return graph.add("ReduceMax", inputs[0], axes=axes, keepdims=0)
+
+
+def _reversed(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
+    axes = np.array(equation.params["dimensions"], np.int64)
+    last, before_first = np.full_like(axes, -1), np.full_like(axes, np.iinfo(np.int64).min)
+    return graph.add("Slice", inputs[0], last, before_first, axes, np.full_like(axes, -1))
 
 
 def _pad(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
@@ -204,6 +219,10 @@ OPERATORS: dict[str, Operator] = {
     "max": _elementwise("Max"),
     "min": _elementwise("Min"),
     "ge": _elementwise("GreaterOrEqual"),
+    "gt": _elementwise("Greater"),
+    "eq": _elementwise("Equal"),
+    "and": _elementwise("And"),
+    "abs": _elementwise("Abs"),
     "exp": _elementwise("Exp"),
     "tanh": _elementwise("Tanh"),
     "atanh": _elementwise("Atanh"),
@@ -211,6 +230,7 @@ OPERATORS: dict[str, Operator] = {
     "sqrt": _elementwise("Sqrt"),
     "rsqrt": _elementwise("Sqrt", "Reciprocal"),
     "square": _square,
+    "stop_gradient": _as_it_is,
     "select_n": _select,
     "convert_element_type": _convert,
     "reshape": _reshape,
@@ -221,6 +241,8 @@ OPERATORS: dict[str, Operator] = {
     "concatenate": _concatenate,
     "stack": _stack,
     "reduce_sum": _reduce_sum,
+    "reduce_max": _reduce_max,
+    "rev": _reversed,
     "pad": _pad,
     "slice": _slice,
     "gather": _gather,

@@ -8,10 +8,10 @@ import numpy as np
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.data.decoding import decode_image, resize_for_test
 from gmsrm_jax.data.listing import list_images
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.export.program import Program
-from gmsrm_jax.methods.base import to_signed
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.pixels import to_signed
 
 TOLERANCE = 1e-3
 # Shares of the picture that the holes cover, one for each photograph.

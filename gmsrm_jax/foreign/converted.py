@@ -13,16 +13,14 @@ import json
 import os
 import pathlib
 import zipfile
-import zlib
 
 import numpy as np
 
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import file_sha256, write_atomically
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 Params = dict[str, dict[str, np.ndarray]]
-
-_NPZ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, RuntimeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +63,7 @@ def published_sha256(
     Raises:
         UserError: the file cannot be read or is another one.
     """
-    found = file_sha256(path, option)
+    found = given_sha256(path, option)
     if found != published.sha256 and not any_file:
         raise UserError(
             f"{path}: SHA-256 is {found}, that of {published.name} is {published.sha256}; fetch it"
@@ -74,11 +72,10 @@ def published_sha256(
     return found
 
 
-def file_sha256(path: pathlib.Path, option: str) -> str:
-    """A file's SHA-256; a UserError that names `option` if it cannot be read."""
+def given_sha256(path: pathlib.Path, option: str) -> str:
+    """The SHA-256 of a file that an option names; a UserError that names it if it is unreadable."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check {option}") from error
 
@@ -208,7 +205,7 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
             return {key: arrays[key] for key in arrays.files}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except _NPZ_ERRORS as error:
+    except (*UNREADABLE_NPZ, RuntimeError) as error:
         raise UserError(f"{path}: damaged or not an .npz ({error}); make it again") from error
 
 

@@ -19,7 +19,7 @@ from gmsrm_jax.foreign.converted import (
     Format,
     Params,
     checked_array,
-    file_sha256,
+    given_sha256,
     output_path,
     read_converted,
     read_npz,
@@ -67,20 +67,43 @@ def vgg_convolutions(
 CONVOLUTIONS = vgg_convolutions(_BLOCKS)
 
 
-def needed_convolutions(layers: collections.abc.Iterable[str]) -> tuple[str, ...]:
-    """The convolutions, in order, that must run for activations such as "relu3_1".
+def needed_layers(
+    taps: collections.abc.Iterable[str],
+    table: collections.abc.Mapping[str, Convolution] = CONVOLUTIONS,
+) -> tuple[str, ...]:
+    """The convolutions "conv1_1" and poolings "pool1", in order, that must run for some taps.
+
+    Args:
+        taps: activations behind a ReLU such as "relu3_1", or behind a pooling, "pool2".
+        table: the network's convolutions.
 
     Raises:
-        UserError: no layer, or one that VGG-19 does not have.
+        UserError: no tap, or one that the network does not have.
     """
-    names = list(CONVOLUTIONS)
-    taps = ["conv" + layer.removeprefix("relu") for layer in layers]
-    for layer, tap in zip(layers, taps, strict=True):
-        if not layer.startswith("relu") or tap not in CONVOLUTIONS:
-            raise UserError(f"VGG-19 has no layer {layer!r}; name relu1_1, relu1_2, ... relu5_4")
+    taps, layers = list(taps), list[str]()
+    for name in table:
+        if name.endswith("_1") and layers:
+            layers.append(f"pool{int(name[4]) - 1}")
+        layers.append(name)
+    layers.append(f"pool{layers[-1][4]}")
+    tapped = ["conv" + tap[4:] if tap.startswith("relu") else tap for tap in taps]
+    for tap, layer in zip(taps, tapped, strict=True):
+        if tap.startswith("conv") or layer not in layers:
+            raise UserError(
+                f"VGG-{len(table) + 3} has no layer {tap!r}; name relu1_1, relu1_2, ..."
+                f" relu{layers[-2][4:]}, or pool1, ... {layers[-1]}"
+            )
     if not taps:
-        raise UserError("no VGG-19 layers are named; name for instance relu1_1, relu2_1, relu3_1")
-    return tuple(names[: 1 + max(names.index(tap) for tap in taps)])
+        raise UserError("no VGG layers are named; name for instance relu1_1, relu2_1, relu3_1")
+    return tuple(layers[: 1 + max(layers.index(layer) for layer in tapped)])
+
+
+def needed_convolutions(
+    taps: collections.abc.Iterable[str],
+    table: collections.abc.Mapping[str, Convolution] = CONVOLUTIONS,
+) -> tuple[str, ...]:
+    """Those of `needed_layers` that have weights."""
+    return tuple(name for name in needed_layers(taps, table) if name.startswith("conv"))
 
 
 def convert_vgg19(
@@ -190,7 +213,7 @@ def _checked(params: Params, names: tuple[str, ...], path: pathlib.Path) -> Para
 
 def _source_sha256(path: pathlib.Path) -> str:
     """A file's SHA-256, which must start with the eight digits in a name like NAME-dcbb9e9d.pth."""
-    found = file_sha256(path, "--input")
+    found = given_sha256(path, "--input")
     named = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
     if named and not found.startswith(named[1]):
         raise UserError(

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from gmsrm_jax.inference.inpainter import Inpainter, Result
-from gmsrm_jax.inference.manifest import Manifest, file_sha256
+from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.inference.picture_io import Picture, encode_picture, format_of, open_picture
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import file_sha256, write_atomically
 
 _THREADS = min(4, os.cpu_count() or 1)
 # What one picture can fail with while the next one need not.

@@ -27,7 +27,6 @@ What is not known is null.
 """
 
 import errno
-import hashlib
 import json
 import os
 from datetime import UTC, datetime
@@ -112,16 +111,6 @@ class Manifest:
         return UserError(
             f"{self.path}: cannot be written ({error.strerror}); make room or change --manifest"
         )
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 (hex) of a file's bytes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _whole_lines(file: int, path: Path) -> int:

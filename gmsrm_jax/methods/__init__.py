@@ -2,11 +2,18 @@
 
 from gmsrm_jax.methods.base import Method, Row
 from gmsrm_jax.methods.classical import CLASSICAL
+from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
 from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.methods.pconv import PCONV
 
 __all__ = ["CLASSICAL", "DEFAULT", "METHODS", "Method", "rows"]
 
-METHODS: dict[str, Method] = {"gm_srm": GM_SRM, **CLASSICAL}
+METHODS: dict[str, Method] = {
+    "gm_srm": GM_SRM,
+    "pconv": PCONV,
+    "edgeconnect": EDGECONNECT,
+    **CLASSICAL,
+}
 DEFAULT = GM_SRM.name  # of a config that names none
 
 

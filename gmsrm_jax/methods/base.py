@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 import flax.linen as nn
 import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -169,7 +168,7 @@ class Row(NamedTuple):
     Attributes:
         title: its name.
         priors: the paper's column "Type": "A" (what the known pixels say), "B" (what a data set
-            taught), or "A + B".
+            taught), or "A + B"; "" for what learns nothing.
     """
 
     title: str
@@ -265,19 +264,3 @@ class Method:
 def apply(module: nn.Module, variables: Any, *inputs: Any, method: str | None = None) -> Any:
     """Runs a module, or one of its methods, whose statistics stay as they are."""
     return module.apply(variables, *inputs, method=method)
-
-
-def to_signed(image: jax.Array | np.ndarray) -> jax.Array:
-    """uint8 images 0 … 255 to float32 [-1, 1]."""
-    return jnp.asarray(image, jnp.float32) / 127.5 - 1.0
-
-
-def to_bytes(image: jax.Array | np.ndarray) -> np.ndarray:
-    """Images [-1, 1] to uint8, rounded to the nearest and clipped."""
-    scaled = (np.asarray(image, np.float32) + 1.0) * 127.5
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-
-
-def composite(image: Any, filled: Any, mask: Any) -> Any:
-    """I·(1 - M) + Î·M: known pixels of the image, the hole of the filling."""
-    return image * (1.0 - mask) + filled * mask

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax.methods.base import Method, Noise, Variables
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 # Neighbourhood of a pixel that is filled [px]; OpenCV's own examples use 3.
 _OPENCV_RADIUS = 3.0
@@ -80,7 +81,7 @@ def _method(
     return Method(
         name=name,
         title=title,
-        priors="A",
+        priors="",
         about=str(fill.__doc__),
         fill=alone,
         needs=needs,
@@ -131,7 +132,7 @@ def _each(
     fill: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Fills pictures one by one; `fill` takes and gives 0..255, uint8 [S, S, 3] and [S, S]."""
-    pixels = np.rint((image + 1.0) * 127.5).astype(np.uint8)
+    pixels = to_bytes(image)
     holes = mask[..., 0].astype(np.uint8)
     filled = [fill(x, hole) for x, hole in zip(pixels, holes, strict=True)]
-    return (np.stack(filled) / 127.5 - 1.0).astype(np.float32)
+    return to_signed(np.stack(filled))

@@ -11,9 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Method, Noise, Variables, composite, to_signed
+from gmsrm_jax.methods.base import Method, Noise, Variables
 from gmsrm_jax.runtime.devices import to_devices
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.pixels import composite, to_bytes, to_signed
 
 # Batches gain little on a CPU and each bucket is a program to compile.
 _MAX_BATCH = {"cpu": 4}
@@ -230,11 +231,9 @@ class Filler:
         self, variables: Variables, image: Any, hole: Any, numbers: Any
     ) -> tuple[Any, Any]:
         """uint8 to uint8, and whether each output is finite."""
+        raw = self._drawn_fill(variables, to_signed(image), hole.astype("float32"), numbers)
         array = jnp if self._method.compiled else np
-        signed = to_signed(image) if self._method.compiled else image / np.float32(127.5) - 1.0
-        raw = self._drawn_fill(variables, signed, hole.astype(array.float32), numbers)
-        scaled = (array.clip(raw, -1.0, 1.0) + 1.0) * 127.5
-        return array.rint(scaled).astype(array.uint8), array.isfinite(raw).all((1, 2, 3))
+        return to_bytes(raw), array.isfinite(raw).all((1, 2, 3))
 
     def _noise_of(self, seed: jax.Array, index: jax.Array) -> Noise:
         """The N(0, 1) maps of one example."""

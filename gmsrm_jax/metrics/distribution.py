@@ -1,6 +1,6 @@
 """FID, P-IDS and U-IDS: how far two sets of pictures lie apart in Inception's features.
 
-The features come from `models.inception.inception_features`. All here runs on the host in float64
+The features come from `metrics.inception.inception_features`. All here runs on the host in float64
 with NumPy; P-IDS and U-IDS also need scikit-learn, the extra `eval`.
 """
 

@@ -6,7 +6,8 @@ from jax.typing import ArrayLike
 
 from gmsrm_jax.metrics.lpips import SMALLEST_SIDE, Lpips, LpipsWeights
 from gmsrm_jax.metrics.paper import Definition, each_picture
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import VggWeights, features
+from gmsrm_jax.runtime.pixels import to_signed
 
 VGG_HOLE = "vgg_hole"
 VGG_HOLE_LAYER = "relu3_1"
@@ -46,7 +47,7 @@ def lpips(weights: LpipsWeights, prediction: ArrayLike, target: ArrayLike) -> ja
     The definition's images lie in [-1, 1]; values v in 0..255 become v / 127.5 - 1 here.
 
     Args:
-        weights: from `models.lpips.load_lpips`.
+        weights: from `metrics.lpips.load_lpips`.
         prediction: [..., H, W, 3], RGB in 0..255.
         target: [..., H, W, 3], RGB in 0..255.
 
@@ -66,14 +67,14 @@ def lpips(weights: LpipsWeights, prediction: ArrayLike, target: ArrayLike) -> ja
         raise ValueError(
             f"images must be [..., H, W, 3] with H and W at least {smallest}, got {shape}"
         )
-    first, second = (x.reshape(-1, *shape[-3:]) / 127.5 - 1.0 for x in (prediction, target))
+    first, second = (to_signed(x.reshape(-1, *shape[-3:])) for x in (prediction, target))
     shares = Lpips(weights.net).apply({"params": weights.params}, first, second)
     return jnp.sum(jnp.asarray(shares), axis=-1).reshape(shape[:-3])
 
 
 @jax.jit
 def vgg_hole(
-    weights: Vgg19Weights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
+    weights: VggWeights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
 ) -> jax.Array:
     """Distance of VGG-19 features in the hole; see `DEFINITIONS["vgg_hole"]`.
 
@@ -86,7 +87,7 @@ def vgg_hole(
     is measured after another, so that the memory needed does not grow with their number.
 
     Args:
-        weights: from `models.vgg.load_vgg19`, for relu3_1.
+        weights: from `nn.vgg.load_vgg19`, for relu3_1.
         prediction: [..., H, W, 3], RGB in 0..255.
         target: [..., H, W, 3], RGB in 0..255.
         mask: [..., H, W, 1], 1 in the hole.
@@ -100,7 +101,7 @@ def vgg_hole(
 
     def score(x: jax.Array, y: jax.Array, hole: jax.Array) -> jax.Array:
         height, width = x.shape[0], x.shape[1] // 3
-        pair = jnp.stack([x, y]).reshape(2, height, width, 3) / 127.5 - 1.0
+        pair = to_signed(jnp.stack([x, y]).reshape(2, height, width, 3))
         first, second = features(weights, pair, (VGG_HOLE_LAYER,))[0]
         rows, columns = first.shape[:2]
         cells = hole.reshape(height, width, 3)[: rows * _CELL, : columns * _CELL, 0]

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import gmsrm_jax
-from gmsrm_jax.data.masks.files import UNREADABLE
 from gmsrm_jax.methods.base import Method, Variables
 from gmsrm_jax.methods.variables import count_parameters
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.unreadable import UNREADABLE
 
 CARD_FILE = "README.md"
 MAX_CARD_BYTES = 1 << 20

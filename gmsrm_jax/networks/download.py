@@ -19,7 +19,7 @@ from gmsrm_jax.networks.card import CARD_FILE, MAX_CARD_BYTES
 from gmsrm_jax.networks.fields import CONFIG_FILE, MAX_CONFIG_BYTES
 from gmsrm_jax.networks.folder import MODEL_FILE
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import file_sha256, user_cache, write_atomically
 from gmsrm_jax.runtime.sha256sums import MAX_SUMS_BYTES, SUMS_FILE, parse_sums
 
 MAX_BYTES = {
@@ -51,8 +51,7 @@ def cache_folder() -> pathlib.Path:
     Raises:
         UserError: it cannot be made.
     """
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    folder = base / "gmsrm-jax" / "weights"
+    folder = user_cache() / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -190,13 +189,13 @@ class _Server:
         url, reason = f"{self.base}/{name}", ""
         for _ in range(_TRIES):
             before = part.stat().st_size if part.exists() else 0
-            if not before or _sha256(part) != sha256:
+            if not before or file_sha256(part) != sha256:
                 try:
                     before = self._append(name, part, before, limit)
                 except _Lost as lost:
                     reason = str(lost)
                     continue
-            found = _sha256(part)
+            found = file_sha256(part)
             if found == sha256:
                 part.replace(target)
                 return
@@ -303,8 +302,3 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
             print("gmsrm: another process is fetching weights; waiting for it", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.config import base_config, check_config
-from gmsrm_jax.config.fields import flatten
+from gmsrm_jax.config.fields import flatten, set_fields
 from gmsrm_jax.methods import DEFAULT, METHODS
 from gmsrm_jax.methods.base import Method
 from gmsrm_jax.networks.card import checked_facts
@@ -112,8 +112,13 @@ def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, int, s
     if version == 1:
         method, fields = _FIRST_METHOD, document.get("network")
         fields = fields | _FIRST_FIELDS if isinstance(fields, dict) else None
-    if method not in METHODS or METHODS[method].stages is None:
-        raise UserError(f"{where}: the method {method!r} is unknown to this version; {cure}")
+    if not isinstance(method, str) or method not in METHODS or METHODS[method].stages is None:
+        known = ", ".join(name for name, each in METHODS.items() if each.stages is not None)
+        raise UserError(
+            f"{where}: the method {str(method)[:40]!r} is unknown to gmsrm-jax "
+            f"{gmsrm_jax.__version__}, which reads: {known}; use the version that wrote it "
+            f"({str(document.get('written_by'))[:40]})"
+        )
     config = _read_fields(METHODS[method], fields, where, cure)
     return config, version, document["dtype"], facts
 
@@ -134,15 +139,12 @@ def _read_fields(method: Method, fields: Any, where: str, cure: str) -> ConfigDi
         raise UserError(f"{where}: lacks {missing} and has unknown {unknown}; {cure}")
     try:
         return _with_fields(method, fields)
-    except (UserError, TypeError) as error:
+    except UserError as error:
         raise UserError(f"{where}: {error}; {cure}") from error
 
 
 def _with_fields(method: Method, fields: Mapping[str, Any]) -> ConfigDict:
     config = base_config(method.name)
-    for key, value in fields.items():
-        section, _, name = key.rpartition(".")
-        room = config[section] if section else config
-        room[name] = tuple(value) if isinstance(room[name], tuple) else value
+    set_fields(config, fields)
     check_config(config)
     return config.lock()

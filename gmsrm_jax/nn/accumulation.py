@@ -12,7 +12,8 @@ micro-batch:
   mean over the micro-batch's unmixed examples, before the mean over micro-batches;
 - path lengths are compared with the running mean as moved by the micro-batch's own mean length; the
   mean that is kept is that of the whole batch;
-- the diversity loss is divided by the area of the micro-batch's holes.
+- the diversity loss is divided by the area of the micro-batch's holes;
+- batch norms take the moments of the micro-batch, and running ones move by the mean of these.
 
 ADA's r_t is the mean sign over the whole batch. Power iterations of stage 2's discriminator do not
 look at examples: the vectors after a step are one iteration on, whatever k.

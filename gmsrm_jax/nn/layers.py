@@ -51,6 +51,7 @@ def conv(
     kernel: jax.Array,
     stride: int = 1,
     padding: Sequence[tuple[int, int]] | str = "SAME",
+    dilation: int = 1,
 ) -> jax.Array:
     """Plain convolution: [N, H, W, I] with [kh, kw, I, O] to [N, H', W', O], in x's format."""
     return jax.lax.conv_general_dilated(
@@ -58,6 +59,7 @@ def conv(
         kernel.astype(x.dtype),
         (stride, stride),
         padding,
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
@@ -210,6 +212,13 @@ bilinear_upsample.defvjp(
 )
 
 
+def nearest_upsample(x: jax.Array) -> jax.Array:
+    """Doubles height and width, each pixel as a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]."""
+    n, h, w, c = x.shape
+    blocks = jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c))
+    return blocks.reshape(n, 2 * h, 2 * w, c)
+
+
 def average_pool(x: jax.Array, size: int) -> jax.Array:
     """Averages [N, H, W, C] to float32 [N, size, size, C]; H and W are multiples of size."""
     n, h, w, c = x.shape
@@ -246,15 +255,18 @@ def minibatch_stddev(x: jax.Array, group_size: int = 4) -> jax.Array:
 
 
 class PlainConv(nn.Module):
-    """Convolution with bias, zero-padded.
+    """Convolution, with zeros or the mirrored picture outside.
 
     Attributes:
         features: output channels.
         kernel_size: side of the kernel.
         stride: between two outputs.
-        pad: zeros at every side.
+        pad: pixels added at every side.
         kernel_init: initialiser.
         result: format of the output; None for that of the input.
+        reflect: what is added mirrors the inside, without repeating the border; else it is zero.
+        dilation: distance of the kernel's taps.
+        use_bias: add one number to each output channel.
     """
 
     features: int
@@ -263,15 +275,22 @@ class PlainConv(nn.Module):
     pad: int
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     result: DTypeLike | None = None
+    reflect: bool = False
+    dilation: int = 1
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, H, W, I] to [N, H', W', features]."""
-        k = self.kernel_size
+        k, pads = self.kernel_size, [(self.pad, self.pad)] * 2
         kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = conv(x, kernel, self.stride, [(self.pad, self.pad)] * 2)
-        return add_bias(y.astype(self.result or x.dtype), bias)
+        if self.reflect:
+            x, pads = jnp.pad(x, [(0, 0), *pads, (0, 0)], mode="reflect"), [(0, 0)] * 2
+        y = conv(x, kernel, self.stride, pads, self.dilation)
+        y = y.astype(self.result or x.dtype)
+        if not self.use_bias:
+            return y
+        return add_bias(y, self.param("bias", nn.initializers.zeros, (self.features,)))
 
 
 class Conv(nn.Module):

@@ -1,4 +1,4 @@
-"""Every term of both stages' objectives, one function for one equation.
+"""Every term of the objectives, one function for one equation.
 
 Images are [N, H, W, 3] in [-1, 1], masks [N, H, W, 1] with 1 in the hole; every loss is a scalar.
 """
@@ -35,9 +35,46 @@ def reconstruction_loss(
 
 
 def perceptual_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
-    """L_perc (Eq. 11): over VGG-19 layers, the sum of the mean absolute differences."""
+    """L_perc (Eq. 11): over layers of a VGG, the sum of the mean absolute differences."""
     terms = [jnp.abs(p - t).mean() for p, t in zip(predicted, target, strict=True)]
     return jnp.stack(terms).sum()
+
+
+def gram_matrix(features: jax.Array) -> jax.Array:
+    """FᵀF / (C·H·W) of each example's features F [H·W, C]: [N, H, W, C] to float32 [N, C, C].
+
+    Gatys et al., arXiv 1508.06576, with the divisor of PConv's K_p.
+    """
+    n, h, w, c = features.shape
+    f = features.astype(jnp.float32).reshape(n, h * w, c)
+    return jnp.einsum("npi,npj->nij", f, f, precision=jax.lax.Precision.HIGHEST) / (c * h * w)
+
+
+def style_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
+    """Over layers, the sum of the mean absolute differences of Gram matrices (PConv, Eq. 4, 5)."""
+    return perceptual_loss(
+        [gram_matrix(features) for features in predicted],
+        [gram_matrix(features) for features in target],
+    )
+
+
+def masked_l1_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over all elements of |mask · (prediction - target)|, so small regions count little."""
+    return jnp.abs(mask * (prediction - target)).mean()
+
+
+def total_variation_loss(image: jax.Array, region: jax.Array) -> jax.Array:
+    """Absolute differences of neighbours to the right and below that both lie in a region.
+
+    Their sum over pairs, by the number of all elements of the image (PConv, Eq. 6).
+
+    Args:
+        image: of which to take differences.
+        region: [N, H, W, 1], 1 inside.
+    """
+    below = jnp.abs(image[:, 1:] - image[:, :-1]) * (region[:, 1:] * region[:, :-1])
+    beside = jnp.abs(image[:, :, 1:] - image[:, :, :-1]) * (region[:, :, 1:] * region[:, :, :-1])
+    return (below.sum() + beside.sum()) / image.size
 
 
 def kl_loss(mean: jax.Array, log_variance: jax.Array, reduction: str) -> jax.Array:
@@ -93,13 +130,38 @@ def adversarial_discriminator_loss(real: jax.Array, fake: jax.Array, form: str) 
 
 
 def logistic_generator_loss(fake: jax.Array) -> jax.Array:
-    """Non-saturating logistic loss of stage 1's generator: mean softplus(-D(fake))."""
+    """Non-saturating logistic loss of a generator: mean softplus(-D(fake))."""
     return jax.nn.softplus(-fake).mean()
 
 
 def logistic_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """Logistic loss of stage 1's discriminator: mean softplus(D(fake)) + softplus(-D(real))."""
+    """Logistic loss of a discriminator: mean softplus(D(fake)) + mean softplus(-D(real))."""
     return jax.nn.softplus(fake).mean() + jax.nn.softplus(-real).mean()
+
+
+def feature_matching_loss(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Array:
+    """L_FM (EdgeConnect, Eq. 3): over a discriminator's outputs, the sum of mean |fake - real|.
+
+    Args:
+        fake: its outputs for what a generator made.
+        real: its outputs for what is true, which are targets alone.
+    """
+    whole = [[x.astype(jnp.float32) for x in outputs] for outputs in (fake, real)]
+    return perceptual_loss(whole[0], jax.lax.stop_gradient(whole[1]))
+
+
+def hole_share_loss(prediction: jax.Array, target: jax.Array, share: jax.Array) -> jax.Array:
+    """Mean |prediction - target| over all elements, divided by the holes' share of the batch.
+
+    EdgeConnect's L1: with known pixels right, the mean over the holes. Its divisor vanishes with
+    the holes; holes of less than a hundredth count as a hundredth.
+
+    Args:
+        prediction: raw output of the network.
+        target: the whole picture.
+        share: mean of the batch's masks, a scalar.
+    """
+    return jnp.abs(prediction - target).mean() / jnp.maximum(share, 0.01)
 
 
 def r1_penalty(logits: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:

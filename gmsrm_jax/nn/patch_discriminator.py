@@ -9,38 +9,65 @@ from gmsrm_jax.nn.layers import LEAKY_SLOPE, PlainConv
 
 
 class PatchDiscriminator(nn.Module):
-    """Spectrally normalised PatchGAN (stage 2): 4×4 convs, strides 2, 2, 2, 1, 1.
+    """Spectrally normalised PatchGAN: 4×4 convs, strides 2, 2, 2, 1, 1, that see 70 px.
 
     Attributes:
         features: channels of the hidden convolutions; one more convolution gives the logits.
         dtype: format of feature maps, see `layers`.
+        use_bias: of every convolution.
+        kernel_init: initialiser.
+        spectral: divide every kernel by its largest singular value.
     """
 
     features: tuple[int, ...] = (64, 128, 256, 512)
     dtype: DTypeLike = jnp.float32
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    spectral: bool = True
 
-    @nn.compact
     def __call__(
-        self, image: jax.Array, mask: jax.Array | None = None, *, update_stats: bool
+        self, image: jax.Array, condition: jax.Array | None = None, *, update_stats: bool
     ) -> jax.Array:
-        """Judges patches.
+        """Judges patches: the last of `outputs`, float32 logits [N, h, w, 1].
 
         Args:
-            image: [N, S, S, 3] in [-1, 1].
-            mask: [N, S, S, 1] for a discriminator that is conditioned on the hole, else None.
+            image: [N, S, S, C].
+            condition: [N, S, S, ·], such as the mask, for a discriminator that sees more.
             update_stats: run one power iteration and store its vectors ("batch_stats").
+        """
+        return self.outputs(image, condition, update_stats=update_stats)[-1]
+
+    @nn.compact
+    def outputs(
+        self, image: jax.Array, condition: jax.Array | None = None, *, update_stats: bool
+    ) -> tuple[jax.Array, ...]:
+        """What every convolution gives, for feature matching; arguments as for a call.
 
         Returns:
-            Float32 logits [N, h, w, 1], 30×30 for a 256 px image.
+            Activations of the hidden convolutions, and float32 logits [N, h, w, 1], 30×30 for a
+            256 px image.
         """
-        x = image if mask is None else jnp.concatenate([image, mask], axis=-1)
+        x = image if condition is None else jnp.concatenate([image, condition], axis=-1)
         x = x.astype(self.dtype)
         last = len(self.features)
+        outputs = []
         for index, channels in enumerate((*self.features, 1)):
-            stride = 2 if index < last - 1 else 1
-            result = x.dtype if index < last else jnp.float32
-            layer = PlainConv(channels, 4, stride, 1, result=result, name=f"conv_{index}")
-            x = nn.SpectralNorm(layer, name=f"norm_{index}")(x, update_stats=update_stats)
+            layer = PlainConv(
+                channels,
+                4,
+                2 if index < last - 1 else 1,
+                1,
+                self.kernel_init,
+                result=x.dtype if index < last else jnp.float32,
+                use_bias=self.use_bias,
+                name=f"conv_{index}",
+            )
+            if self.spectral:
+                norm = nn.SpectralNorm(layer, name=f"norm_{index}")
+                x = norm(x, update_stats=update_stats)
+            else:
+                x = layer(x)
             if index < last:
                 x = nn.leaky_relu(x, LEAKY_SLOPE)
-        return x
+            outputs.append(x)
+        return tuple(outputs)

@@ -1,11 +1,13 @@
-"""VGG-19 features for the perceptual loss (the paper's Eq. 11).
+"""VGG features for perceptual and style losses.
 
 The weights are an argument, never module state: they are neither trained nor saved with a
-checkpoint. The network is that of Simonyan and Zisserman (arXiv 1409.1556), table 1, column E.
+checkpoint. The networks are those of Simonyan and Zisserman (arXiv 1409.1556), table 1, columns D
+(VGG-16) and E (VGG-19).
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +15,38 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from gmsrm_jax.assets import asset_path, resolve_path
+from gmsrm_jax.foreign.lpips import (
+    BACKBONE_FILES,
+    BACKBONES,
+    HEAD_FILES,
+    VGG,
+    convert_command,
+    read_lpips,
+)
 from gmsrm_jax.foreign.vgg19 import (
     CAFFE,
     CONVERT_COMMAND,
+    CONVOLUTIONS,
     TORCHVISION,
     needed_convolutions,
+    needed_layers,
     read_vgg19,
 )
 from gmsrm_jax.nn.layers import add_bias, conv
 from gmsrm_jax.runtime.errors import UserError
 
 PERCEPTUAL_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+POOLINGS = ("pool1", "pool2", "pool3")
+BUNDLED = "bundled"
 
+IMAGENET_MEAN = np.asarray((0.485, 0.456, 0.406), np.float32)  # RGB in [0, 1]
+IMAGENET_STD = np.asarray((0.229, 0.224, 0.225), np.float32)
+
+Net = Literal["vgg16", "vgg19"]
+_TABLES = {"vgg16": BACKBONES[VGG], "vgg19": CONVOLUTIONS}
 _BUNDLED_FILE = "vgg19/vgg19_conv1_1_to_conv3_1.npz"
-_IMAGENET_MEAN = np.asarray((0.485, 0.456, 0.406), np.float32)  # RGB in [0, 1]
-_IMAGENET_STD = np.asarray((0.229, 0.224, 0.225), np.float32)
+# Where the bundled file ends before pool3, its last activation stands in.
+_BUNDLED_POOLINGS = ("pool1", "pool2", "relu3_1")
 _CAFFE_MEAN = np.asarray((103.939, 116.779, 123.68), np.float32)  # BGR in [0, 255]
 # Caffe's weights see deviations of 255 times ImageNet's mean standard deviation instead of 1;
 # dividing by it gives the features, and so the perceptual weight, torchvision's scale.
@@ -36,48 +55,80 @@ _CAFFE_SCALE = 57.6
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Vgg19Weights:
-    """VGG-19's convolutions and the normalisation of their input; a pytree, `source` static.
+class VggWeights:
+    """A VGG's convolutions and what it is shown; a pytree, all but `params` static.
 
     Attributes:
         params: {"conv1_1": {"kernel": float32 [3, 3, I, O], "bias": float32 [O]}, ...}.
-        source: "torchvision" or "caffe".
+        source: "torchvision" or "caffe": the normalisation that the weights were trained with.
+        net: "vgg16" or "vgg19".
+        unit_input: show it images in [0, 1] without that normalisation, as some published losses
+            do; Caffe's weights see them times 57.6, which is the same to them.
     """
 
     params: Mapping[str, Mapping[str, jax.typing.ArrayLike]]
     source: str = dataclasses.field(metadata={"static": True})
+    net: Net = dataclasses.field(default="vgg19", metadata={"static": True})
+    unit_input: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
-def load_vgg19(path: str, layers: Sequence[str] = PERCEPTUAL_LAYERS) -> Vgg19Weights:
-    """Loads converted weights, as far as the last of `layers` needs them.
+def load_vgg(
+    path: str, taps: Sequence[str], *, net: Net = "vgg19", unit_input: bool = False, field: str
+) -> VggWeights:
+    """Loads converted weights, as far as the last of `taps` needs them.
 
     Args:
-        path: an .npz that `gmsrm convert vgg19` wrote, or "bundled" for the file in the package,
-            the original weights from conv1_1 to conv3_1.
-        layers: activations such as "relu3_1".
+        path: an .npz that `gmsrm convert vgg19`, or for VGG-16 `gmsrm convert lpips --net vgg`,
+            wrote; or "bundled" for the file in the package, the original weights of VGG-19 from
+            conv1_1 to conv3_1.
+        taps: activations such as "relu3_1" and "pool2".
+        net: whose weights they must be.
+        unit_input: see `VggWeights`.
+        field: the config's field that names `path`, such as "inpainting.vgg", for messages.
 
     Raises:
         UserError: the file is missing, damaged, or ends before a needed layer; the message says how
             to make a file that does not.
     """
-    needed = needed_convolutions(layers)
-    file = asset_path(_BUNDLED_FILE) if path == "bundled" else resolve_path(path)
-    output = "weights/vgg19.npz" if path == "bundled" else path
-    cure = (
-        "fetch torchvision's vgg19-dcbb9e9d.pth from https://download.pytorch.org/models, run"
-        f" `{CONVERT_COMMAND.format(output=output)}` and set --config.inpainting.vgg={output}"
-    )
+    needed = needed_convolutions(taps, _TABLES[net])
+    file = asset_path(_BUNDLED_FILE) if path == BUNDLED else resolve_path(path)
+    cure = _recipe(net, path, field)
     if not file.is_file():
-        raise UserError(f"{file}: no VGG-19 weights there; {cure}")
-    params, source = read_vgg19(file)
+        raise UserError(f"{file}: no VGG-{net[3:]} weights there; {cure}")
+    if net == "vgg19":
+        params, source = read_vgg19(file)
+    else:
+        params, source = read_lpips(file, VGG), TORCHVISION
     missing = [name for name in needed if name not in params]
     if missing:
         raise UserError(
-            f"{file} ({path!r}) has {', '.join(sorted(params))}, but {', '.join(layers)} also need"
-            f" {', '.join(missing)}; shorten --config.inpainting.perceptual_layers, or"
-            f" {cure}"
+            f"{file} ({path!r}) has {', '.join(sorted(params))}, but {', '.join(taps)} also need"
+            f" {', '.join(missing)}; name fewer layers, or {cure}"
         )
-    return Vgg19Weights({name: params[name] for name in needed}, source)
+    return VggWeights({name: params[name] for name in needed}, source, net, unit_input)
+
+
+def load_vgg19(path: str, layers: Sequence[str] = PERCEPTUAL_LAYERS) -> VggWeights:
+    """`load_vgg` for the perceptual loss of Eq. 11, whose field is inpainting.vgg."""
+    return load_vgg(path, layers, field="inpainting.vgg")
+
+
+def load_poolings(
+    path: str, *, unit_input: bool = False, field: str
+) -> tuple[VggWeights, tuple[str, ...]]:
+    """VGG-16 and its taps pool1, pool2, pool3, as perceptual and style losses of 2018 have them.
+
+    Args:
+        path: as for `load_vgg`; "bundled" gives VGG-19 with pool1, pool2, relu3_1 in their place.
+        unit_input: see `VggWeights`.
+        field: see `load_vgg`.
+
+    Raises:
+        UserError: see `load_vgg`.
+    """
+    net: Net = "vgg19" if path == BUNDLED else "vgg16"
+    taps = _BUNDLED_POOLINGS if path == BUNDLED else POOLINGS
+    return load_vgg(path, taps, net=net, unit_input=unit_input, field=field), taps
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -96,44 +147,72 @@ def normalise(images: jax.Array, source: str) -> jax.Array:
     """Images [N, H, W, 3] in [-1, 1], RGB, to what the weights of `source` were trained on."""
     images = images.astype(jnp.float32)
     if source == TORCHVISION:
-        return (images * 0.5 + 0.5 - _row(_IMAGENET_MEAN)) / _row(_IMAGENET_STD)
+        return (images * 0.5 + 0.5 - _row(IMAGENET_MEAN)) / _row(IMAGENET_STD)
     if source == CAFFE:
         return (images[..., ::-1] + 1.0) * 127.5 - _row(_CAFFE_MEAN)
     raise ValueError(f"source {source!r} must be {TORCHVISION!r} or {CAFFE!r}")
 
 
+def denormalise(images: jax.Array) -> jax.Array:
+    """What `normalise` makes for torchvision's weights back to [-1, 1]; float32."""
+    images = images.astype(jnp.float32)
+    return images * (2.0 * _row(IMAGENET_STD)) + (2.0 * _row(IMAGENET_MEAN) - 1.0)
+
+
 def features(
-    weights: Vgg19Weights,
+    weights: VggWeights,
     images: jax.Array,
-    layers: Sequence[str] = PERCEPTUAL_LAYERS,
+    taps: Sequence[str] = PERCEPTUAL_LAYERS,
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[jax.Array, ...]:
-    """Activations after the ReLU, of every layer named.
+    """Activations after a ReLU or a pooling, of every tap named.
 
     Convolutions are 3×3 with zero padding of the normalised image, poolings 2×2; nothing runs
-    behind the last layer named. Caffe's features are divided by 57.6, so that both sources are on
+    behind the last tap named. Caffe's features are divided by 57.6, so that both sources are on
     one scale.
 
     Args:
-        weights: from `load_vgg19`, for at least these layers.
+        weights: from `load_vgg`, for at least these taps.
         images: [N, H, W, 3], RGB in [-1, 1].
-        layers: such as "relu1_1", in any order.
+        taps: such as "relu1_1" and "pool1", in any order.
         dtype: format of the feature maps on the way, see `layers`.
 
     Returns:
-        For each layer float32 [N, H', W', C]; H' = H, H // 2, H // 4, ... by block.
+        For each tap float32 [N, H', W', C]; H' = H, H // 2, H // 4, ... for relu1_1, pool1, pool2.
     """
-    x = normalise(images, weights.source).astype(dtype)
     scale = 1.0 / _CAFFE_SCALE if weights.source == CAFFE else 1.0
+    x = _shown(weights, images).astype(dtype)
     activations: dict[str, jax.Array] = {}
-    for name in needed_convolutions(layers):
-        if name.endswith("_1") and activations:
-            x = max_pool(x)
+    for name in needed_layers(taps, _TABLES[weights.net]):
+        if name.startswith("pool"):
+            activations[name] = x = max_pool(x)
+            continue
         layer = weights.params[name]
         kernel, bias = (jnp.asarray(layer[part], jnp.float32) for part in ("kernel", "bias"))
         x = jax.nn.relu(add_bias(conv(x, kernel), bias))
         activations["relu" + name.removeprefix("conv")] = x
-    return tuple(activations[layer].astype(jnp.float32) * scale for layer in layers)
+    return tuple(activations[tap].astype(jnp.float32) * scale for tap in taps)
+
+
+def _shown(weights: VggWeights, images: jax.Array) -> jax.Array:
+    """What the network is shown of images in [-1, 1], float32."""
+    if not weights.unit_input:
+        return normalise(images, weights.source)
+    unit = images.astype(jnp.float32) * 0.5 + 0.5
+    return unit[..., ::-1] * _CAFFE_SCALE if weights.source == CAFFE else unit
+
+
+def _recipe(net: Net, path: str, field: str) -> str:
+    """How to make a file of a network's weights and have it used."""
+    if net == "vgg19":
+        output = "weights/vgg19.npz" if path == BUNDLED else path
+        fetched = "torchvision's vgg19-dcbb9e9d.pth from https://download.pytorch.org/models"
+        command = CONVERT_COMMAND.format(output=output)
+    else:
+        output = "weights/lpips_vgg.npz" if path == BUNDLED else path
+        fetched = f"{BACKBONE_FILES[VGG].url} and {HEAD_FILES[VGG].url}"
+        command = convert_command(VGG, output)
+    return f"fetch {fetched}, run `{command}` and set --config.{field}={output}"
 
 
 def _row(values: jax.typing.ArrayLike) -> jax.Array:

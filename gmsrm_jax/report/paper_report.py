@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name
+from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
+from gmsrm_jax.evaluation.labels import heading
 from gmsrm_jax.evaluation.paper_tables import (
-    VARIANTS,
     Parameters,
     ablation_table,
     centre_table,
@@ -21,7 +21,7 @@ from gmsrm_jax.evaluation.paper_tables import (
 from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
-from gmsrm_jax.evaluation.tables import heading
+from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.report.charts import RatioLine, beside, ratio_chart
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
 from gmsrm_jax.report.style import page
@@ -96,7 +96,8 @@ def write_outputs(
         tables.append(irregular_table(runs))
     if bins & set(published.CENTRE_BINS):
         tables.append(centre_table(runs))
-    if published.ABLATION_BIN in bins and sum(name in metrics["methods"] for name in VARIANTS) > 1:
+    variants = [name for name in published.VARIANTS if name in metrics["methods"]]
+    if published.ABLATION_BIN in bins and len(variants) > 1:
         tables.append(ablation_table(label, [metrics]))
     if "samples" in metrics:
         tables.append(samples_table(label, metrics))
@@ -226,7 +227,7 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...],
             percents = tuple(middles[name] for name in scores)
             lines.append(RatioLine(f"{method} (paper)", percents, tuple(scores.values()), True))
         if any(value is not None for line in lines if not line.published for value in line.values):
-            charts.append(ratio_chart(heading(metric), lines))
+            charts.append(ratio_chart(heading(DEFINITIONS[metric]), lines))
     note = (
         "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
         if paper and charts

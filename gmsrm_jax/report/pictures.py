@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from gmsrm_jax.evaluation.examples import Examples
-from gmsrm_jax.evaluation.paper_tables import VARIANTS
-from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS
+from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS, VARIANTS
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.image_grid import labelled_sheet, mask_picture, outline, upscale
 

@@ -1,5 +1,6 @@
-"""Whole files or none: a result appears under its name only when it is complete."""
+"""Files whole or not at all, their SHA-256, and the user's cache folder."""
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -17,3 +18,24 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def user_cache() -> Path:
+    """Where things are kept between runs: $XDG_CACHE_HOME/gmsrm-jax, or ~/.cache/gmsrm-jax.
+
+    The folder is not made.
+
+    Raises:
+        RuntimeError: the user has no home, and XDG_CACHE_HOME is not set.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gmsrm-jax"

@@ -1,10 +1,11 @@
 """What a program sets in JAX before its first computation."""
 
 import os
-import pathlib
 import sys
 
 import jax
+
+from gmsrm_jax.runtime.files import user_cache
 
 
 def set_up_jax(matmul_precision: str, device: str = "auto") -> None:
@@ -26,8 +27,7 @@ def _use_compile_cache() -> None:
     """
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    folder = base / "gmsrm-jax" / "xla"
+    folder = user_cache() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)

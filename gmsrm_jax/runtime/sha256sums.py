@@ -1,4 +1,7 @@
-"""SHA256SUMS: the file that `sha256sum --check` reads, for the files of one folder."""
+"""Whether the files of a folder are those that were written.
+
+SHA256SUMS is the file that `sha256sum --check` reads.
+"""
 
 import hashlib
 import pathlib
@@ -6,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import file_sha256
 
 SUMS_FILE = "SHA256SUMS"
 MAX_SUMS_BYTES = 1 << 16
@@ -78,3 +82,34 @@ def read_limited(path: pathlib.Path, limit: int, cure: str) -> bytes:
             return file.read(size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {cure}") from error
+
+
+def difference(folder: pathlib.Path, name: str, sha256: str, size: int | None = None) -> str:
+    """What is wrong with one file of a folder.
+
+    Args:
+        folder: holds the file, itself or in a folder inside.
+        name: of the file, relative to `folder`.
+        sha256: it must have, hex.
+        size: in bytes; None does not compare it.
+
+    Returns:
+        One line; empty if the file is what was written.
+    """
+    path = folder / name
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{name} is not in this folder"
+        found = path.stat().st_size
+        if size not in (None, found):
+            return f"{name} has {found} of {size} bytes"
+        return "" if file_sha256(path) == sha256 else f"{name} is not what was written"
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except (OSError, ValueError) as error:
+        return f"{name} cannot be read ({one_line(error)})"
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message without line breaks, of 200 characters at most."""
+    return " ".join(str(error).split())[:200]

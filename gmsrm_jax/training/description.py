@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from gmsrm_jax.data.loading import TrainingData
+from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods.base import Context, Stage, StageSpec
 from gmsrm_jax.networks.folder import Pretrained
 from gmsrm_jax.runtime.devices import check_batch
@@ -77,7 +77,7 @@ def describe_stage(
     weights |= {
         f"{name} (kept)": tree["params"]
         for name, tree in state.kept.items()
-        if isinstance(tree, dict)
+        if isinstance(tree, dict) and tree.get("params")
     }
     if config.tensorboard:
         from gmsrm_jax.runtime.tensorboard import parameter_table

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gmsrm_jax.checkpoints.store import Checkpoints
-from gmsrm_jax.data.loading import TrainingData
+from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods.base import Batch, Program, Scalars, Stage, TrainState
 from gmsrm_jax.runtime.errors import NotFinite
 from gmsrm_jax.runtime.files import write_atomically

@@ -96,8 +96,16 @@ def begun_network(config: ConfigDict, spec: StageSpec) -> Pretrained:
     return network
 
 
-def growing_items(spec: StageSpec, context: Context, mesh: Mesh) -> dict[str, Any]:
+def growing_items(
+    config: ConfigDict, spec: StageSpec, context: Context, mesh: Mesh
+) -> dict[str, Any]:
     """The last state of the smaller stage that this one grows from, finished or stopped.
+
+    Args:
+        config: the run's config.
+        spec: the stage that grows.
+        context: what the data say.
+        mesh: devices that get a copy each.
 
     Raises:
         UserError: there is none, or its networks are not smaller ones of the same kind.
@@ -110,8 +118,14 @@ def growing_items(spec: StageSpec, context: Context, mesh: Mesh) -> dict[str, An
     if not workdir.is_dir():
         raise UserError(f"{growth.field} = '{workdir}' does not exist; {cure}")
     smaller = config_of_run(workdir)
+    stages = {own.name: own for own in METHODS[smaller.method].stages_of(smaller)}
+    if smaller.method != config.method or spec.name not in stages:
+        raise UserError(
+            f"{growth.field}: {workdir} is of the method {smaller.method} with the stages "
+            f"{', '.join(stages)}; name one of {config.method} that trained {spec.name}"
+        )
     growth.check(smaller)
-    stage = _spec(smaller, spec.name).build(context)
+    stage = stages[spec.name].build(context)
     checkpoints, step = open_finished(checkpoint_folder(workdir, spec.name), cure)
     target = abstract_state(stage, smaller.seed, {})
     items = {name: getattr(target, name) for name in growth.items}

@@ -6,7 +6,7 @@ them is first asked for; everything else does without.
 
 from typing import Any
 
-from gmsrm_jax.data.masks.files import center_mask
+from gmsrm_jax.data.masks.bins import center_mask
 
 _NEED_TENSORFLOW = ("DESCRIPTIONS", "SAMPLERS", "Sampler", "sampler")
 __all__ = ["center_mask", *_NEED_TENSORFLOW]

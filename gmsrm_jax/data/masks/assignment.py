@@ -12,7 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import asset_path, resolve_path
-from gmsrm_jax.data.masks.files import (
+from gmsrm_jax.data.masks.bins import (
+    CENTRE_RATIOS,
     RATIO_BINS,
     bin_name,
     center_mask,
@@ -20,7 +21,6 @@ from gmsrm_jax.data.masks.files import (
     ratio_bin,
 )
 from gmsrm_jax.data.masks.list_file import (
-    CENTRE_RATIOS,
     MaskList,
     build_mask_list,
     read_mask_list,
@@ -167,7 +167,7 @@ def open_mask_list(config: ConfigDict, names: Sequence[str]) -> MaskList:
 
     Args:
         config: uses image_size, evaluation.masks, .invert_masks, .seed and .max_images.
-        names: names of the evaluated pictures, see `evaluate.evaluated_names`.
+        names: names of the evaluated pictures, see `evaluation.batches.evaluated_names`.
 
     Raises:
         UserError: the list is missing or damaged, or its size or names are not those evaluated.

@@ -1,93 +1,28 @@
-"""Hole masks on the host: ratios and their bins, centre holes, mask files and mask banks.
+"""Mask pictures and mask banks: files of hole masks that belong to no pictures.
 
-A mask is 1 in the hole. Files hold uint8 {0, 1}; mask pictures are white (128 and above) in the
-hole.
+A mask is 1 in the hole. Banks hold uint8 {0, 1} in bits; mask pictures are white (128 and above) in
+the hole.
 """
 
 import io
 import os
-import struct
-import zipfile
-import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
+from gmsrm_jax.data.decoding import upright
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
-
-# The bins of the paper's tables: lower bound excluded, upper bound included.
-RATIO_BINS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
-# What Pillow raises for files that are missing, cut short, not pictures, or absurdly large.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-# What NumPy raises for npz files that are missing, cut short, of another format, or lack a key.
-UNREADABLE_NPZ = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    TypeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-def ratio_bin(ratio: float) -> int | None:
-    """Returns the index in RATIO_BINS of a hole ratio, None for 0 and for more than 0.6."""
-    for index, (low, high) in enumerate(RATIO_BINS):
-        if low < ratio <= high:
-            return index
-    return None
-
-
-def bin_name(index: int) -> str:
-    """Returns the label of a bin of RATIO_BINS, "0-10%" for the first."""
-    low, high = RATIO_BINS[index]
-    return f"{round(100 * low)}-{round(100 * high)}%"
-
-
-def hole_ratio(mask: np.ndarray) -> float:
-    """Returns the share of hole pixels of a mask of any shape, in [0, 1]."""
-    return float(np.count_nonzero(mask) / np.size(mask))
-
-
-def center_mask(size: int, ratio: float) -> np.ndarray:
-    """Makes a square hole in the centre.
-
-    Its side is round(size * sqrt(ratio)) and its offset (size - side) / 2 rounded down: sides 128
-    and 181 for ratios 0.25 and 0.5 at 256 px.
-
-    Args:
-        size: side of the mask in pixels.
-        ratio: share of the picture that the hole covers, in (0, 1].
-
-    Returns:
-        float32 [size, size, 1].
-
-    Raises:
-        UserError: the ratio is not in (0, 1].
-    """
-    if not 0.0 < ratio <= 1.0:
-        raise UserError(f"centre hole ratio {ratio}: use a share above 0 and up to 1")
-    side = round(size * ratio**0.5)
-    offset = (size - side) // 2
-    mask = np.zeros((size, size, 1), np.float32)
-    mask[offset : offset + side, offset : offset + side] = 1.0
-    return mask
+from gmsrm_jax.runtime.unreadable import UNREADABLE, UNREADABLE_NPZ
 
 
 def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.ndarray:
     """Reads a mask picture: grey, nearest-neighbour resize, then 128 and above is the hole.
 
-    Nearest keeps the hole ratio; a smooth resize with a threshold would move many masks to another
-    ratio bin. Of 16 bits the upper 8 count.
+    As where people fill pictures of their own (`inference.mask_io`), what is transparent counts as
+    black, the file is turned as its EXIF says, and of 16 bits the upper 8 count. Nearest
+    keeps the hole ratio; a smooth resize with a threshold would move many masks to another ratio
+    bin.
 
     Args:
         path: picture file.
@@ -102,15 +37,21 @@ def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.nd
     """
     try:
         with Image.open(path) as picture:
-            if picture.mode.startswith("I;16"):  # convert() would cut 16 bits off at 255
-                grey = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            else:
-                grey = picture.convert("L")
-            grey = grey.resize((size, size), Image.Resampling.NEAREST)
+            grey = _grey(upright(picture)).resize((size, size), Image.Resampling.NEAREST)
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
     hole = (np.asarray(grey) >= 128) != invert
     return hole.astype(np.uint8)[..., None]
+
+
+def _grey(picture: Image.Image) -> Image.Image:
+    """A mask picture as 8-bit grey over black."""
+    if picture.mode.startswith("I;16"):  # convert() would cut 16 bits off at 255
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    grey = picture.convert("L")
+    if not picture.has_transparency_data:
+        return grey
+    return ImageChops.multiply(grey, picture.convert("RGBA").getchannel("A"))
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:

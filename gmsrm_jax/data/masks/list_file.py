@@ -10,22 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from gmsrm_jax.data.masks.files import (
-    RATIO_BINS,
-    UNREADABLE_NPZ,
-    bin_name,
-    hole_ratio,
-    pack_masks,
-    unpack_masks,
-)
+from gmsrm_jax.data.masks.bins import BIN_NAMES, hole_ratio
+from gmsrm_jax.data.masks.files import pack_masks, unpack_masks
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
-
-CENTRE_RATIOS = (0.25, 0.5)
-BIN_NAMES = (
-    *(bin_name(index) for index in range(len(RATIO_BINS))),
-    *(f"centre {ratio:.0%}" for ratio in CENTRE_RATIOS),
-)
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +27,7 @@ class MaskList:
         size: S [px].
         seed: what the choice was drawn with.
         source: where the masks come from, one line.
-        packed: uint8 [P, B, ceil(S² / 8)], the masks' bits, see `holes.pack_masks`.
+        packed: uint8 [P, B, ceil(S² / 8)], the masks' bits, see `files.pack_masks`.
         ratios: float64 [P, B], share of hole pixels.
         hashes: P tuples of B SHA-256 digests (hex) of the mask's S² bytes of 0 and 1.
     """

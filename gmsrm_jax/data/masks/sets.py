@@ -14,10 +14,8 @@ import numpy as np
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.listing import list_images
+from gmsrm_jax.data.masks.bins import center_mask, hole_ratio
 from gmsrm_jax.data.masks.files import (
-    UNREADABLE_NPZ,
-    center_mask,
-    hole_ratio,
     pack_masks,
     read_mask,
     read_packed_masks,
@@ -29,6 +27,7 @@ from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import Progress
+from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _CENTRE = "centre:"
 _BANK = ".npz"
@@ -46,7 +45,7 @@ class MaskSet:
     """N masks of one size.
 
     Attributes:
-        bits: uint8 [N, ceil(S² / 8)], see `holes.pack_masks`.
+        bits: uint8 [N, ceil(S² / 8)], see `files.pack_masks`.
         size: side S [px].
         source: where they come from, one line.
     """
@@ -106,7 +105,7 @@ def read_mask_folder(folder: str | os.PathLike[str], size: int, invert: bool = F
     """Reads the mask pictures of a folder and its subfolders, in the order of their names.
 
     Args:
-        folder: mask pictures, white (>= 128) = hole, see `holes.read_mask`.
+        folder: mask pictures, white (>= 128) = hole, see `files.read_mask`.
         size: side S [px] that they are resized to.
         invert: black is the hole.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gmsrm_jax.data.masks.files import RATIO_BINS, bin_name, ratio_bin
+from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name, ratio_bin
 from gmsrm_jax.data.masks.sets import MaskSet
 from gmsrm_jax.runtime.image_grid import grid
 
@@ -23,7 +23,7 @@ def histogram(ratios: np.ndarray) -> dict[str, int]:
         ratios: float64 [N].
 
     Returns:
-        Name and count of: "no hole", the bins of `holes.RATIO_BINS`, and ">60%"; N in all.
+        Name and count of: "no hole", the bins of `bins.RATIO_BINS`, and ">60%"; N in all.
     """
     rows = ["no hole", *(bin_name(index) for index in range(len(RATIO_BINS))), ">60%"]
     counts = dict.fromkeys(rows, 0)

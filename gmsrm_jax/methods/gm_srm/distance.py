@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from gmsrm_jax.methods.base import to_signed
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import VggWeights, features
+from gmsrm_jax.runtime.pixels import to_signed
 
 DISTANCE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _BATCH = 16
@@ -23,7 +23,7 @@ class FeatureDistance:
     pictures are enough.
     """
 
-    def __init__(self, vgg: Vgg19Weights, images: np.ndarray):
+    def __init__(self, vgg: VggWeights, images: np.ndarray):
         """Takes the real pictures, uint8 [k, S, S, 3]; they are measured at the first call."""
         self._vgg, self._images = vgg, images
         self._features = jax.jit(

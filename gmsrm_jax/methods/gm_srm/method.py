@@ -44,8 +44,9 @@ def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise_
 def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
     """The averaged weights of stage 2, with the frozen memory in its place."""
     del config
-    params = join_frozen(average[NETWORK]["params"], kept[NETWORK]["params"])
-    return {NETWORK: {"params": params}}
+    # Of the variant without a memory nothing is frozen, and a checkpoint holds no empty dicts.
+    memory = kept.get(NETWORK, {}).get("params", {})
+    return {NETWORK: {"params": join_frozen(average[NETWORK]["params"], memory)}}
 
 
 def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Context, TrainState, apply, to_bytes, to_signed
+from gmsrm_jax.methods.base import Batch, Context, TrainState, apply
 from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS, FeatureDistance
 from gmsrm_jax.methods.gm_srm.growth import grow
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.stage_1_programs import SALT, MemoryPrograms
 from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 _DISTANCE = "validation/vgg_distance"
 
@@ -124,9 +125,9 @@ class MemoryStage:
         distance = float(self.distance(np.concatenate(batches)[:count]))
         return {
             _DISTANCE: distance,
-            # As float32, in which it is kept.
+            # As float32, in which it is kept; a distance that is not a number is never the best.
             "validation/best_vgg_distance": float(
-                min(np.float32(distance), np.float32(state.kept["distance"]))
+                np.fmin(np.float32(distance), np.float32(state.kept["distance"]))
             ),
         }
 
@@ -138,7 +139,7 @@ class MemoryStage:
 
     def panels(self, state: TrainState) -> dict[str, tuple[np.ndarray, int]]:
         """Samples of the averaged generator; with the encoder source, what each was asked with."""
-        samples = to_bytes(self._samples(state, 0))[:16]
+        samples = to_bytes(self._samples(state, 0)[:16])
         panels = {"samples": (samples, 8)}
         if self.settings.code_source == "encoder":
             given = self._inputs(0)

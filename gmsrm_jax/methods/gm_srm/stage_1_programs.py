@@ -8,7 +8,7 @@ import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, apply, to_signed
+from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, apply
 from gmsrm_jax.methods.gm_srm import augment
 from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator, draw_cuts, mix_codes
 from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channel_table, code_levels, draw_noise
@@ -16,6 +16,7 @@ from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.nn.optimizers import average_weights, ema_decay, lazy_adam
+from gmsrm_jax.runtime.pixels import to_signed
 
 SALT = 1  # separates the random numbers of stage 1 from those of other stages
 _CODE_AVERAGE_DECAY = 0.995

@@ -8,16 +8,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import (
-    Batch,
-    Context,
-    Method,
-    Scalars,
-    TrainState,
-    apply,
-    composite,
-    to_signed,
-)
+from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, apply
 from gmsrm_jax.methods.gm_srm.fields import VARIANTS
 from gmsrm_jax.methods.gm_srm.memory import draw_noise, memory_resolutions
 from gmsrm_jax.methods.gm_srm.network import Filled, build_network, join_frozen, split_frozen
@@ -26,7 +17,8 @@ from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.nn.optimizers import average_weights, learning_rate_schedule, slowed
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import Vgg19Weights, features, load_vgg19
+from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg19
+from gmsrm_jax.runtime.pixels import composite, to_signed
 
 
 class InpaintingStage(FillingStage):
@@ -189,7 +181,7 @@ class InpaintingStage(FillingStage):
         )
 
     def _network_loss(
-        self, params: Any, state: TrainState, part: Batch, vgg: Vgg19Weights | None
+        self, params: Any, state: TrainState, part: Batch, vgg: VggWeights | None
     ) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
         """Eq. 14, its terms, and what the discriminator is shown; no term of weight 0 is computed.
 

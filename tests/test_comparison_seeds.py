@@ -1,4 +1,4 @@
-"""`gmsrm ablate --seeds`: Table IV with mean and spread, by numbers worked out by hand."""
+"""`gmsrm compare --seeds`: Table IV with mean and spread, by numbers worked out by hand."""
 
 import dataclasses
 import json
@@ -7,25 +7,27 @@ import statistics
 import jax
 import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
-from small_stages import abstract_memory, inpainting_stage, small_config
+from small_stages import context, small_config
 from table_readers import FORMATS, plain, read_html, read_latex, read_markdown
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.evaluation import compare as ablation
+from gmsrm_jax.commands import comparison
+from gmsrm_jax.commands.scoring import NotScored
 from gmsrm_jax.evaluation.paper_tables import Parameters, ablation_table
-from gmsrm_jax.evaluation.run import NotScored
 from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import to_html, to_latex, to_markdown, to_text
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.methods import METHODS
 from gmsrm_jax.report.paper_report import write_seeds
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.training.handover import shapes_given
 from gmsrm_jax.training.loop import abstract_state
 
+VARIANTS = METHODS["gm_srm"].variants
 ROWS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
 PARAMETERS = {
     name: Parameters(1_234_567 + place, 89_000 * place) for place, name in enumerate(ROWS)
 }
-COMMAND = "gmsrm ablate --config c_d.py --set 'a=(\"b\",)' --seeds 0,3"
+COMMAND = "gmsrm compare --config c_d.py --set 'a=(\"b\",)' --seeds 0,3"
 TRAINING = "5 steps of 8 pictures in stage 2"
 
 
@@ -114,7 +116,7 @@ def test_what_was_done_and_the_command_stand_with_the_table(pair, tmp_path):
     texts = {path.suffix: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert f"```bash\n{COMMAND}\n```\n" in texts[".md"]
     assert texts[".tex"].startswith(f"% To repeat it:\n% {COMMAND}\n\\begin{{table*}}")
-    assert "gmsrm ablate --config c_d.py --set" in texts[".html"]
+    assert "gmsrm compare --config c_d.py --set" in texts[".html"]
     assert (
         "Mean ± sample standard deviation over 2 trainings of each variant, with the seeds 0 and "
         f"3: {TRAINING}. All were scored on the same 7 pictures with the same masks."
@@ -210,7 +212,7 @@ def test_columns_too_wide_for_a_page_go_on_in_the_next_float(pair):
 )
 def test_bad_seeds_are_refused_before_anything_is_read(seeds, reason, capsys, tmp_path):
     absent = str(tmp_path / "absent.py")
-    words = ["ablate", "--config", absent, "--workdir", str(tmp_path), "--seeds", seeds]
+    words = ["compare", "--config", absent, "--workdir", str(tmp_path), "--seeds", seeds]
     assert main(words) == 2
     out, error = capsys.readouterr()
     assert out == ""
@@ -226,11 +228,11 @@ def config():
 
 
 @pytest.fixture
-def ablations(monkeypatch):
-    """What `ablate` was called with, in place of trainings; it leaves made-up scores."""
+def comparisons(monkeypatch):
+    """What `compare` was called with, in place of trainings; it leaves made-up scores."""
     calls = []
 
-    def ablate(config, workdir, command):
+    def compare(config, workdir, command):
         calls.append((config.seed, config.evaluation.seed, workdir, command))
         found = evaluations({"Base": {"psnr": 20.0 + config.seed}})
         for name, metrics in zip(VARIANTS, found, strict=True):
@@ -240,17 +242,17 @@ def ablations(monkeypatch):
         if config.seed == 5:
             raise NotScored("lpips was not scored")
 
-    monkeypatch.setattr(ablation, "ablate", ablate)
-    monkeypatch.setattr(ablation, "_steps", lambda workdir, stage: 1000)
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr(comparison, "_steps", lambda workdir, stage: 1000)
     return calls
 
 
-def test_seeds_are_done_one_after_the_other(config, ablations, tmp_path):
+def test_seeds_are_done_one_after_the_other(config, comparisons, tmp_path):
     config.unlock()
     config.seed, config.evaluation.seed = 9, 4
     with pytest.raises(NotScored):  # which does not keep the next seed from being done
-        ablation.ablate_seeds(config.lock(), tmp_path, (5, 2), COMMAND)
-    assert ablations == [
+        comparison.compare_seeds(config.lock(), tmp_path, (5, 2), COMMAND)
+    assert comparisons == [
         (5, 4, tmp_path / "seed_5", COMMAND),
         (2, 4, tmp_path / "seed_2", COMMAND),
     ]
@@ -258,28 +260,29 @@ def test_seeds_are_done_one_after_the_other(config, ablations, tmp_path):
     assert facts["variants"]["Base"]["scores"]["psnr"]["mean"] == 23.5
     assert "1,000 steps of" in facts["training"]
     assert config.seed == 9
-    assert ablation.ablate_seeds(config, tmp_path, (2, 3), COMMAND) == tmp_path / "table_4.html"
+    assert comparison.compare_seeds(config, tmp_path, (2, 3), COMMAND) == tmp_path / "table_4.html"
 
 
 def test_one_and_several_seeds_are_not_mixed_in_a_folder(config, tmp_path):
-    (tmp_path / "a" / "shared_memory").mkdir(parents=True)
-    with pytest.raises(UserError, match="an ablation of one seed"):
-        ablation.ablate_seeds(config, tmp_path / "a", (0, 1), COMMAND)
-    (tmp_path / "b" / "seed_0" / "shared_memory").mkdir(parents=True)
-    with pytest.raises(UserError, match="an ablation of several seeds"):
-        ablation.ablate(config, tmp_path / "b", COMMAND)
+    (tmp_path / "a" / "shared").mkdir(parents=True)
+    with pytest.raises(UserError, match="a comparison of one seed"):
+        comparison.compare_seeds(config, tmp_path / "a", (0, 1), COMMAND)
+    (tmp_path / "b" / "seed_0" / "shared").mkdir(parents=True)
+    with pytest.raises(UserError, match="a comparison of several seeds"):
+        comparison.compare(config, tmp_path / "b", COMMAND)
 
 
-def test_parameters_are_those_that_training_has(ablations, tmp_path):
+def test_parameters_are_those_that_training_has(comparisons, tmp_path):
     config = small_config()
-    ablation.ablate_seeds(config, tmp_path, (0, 1), COMMAND)
+    comparison.compare_seeds(config, tmp_path, (0, 1), COMMAND)
     facts = json.loads((tmp_path / "table_4.json").read_text(encoding="utf-8"))
-    kept = abstract_memory(config).kept
     for variant, row in zip(VARIANTS, ROWS, strict=True):
-        state = abstract_state(inpainting_stage(small_config(variant=variant)), 0, kept)
+        own = small_config(variant=variant)
+        last = METHODS["gm_srm"].stages_of(own)[-1]
+        state = abstract_state(last.build(context()), 0, shapes_given(own, last, context()))
         counts = {
             name: sum(leaf.size for leaf in jax.tree.leaves(part["network"]))
-            for name, part in (("trained", state.params), ("frozen", state.kept))
+            for name, part in (("trained", state.variables), ("frozen", state.kept))
         }
         assert facts["variants"][row]["parameters"] == counts
         assert (counts["frozen"] == 0) == (variant == "base")

@@ -1,10 +1,14 @@
+"""Ratios and bins of holes, and mask pictures and banks as files."""
+
 import math
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from gmsrm_jax.data.masks import files as holes
+from gmsrm_jax.data.masks import bins, files
+from gmsrm_jax.inference.mask_io import open_mask
+from gmsrm_jax.inference.picture_io import open_picture
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -28,11 +32,11 @@ def random_masks(count, size, seed=0):
     ],
 )
 def test_bins_exclude_their_lower_and_include_their_upper_bound(ratio, expected):
-    assert holes.ratio_bin(ratio) == expected
+    assert bins.ratio_bin(ratio) == expected
 
 
 def test_bin_names():
-    names = [holes.bin_name(i) for i in range(len(holes.RATIO_BINS))]
+    names = [bins.bin_name(i) for i in range(len(bins.RATIO_BINS))]
     assert names == ["0-10%", "10-20%", "20-30%", "30-40%", "40-50%", "50-60%"]
 
 
@@ -41,7 +45,7 @@ def test_bin_names():
     [(256, 0.25, 64, 128), (256, 0.5, 37, 181), (64, 0.5, 9, 45), (32, 1.0, 0, 32)],
 )
 def test_center_mask_is_the_square_of_the_rule(size, ratio, first, side):
-    mask = holes.center_mask(size, ratio)
+    mask = bins.center_mask(size, ratio)
     assert mask.shape == (size, size, 1)
     assert mask.dtype == np.float32
     for row in range(size):
@@ -53,62 +57,90 @@ def test_center_mask_is_the_square_of_the_rule(size, ratio, first, side):
 @pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5])
 def test_center_mask_refuses_other_ratios(ratio):
     with pytest.raises(UserError, match=str(ratio)):
-        holes.center_mask(64, ratio)
+        bins.center_mask(64, ratio)
 
 
 def test_hole_ratio_counts_pixels():
     mask = np.zeros((8, 4, 1), np.float32)
     mask[:3, 1] = 1.0
-    assert holes.hole_ratio(mask) == 3 / 32
+    assert bins.hole_ratio(mask) == 3 / 32
 
 
 def test_read_mask_takes_grey_128_and_above_as_hole(tmp_path):
     grey = np.tile(np.array([0, 127, 128, 255], np.uint8), (4, 1))
     Image.fromarray(grey).save(tmp_path / "mask.png")
-    mask = holes.read_mask(tmp_path / "mask.png", 4)
+    mask = files.read_mask(tmp_path / "mask.png", 4)
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask[..., 0], np.tile([0, 0, 1, 1], (4, 1)))
-    inverted = holes.read_mask(tmp_path / "mask.png", 4, invert=True)
+    inverted = files.read_mask(tmp_path / "mask.png", 4, invert=True)
     np.testing.assert_array_equal(inverted, 1 - mask)
 
 
 def test_read_mask_takes_the_upper_half_of_16_bits(tmp_path):
     grey = np.tile(np.array([0, 200, 0x7FFF, 0x8000, 0xFFFF], np.uint16), (5, 1))
     Image.fromarray(grey).save(tmp_path / "mask.png")
-    mask = holes.read_mask(tmp_path / "mask.png", 5)
+    mask = files.read_mask(tmp_path / "mask.png", 5)
     np.testing.assert_array_equal(mask[..., 0], np.tile([0, 0, 0, 1, 1], (5, 1)))
+
+
+def test_read_mask_sees_the_hole_that_people_fill(tmp_path):
+    """Evaluations and `gmsrm inpaint` take a file for the same mask, whatever its kind."""
+    random = np.random.default_rng(3)
+    grey = Image.fromarray(random.integers(0, 256, (6, 6), np.uint8))
+    alpha = Image.fromarray(random.integers(0, 256, (6, 6), np.uint8))
+    colours = Image.merge("RGB", (grey, alpha, grey))
+    palette = grey.quantize(8)
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    kinds = {
+        "grey.png": (grey, {}),
+        "colours.png": (colours, {}),
+        "alpha.png": (Image.merge("RGBA", (*colours.split(), alpha)), {}),
+        "grey_alpha.png": (Image.merge("LA", (grey, alpha)), {}),
+        "shape_in_alpha.png": (Image.merge("LA", (Image.new("L", (6, 6), 255), alpha)), {}),
+        "palette.png": (palette, {}),
+        "clear_colour.png": (palette, {"transparency": 7}),
+        "clear_grey.png": (grey, {"transparency": grey.getpixel((0, 0))}),
+        "turned.png": (grey, {"exif": turned}),
+        "turned.jpg": (grey.convert("CMYK"), {"exif": turned}),
+    }
+    photo = open_picture(np.zeros((6, 6, 3), np.uint8), name="photo")
+    for name, (picture, options) in kinds.items():
+        picture.save(tmp_path / name, **options)
+        mask = files.read_mask(tmp_path / name, 6)
+        np.testing.assert_array_equal(mask[..., 0], open_mask(tmp_path / name, photo).hole, name)
 
 
 def test_read_mask_resizes_to_nearest_pixels(tmp_path):
     small = random_masks(1, 16)[0]
     large = small.repeat(2, 0).repeat(2, 1)
     Image.fromarray(255 * large[..., 0]).convert("RGB").save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(holes.read_mask(tmp_path / "mask.png", 16), small)
+    np.testing.assert_array_equal(files.read_mask(tmp_path / "mask.png", 16), small)
 
 
 def test_read_mask_names_a_file_it_cannot_read(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"<html>")
     for name in ("broken.png", "absent.png"):
         with pytest.raises(UserError, match=name):
-            holes.read_mask(tmp_path / name, 32)
+            files.read_mask(tmp_path / name, 32)
 
 
 def test_packed_bits_are_the_pixels_in_reading_order():
     masks = random_masks(3, 5)
-    packed = holes.pack_masks(masks)
+    packed = files.pack_masks(masks)
     assert packed.shape == (3, math.ceil(25 / 8))
     for n in range(3):
         for pixel in range(25):
             bit = packed[n, pixel // 8] >> (7 - pixel % 8) & 1
             assert bit == masks[n, pixel // 5, pixel % 5, 0]
-    np.testing.assert_array_equal(holes.unpack_masks(packed, 5), masks)
+    np.testing.assert_array_equal(files.unpack_masks(packed, 5), masks)
 
 
 def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
     masks = random_masks(6, 32)
-    holes.write_mask_bank(tmp_path / "bank.npz", masks)
+    files.write_mask_bank(tmp_path / "bank.npz", masks)
     assert [path.name for path in tmp_path.iterdir()] == ["bank.npz"]
-    read = holes.read_mask_bank(tmp_path / "bank.npz")
+    read = files.read_mask_bank(tmp_path / "bank.npz")
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, masks)
     with np.load(tmp_path / "bank.npz", allow_pickle=False) as file:
@@ -118,7 +150,7 @@ def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
 def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     def check(name):
         with pytest.raises(UserError, match=rf"{name}.*gmsrm masks draw") as caught:
-            holes.read_mask_bank(tmp_path / name)
+            files.read_mask_bank(tmp_path / name)
         assert "\n" not in str(caught.value)
 
     check("absent.npz")
@@ -131,7 +163,7 @@ def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     check("count.npz")
     np.savez(tmp_path / "pickle.npz", bits=np.array([{}], object), count=1, size=32)
     check("pickle.npz")
-    holes.write_mask_bank(tmp_path / "flipped.npz", random_masks(6, 32))
+    files.write_mask_bank(tmp_path / "flipped.npz", random_masks(6, 32))
     content = bytearray((tmp_path / "flipped.npz").read_bytes())
     content[len(content) // 3] ^= 0xFF  # in the compressed bits
     (tmp_path / "flipped.npz").write_bytes(content)

@@ -1,4 +1,4 @@
-"""`gmsrm ablate` and `gmsrm evaluate` as a person runs them, on networks of a few seconds."""
+"""`gmsrm compare` and `gmsrm evaluate` as a person runs them, on networks of a few seconds."""
 
 import csv
 import json
@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.data.masks.list_file import read_mask_list
-from gmsrm_jax.methods.gm_srm.variants import VARIANTS
+from gmsrm_jax.methods import METHODS
 
 ROOT = pathlib.Path(__file__).parent.parent
+VARIANTS = METHODS["gm_srm"].variants
 ROWS = {"base": "Base", "gm_bm": "GM-BM", "gm_csv": "GM-CSV", "gm_srm": "GM-SRM"}
 SHORT = [
     "memory.length_kimg=0.016",
@@ -54,16 +55,16 @@ def gmsrm(*words, devices=4):
     return result
 
 
-def ablate(workdir):
+def compare(workdir):
     changes = [word for change in SHORT for word in ("--set", change)]
-    words = ["ablate", "--config", "configs/paris.py:runlocal", "--workdir", workdir, *changes]
+    words = ["compare", "--config", "configs/paris.py:runlocal", "--workdir", workdir, *changes]
     return gmsrm(*words, devices=1)
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ablation")
-    result = ablate(folder)
+    folder = tmp_path_factory.mktemp("comparison")
+    result = compare(folder)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -87,14 +88,14 @@ def test_table_iv_holds_every_variant_on_the_same_masks_and_memory(workdir):
     assert "| Method | Trained parameters | Frozen parameters | PSNR" in table
     assert (workdir / "figures" / "figure_10.png").stat().st_size > 1000
     assert "Table IV" in (workdir / "report.html").read_text(encoding="utf-8")
-    assert sorted(path.parent.name for path in workdir.glob("*/memory")) == ["shared_memory"]
+    assert sorted(path.parent.name for path in workdir.glob("*/memory")) == ["shared"]
 
 
 def test_what_is_finished_is_not_done_again(workdir):
     logs = {path: path.read_bytes() for path in workdir.rglob("log.jsonl")}
     times = {path: path.stat().st_mtime_ns for path in workdir.rglob("metrics.json")}
     shutil.rmtree(workdir / "gm_csv" / "evaluation")
-    result = ablate(workdir)
+    result = compare(workdir)
     assert result.returncode == 0, result.stderr
     assert {path: path.read_bytes() for path in workdir.rglob("log.jsonl")} == logs
     again = {path: path.stat().st_mtime_ns for path in workdir.rglob("metrics.json")}

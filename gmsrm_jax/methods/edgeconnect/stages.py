@@ -1,0 +1,320 @@
+"""EdgeConnect's stages: G1 with D1, G2 with D2 on true edges, then G2 with D2 on G1's edges."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables, apply
+from gmsrm_jax.methods.edgeconnect import network
+from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.nn import losses
+from gmsrm_jax.nn.adversarial import Adversary, Played, adversarial_step, average_variables
+from gmsrm_jax.nn.canny import grey
+from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
+from gmsrm_jax.nn.spectral import baked, drawn
+from gmsrm_jax.nn.vgg import features, load_vgg
+from gmsrm_jax.runtime.pixels import to_signed
+
+Given = Mapping[str, Any]
+
+
+class PairStage(FillingStage):
+    """A generator and its patch discriminator, moved together at each step."""
+
+    judged: str  # name of the discriminator among the state's networks
+
+    def __init__(
+        self,
+        name: str,
+        method: Method,
+        config: ConfigDict,
+        context: Context,
+        length_kimg: float,
+        learning_rate: float,
+    ):
+        """Prepares the stage; see `FillingStage`.
+
+        Args:
+            name: of the stage.
+            method: how its averages fill.
+            config: the run's config.
+            context: what the data say.
+            length_kimg: thousand pictures.
+            learning_rate: of the generator.
+        """
+        fields = config.edgeconnect
+        super().__init__(
+            name,
+            method,
+            config,
+            context,
+            steps_of(length_kimg, config.batch_size),
+            fields.save_every,
+            fields.validate_every,
+        )
+        self.config, self.fields = config, fields
+        b1, b2 = fields.betas
+        self.optimizer = optax.adam(learning_rate, b1=b1, b2=b2)
+        self.adversary = Adversary(
+            self.judged,
+            PatchDiscriminator(
+                tuple(fields.discriminator_features), self.dtype, False, network.INIT
+            ),
+            fields.adversarial_form,
+            optax.adam(learning_rate * fields.discriminator_rate, b1=b1, b2=b2),
+        )
+        self.programs = {"main": self._main_step}
+
+    def _begin(self, name: str, variables: dict[str, Any], key: jax.Array, *shown: int) -> Any:
+        """The state of generator `name` and of a new discriminator that sees so many channels."""
+        side = (1, self.config.image_size, self.config.image_size)
+        seen = [jnp.zeros((*side, channels)) for channels in shown]
+        judge = drawn(self.adversary.module, key, *seen)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            variables={name: variables, self.judged: judge},
+            average={name: jax.tree.map(jnp.copy, variables)},
+            optimizer={
+                name: self.optimizer.init(variables["params"]),
+                self.judged: self.adversary.optimizer.init(judge["params"]),
+            },
+            kept={},
+            extra={},
+        )
+
+    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        """What the loss needs beside picture and mask, a row for each example."""
+        raise NotImplementedError
+
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        """The generator's loss, see `adversarial_step`.
+
+        Args:
+            state: before the step.
+            batch: of which only the constants are looked at.
+            variables: of the generator.
+            part: rows of the batch.
+        """
+        raise NotImplementedError
+
+    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        image, mask = to_signed(batch["image"]), batch["mask"].astype(jnp.float32)
+        parts = {"image": image, "mask": mask, **self._parts(image, mask)}
+        variables, optimizer, scalars = adversarial_step(
+            lambda variables, part: self._loss(state, batch, variables, part),
+            self.optimizer,
+            self.adversary,
+            state.variables,
+            state.optimizer,
+            parts,
+            self.accumulation,
+        )
+        average = average_variables(state.average, variables, self.fields.ema)
+        moved = state.replace(
+            step=state.step + 1, variables=variables, optimizer=optimizer, average=average
+        )
+        return moved, scalars
+
+
+class EdgeStage(PairStage):
+    """G1 learns to complete edge maps; its "fillings" are edge maps."""
+
+    salt = 1
+    judged = "edge_discriminator"
+
+    def init(self, key: jax.Array, given: Given) -> TrainState:
+        """Draws G1 and D1."""
+        del given
+        keys, side = jax.random.split(key), self.config.image_size
+        module = network.edge_network(self.config, spectral=True)
+        variables = drawn(module, keys[0], jnp.zeros((1, side, side, 3)))
+        return self._begin("edge", variables, keys[1], 1, 1)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Precision and recall of the edge pixels in the holes, an edge being 0.5 and above."""
+        images, masks = self.validation["image"], self.validation["mask"]
+        hole = masks[..., 0] > 0
+        found = (self.fill(state, images, masks)[..., 0] >= 128) & hole
+        true = (self._true(images)[..., 0] > 0) & hole
+        both = (found & true).sum()
+        return {
+            "validation/edge_precision": float(both / max(found.sum(), 1)),
+            "validation/edge_recall": float(both / max(true.sum(), 1)),
+        }
+
+    def panels(self, state: TrainState) -> dict[str, tuple[np.ndarray, int]]:
+        """One row a picture: picture with a white hole, known edges, completed edges, true ones."""
+        count = min(4, len(self.validation["image"]))
+        images, masks = self.validation["image"][:count], self.validation["mask"][:count]
+        completed, true = self.fill(state, images, masks), self._true(images)
+        held = np.where(masks > 0, np.uint8(255), images)
+        rows = np.stack([held, np.where(masks > 0, 0, completed), completed, true], axis=1)
+        return {"edges": (rows.reshape(-1, *images.shape[1:]).astype(np.uint8), 4)}
+
+    def _true(self, images: np.ndarray) -> np.ndarray:
+        """Edges of uint8 pictures as uint8 pictures [N, S, S, 3], 0 or 255."""
+        edges = jax.jit(lambda x: network.true_edges(self.config, to_signed(x)))(images)
+        return np.repeat(np.asarray(edges * 255, np.uint8), 3, axis=-1)
+
+    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        return {
+            "known": network.known_edges(self.config, image, mask),
+            "true": network.true_edges(self.config, image),
+        }
+
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        del batch
+        module = network.edge_network(self.config, self.dtype, spectral=True)
+        seen = network.edge_input(part["image"], part["mask"], part["known"])
+        logits, renewed = _with_statistics(module, variables["edge"], seen)
+        values = grey(network.unit(part["image"]))
+        rows = {"real": (values, part["true"]), "fake": (values, jax.nn.sigmoid(logits))}
+        real, fake = (
+            self.adversary.judge(state.variables[self.judged], rows[kind], "outputs")[0]
+            for kind in ("real", "fake")
+        )
+        scalars = {
+            "loss/adversarial": self.adversary.generator_loss(fake[-1]),
+            "loss/feature_matching": losses.feature_matching_loss(fake, real),
+        }
+        total = (
+            self.fields.edge_adversarial_weight * scalars["loss/adversarial"]
+            + self.fields.feature_matching_weight * scalars["loss/feature_matching"]
+        )
+        return total, Played({**scalars, "loss/total": total}, {"edge": renewed}, rows)
+
+
+class PictureStage(PairStage):
+    """G2 learns to paint from the true edges of whole pictures."""
+
+    salt = 2
+    judged = "discriminator"
+
+    def __init__(self, *arguments: Any):
+        """Prepares the stage and reads VGG-19; see `PairStage`."""
+        super().__init__(*arguments)
+        fields = self.fields
+        self.perceptual = tuple(fields.perceptual_layers) if fields.perceptual_weight else ()
+        self.style = tuple(fields.style_layers) if fields.style_weight else ()
+        if self.perceptual or self.style:
+            taps = self.perceptual + self.style
+            vgg = load_vgg(fields.vgg, taps, unit_input=True, field="edgeconnect.vgg")
+            self.constants = {"vgg": vgg}
+
+    def init(self, key: jax.Array, given: Given) -> TrainState:
+        """Draws G2 and D2."""
+        del given
+        keys, side = jax.random.split(key), self.config.image_size
+        module = network.picture_network(self.config)
+        variables = dict(module.init(keys[0], jnp.zeros((1, side, side, 4))))
+        return self._begin("picture", variables, keys[1], 3)
+
+    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
+        return {"share": share, "edges": network.true_edges(self.config, image)}
+
+    def _edges(
+        self, state: TrainState, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Variables]:
+        """The edges that G2 paints from, and renewed statistics of what made them."""
+        del state, variables
+        return part["edges"], {}
+
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        fields, image, mask = self.fields, part["image"], part["mask"]
+        edges, statistics = self._edges(state, variables, part)
+        module = network.picture_network(self.config, self.dtype)
+        seen = network.picture_input(image, mask, edges)
+        raw = jnp.tanh(apply(module, variables["picture"], seen))
+        rows = {"real": (network.unit(image),), "fake": (network.unit(raw),)}
+        logits, _ = self.adversary.judge(state.variables[self.judged], rows["fake"])
+        scalars = {
+            "loss/l1": losses.hole_share_loss(*rows["fake"], *rows["real"], part["share"][0]),
+            "loss/adversarial": self.adversary.generator_loss(logits),
+        }
+        total = (
+            fields.l1_weight * scalars["loss/l1"]
+            + fields.adversarial_weight * scalars["loss/adversarial"]
+        )
+        if self.perceptual:
+            fake, real = (
+                features(batch["vgg"], x, self.perceptual, self.dtype) for x in (raw, image)
+            )
+            scalars["loss/perceptual"] = losses.perceptual_loss(fake, real)
+            total += fields.perceptual_weight * scalars["loss/perceptual"]
+        if self.style:
+            # Black outside the hole: -1.
+            fake, real = (
+                features(batch["vgg"], (x + 1.0) * mask - 1.0, self.style, self.dtype)
+                for x in (raw, image)
+            )
+            scalars["loss/style"] = losses.style_loss(fake, real)
+            total += fields.style_weight * scalars["loss/style"]
+        return total, Played({**scalars, "loss/total": total}, statistics, rows)
+
+
+class JointStage(PictureStage):
+    """G2 goes on with the edges that G1 completes; G1 learns with it if it is trained.
+
+    A frozen G1 stands in `kept`, without spectral norms. A trained one learns from G2's loss alone,
+    without D1, as the paper has it.
+    """
+
+    salt = 3
+
+    def init(self, key: jax.Array, given: Given) -> TrainState:
+        """Takes over G1 of the stage "edges", and everything of the stage "inpainting"."""
+        del key
+        before, edges = given["inpainting"], given["edges"]
+        state = TrainState(
+            step=jnp.zeros((), jnp.int32),
+            variables=before["variables"],
+            average=before["average"],
+            optimizer=before["optimizer"],
+            kept={},
+            extra={},
+        )
+        if self.fields.joint_edges == "frozen":
+            return state.replace(kept={"edge": baked(edges["average"]["edge"])})
+        return state.replace(
+            **{
+                item: {**getattr(state, item), "edge": edges[item]["edge"]}
+                for item in ("variables", "average", "optimizer")
+            }
+        )
+
+    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
+        return {"share": share, "known": network.known_edges(self.config, image, mask)}
+
+    def _edges(
+        self, state: TrainState, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Variables]:
+        mask, known = part["mask"], part["known"]
+        seen = network.edge_input(part["image"], mask, known)
+        trained = "edge" in variables
+        module = network.edge_network(self.config, self.dtype, spectral=trained)
+        if not trained:
+            logits = apply(module, state.kept["edge"], seen)
+            return network.joined_edges(logits, mask, known), {}
+        logits, renewed = _with_statistics(module, variables["edge"], seen)
+        return network.joined_edges(logits, mask, known), {"edge": renewed}
+
+
+def _with_statistics(
+    module: network.Generator, variables: dict[str, Any], x: jax.Array
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Logits of a network with spectral norms, and its vectors one power iteration on."""
+    result: Any = module.apply(variables, x, update_stats=True, mutable=["batch_stats"])
+    return result

@@ -1,0 +1,365 @@
+"""PConv (Liu et al., ECCV 2018, arXiv 1804.07723): a U-Net of partial convolutions.
+
+The layer is the authors' own (rescaled by n / s), network and biases are those that the public
+implementations share, with log2(S) - 1 levels. The network works on ImageNet-normalised images,
+which the paper's loss weights belong to; only `fill` maps its output back to [-1, 1].
+
+The second part of the training freezes the norms of the encoder, scale, shift and statistics alike:
+until then these are of batches whose holes are zeros.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from gmsrm_jax.foreign.vgg19 import TORCHVISION
+from gmsrm_jax.methods.base import (
+    Batch,
+    Context,
+    Method,
+    Noise,
+    Scalars,
+    StageSpec,
+    TrainState,
+    Variables,
+    apply,
+)
+from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.nn import losses
+from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.nn.layers import LEAKY_SLOPE, nearest_upsample
+from gmsrm_jax.nn.norms import batch_norm
+from gmsrm_jax.nn.optimizers import average_weights
+from gmsrm_jax.nn.partial import Known, PartialConv, dilated
+from gmsrm_jax.nn.vgg import VggWeights, denormalise, features, load_poolings, normalise
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.fields import Betas, Section, setting
+from gmsrm_jax.runtime.pixels import composite, to_signed
+
+Part = Literal["encoder", "decoder"]
+ENCODER_KERNELS = (7, 5, 5)  # of the first levels; further ones have 3
+
+
+class PConvFields(Section):
+    """The network of PConv and its training."""
+
+    levels: int = setting(0, "halvings of the picture; 0: log2(image_size) - 1", ge=0, le=12)
+    width: int = setting(
+        64, "channels of the first level; they double up to eight times it", gt=0, local=16
+    )
+    length_kimg: float = setting(
+        16000.0, "length, thousand pictures: a million steps of 16", gt=0, local=0.128
+    )
+    learning_rate: float = setting(2e-4, "of Adam", ge=0)
+    finetune_share: float = setting(
+        0.2, "last share of the steps, with the encoder's norms frozen", ge=0, le=1
+    )
+    finetune_learning_rate: float = setting(5e-5, "of Adam in that share", ge=0)
+    betas: Betas = setting((0.9, 0.999), "of Adam")
+    valid_weight: float = setting(1.0, "of the L1 in the known part", ge=0)
+    hole_weight: float = setting(6.0, "of the L1 in the hole", ge=0)
+    perceptual_weight: float = setting(0.05, "of the L1 of VGG features", ge=0)
+    style_weight: float = setting(120.0, "of the L1 of their Gram matrices", ge=0)
+    variation_weight: float = setting(0.1, "of the total variation in and around the hole", ge=0)
+    vgg: str = setting(
+        "weights/lpips_vgg.npz",
+        "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
+        local="bundled",
+    )
+    ema: float = setting(0.0, "of the weights that fill; 0: the last weights", ge=0, le=1)
+    save_every: int = setting(2000, "steps between two checkpoints", gt=0, local=8)
+    validate_every: int = setting(2000, "steps between two validations", gt=0, local=8)
+
+
+class _Block(nn.Module):
+    """Partial convolution, batch norm where `normed`, activation."""
+
+    features: int
+    kernel_size: int
+    stride: int
+    normed: bool
+    activation: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, *groups: Known, of_batch: bool) -> Known:
+        y = PartialConv(self.features, self.kernel_size, self.stride, name="conv")(*groups)
+        x = batch_norm(y.values, of_batch, "norm") if self.normed else y.values
+        # Shifts of the norm stand in unknown places now; the next layer does not look at them.
+        return Known(self.activation(x), y.mask)
+
+
+class PConvNetwork(nn.Module):
+    """The U-Net: strided encoder, decoder of nearest up-sampling with skips of features and masks.
+
+    Level i = 1 … L: the encoder halves to S / 2^i with C_i = width · min(2^(i-1), 8) channels; the
+    decoder's level i doubles, joins the encoder's level i - 1, and has C_(i-1) channels. Level 1
+    joins the picture itself and gives the output.
+
+    Attributes:
+        levels: L, at most log2(S).
+        width: C_1.
+        dtype: format of feature maps, see `layers`.
+    """
+
+    levels: int
+    width: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, mask: jax.Array, of_batch: tuple[Part, ...] = ()
+    ) -> jax.Array:
+        """Predicts the picture.
+
+        Args:
+            image: float32 [N, S, S, 3], ImageNet-normalised; its hole is not looked at.
+            mask: float32 [N, S, S, 1], 1 in the hole; what lies between counts from 0.5 on.
+            of_batch: parts whose norms take the batch's statistics and move "batch_stats".
+
+        Returns:
+            float32 [N, S, S, 3], ImageNet-normalised, linear; the mean colour (0) where no level
+            knows anything.
+        """
+        known = 1.0 - (mask >= 0.5).astype(jnp.float32)
+        x = Known(image.astype(self.dtype), known)
+        skips = [x]
+        for i in range(self.levels):
+            kernel = ENCODER_KERNELS[i] if i < len(ENCODER_KERNELS) else 3
+            block = _Block(self._channels(i), kernel, 2, i > 0, nn.relu, name=f"encoder_{i + 1}")
+            x = block(x, of_batch="encoder" in of_batch)
+            skips.append(x)
+        x = skips.pop()
+        for i in reversed(range(1, self.levels)):
+            block = _Block(self._channels(i - 1), 3, 1, True, _leaky, name=f"decoder_{i + 1}")
+            x = block(_doubled(x), skips.pop(), of_batch="decoder" in of_batch)
+        last = PartialConv(3, 3, use_bias=True, result=jnp.float32, name="decoder_1")
+        return last(_doubled(x), skips.pop()).values
+
+    def _channels(self, i: int) -> int:
+        return self.width * min(1 << i, 8)
+
+
+def _leaky(x: jax.Array) -> jax.Array:
+    return nn.leaky_relu(x, LEAKY_SLOPE)
+
+
+def _doubled(x: Known) -> Known:
+    return Known(nearest_upsample(x.values), nearest_upsample(x.mask))
+
+
+def levels_of(config: ConfigDict) -> int:
+    """L: what the config says, or log2(S) - 1."""
+    return config.pconv.levels or int(math.log2(config.image_size)) - 1
+
+
+def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> PConvNetwork:
+    """The network that a config describes."""
+    return PConvNetwork(levels_of(config), config.pconv.width, dtype)
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses more levels than a picture has halvings."""
+    most = int(math.log2(config.image_size))
+    if levels_of(config) > most:
+        raise UserError(
+            f"config.pconv.levels = {config.pconv.levels}; pictures of {config.image_size} px can "
+            f"be halved {most} times, use at most that, or 0"
+        )
+
+
+def init(config: ConfigDict, key: jax.Array) -> Variables:
+    """He-normal weights; running means 0 and variances 1."""
+    size = 1 << levels_of(config)
+    image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
+    return {"network": dict(build_network(config).init(key, image, mask))}
+
+
+def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise: Noise) -> Any:
+    """The network's output in float32, clipped to [-1, 1]."""
+    del noise
+    shown = normalise(image, TORCHVISION)
+    raw = apply(build_network(config), variables["network"], shown, mask)
+    return jnp.clip(denormalise(raw), -1.0, 1.0)
+
+
+class PConvStage(FillingStage):
+    """Trains by the program "main", and in the last steps by "frozen"; see `base.Stage`.
+
+    With micro-batches the norms see each of them alone, and running statistics move by the mean of
+    their statistics.
+    """
+
+    salt = 1
+
+    def __init__(self, config: ConfigDict, context: Context):
+        """Prepares the stage; reads the VGG.
+
+        Args:
+            config: the run's config.
+            context: what the data say.
+
+        Raises:
+            UserError: pconv.vgg cannot be used.
+        """
+        settings = config.pconv
+        total = steps_of(settings.length_kimg, config.batch_size)
+        super().__init__(
+            "inpainting",
+            PCONV,
+            config,
+            context,
+            total,
+            settings.save_every,
+            settings.validate_every,
+        )
+        self.settings = settings
+        self.frozen_from = total - round(settings.finetune_share * total)
+        self.network = build_network(config, self.dtype)
+        self.optimizer = optax.scale_by_adam(*settings.betas, eps=1e-8)
+        if settings.perceptual_weight or settings.style_weight:
+            self.constants["vgg"], self.taps = load_poolings(settings.vgg, field="pconv.vgg")
+        due = {name for step in (0, total - 1) for name in self.due(step)}
+        self.programs = {
+            name: functools.partial(self._step, frozen=name == "frozen") for name in sorted(due)
+        }
+
+    def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
+        """Drawn weights; see `base.Stage.init`."""
+        del given
+        variables = init(self._config, key)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            variables=variables,
+            average=variables,
+            optimizer={"network": self.optimizer.init(variables["network"]["params"])},
+            kept={},
+            extra={},
+        )
+
+    def due(self, step: int) -> tuple[str, ...]:
+        """The last share of the steps has the encoder's norms frozen."""
+        return ("frozen",) if step >= self.frozen_from else ("main",)
+
+    def _step(self, state: TrainState, batch: Batch, *, frozen: bool) -> tuple[TrainState, Scalars]:
+        """One step of Adam, the encoder's norms in it or not."""
+        settings, network = self.settings, state.variables["network"]
+        parts = {"image": batch["image"], "mask": batch["mask"]}
+
+        def part_of(part: Batch) -> tuple[Any, None]:
+            gradient, aux = jax.grad(self._loss, has_aux=True)(
+                network["params"], network["batch_stats"], part, batch.get("vgg"), frozen
+            )
+            return (gradient, *aux), None
+
+        (gradient, scalars, statistics), _ = in_micro_batches(part_of, parts, self.accumulation)
+        if frozen:
+            gradient = _without_encoder_norms(gradient)
+        updates, moments = self.optimizer.update(gradient, state.optimizer["network"])
+        if frozen:
+            # Moments from before the freeze would still move them.
+            updates = _without_encoder_norms(updates)
+        rate = settings.finetune_learning_rate if frozen else settings.learning_rate
+        params = jax.tree.map(lambda p, u: p - rate * u, network["params"], updates)
+        average = params
+        if settings.ema:
+            before = state.average["network"]["params"]
+            average = average_weights(before, params, settings.ema)
+        scalars |= {
+            "gradient/network": optax.global_norm(gradient),
+            "optimizer/learning_rate": jnp.asarray(rate, jnp.float32),
+        }
+        return (
+            state.replace(
+                step=state.step + 1,
+                variables={"network": {"params": params, "batch_stats": statistics}},
+                average={"network": {"params": average, "batch_stats": statistics}},
+                optimizer={"network": moments},
+            ),
+            scalars,
+        )
+
+    def _loss(
+        self, params: Any, statistics: Any, part: Batch, vgg: VggWeights | None, frozen: bool
+    ) -> tuple[jax.Array, tuple[Scalars, Any]]:
+        """The weighted sum (Eq. 7), its terms and the moved statistics; no term of weight 0.
+
+            L = 1 · valid + 6 · hole + 0.05 · perceptual + 120 · style + 0.1 · variation
+
+        L1 and variation are of ImageNet-normalised images; perceptual and style compare both the
+        output and the composite with the picture.
+        """
+        settings = self.settings
+        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        truth = normalise(image, TORCHVISION)
+        raw, moved = self.network.apply(
+            {"params": params, "batch_stats": statistics},
+            truth,
+            mask,
+            of_batch=("decoder",) if frozen else ("encoder", "decoder"),
+            mutable=["batch_stats"],
+        )
+        pasted = composite(truth, raw, mask)
+        scalars: Scalars = {}
+        if settings.valid_weight:
+            scalars["valid"] = losses.masked_l1_loss(raw, truth, 1.0 - mask)
+        if settings.hole_weight:
+            scalars["hole"] = losses.masked_l1_loss(raw, truth, mask)
+        if vgg is not None:
+            target, *seen = (
+                features(vgg, x, self.taps, self.dtype)
+                for x in (image, denormalise(raw), denormalise(pasted))
+            )
+            if settings.perceptual_weight:
+                terms = [losses.perceptual_loss(maps, target) for maps in seen]
+                scalars["perceptual"] = jnp.stack(terms).sum()
+            if settings.style_weight:
+                terms = [losses.style_loss(maps, target) for maps in seen]
+                scalars["style"] = jnp.stack(terms).sum()
+        if settings.variation_weight:
+            scalars["variation"] = losses.total_variation_loss(pasted, dilated(mask))
+        total = jnp.zeros(())
+        for name, value in scalars.items():
+            total += settings[f"{name}_weight"] * value
+        named = {f"loss/{name}": value for name, value in scalars.items()}
+        return total, (named | {"loss/total": total}, moved["batch_stats"])
+
+
+def _without_encoder_norms(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of the network's parameters with zeros for scale and shift of the encoder's norms."""
+    return {
+        name: {**block, "norm": jax.tree.map(jnp.zeros_like, block["norm"])}
+        if name.startswith("encoder") and "norm" in block
+        else block
+        for name, block in tree.items()
+    }
+
+
+def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
+    """One stage."""
+    return (StageSpec("inpainting", lambda context: PConvStage(config, context)),)
+
+
+PCONV = Method(
+    name="pconv",
+    title="PConv",
+    priors="A",
+    about=(
+        "Liu et al., ECCV 2018: a U-Net of partial convolutions, which see known pixels only and "
+        "close a hole layer by layer; no adversary."
+    ),
+    fill=fill,
+    sections={"pconv": PConvFields},
+    shared={"batch_size": 16},
+    network_fields=("pconv.levels", "pconv.width"),
+    check=check,
+    stages=stages,
+    init=init,
+)

@@ -1,0 +1,182 @@
+"""Steps of optimizers: of networks alone, and of networks that play against a discriminator."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import optax
+
+from gmsrm_jax.nn import losses
+from gmsrm_jax.nn.accumulation import in_micro_batches
+
+# {network: {"params": …, "batch_stats": …}}
+Variables = dict[str, dict[str, Any]]
+Scalars = dict[str, jax.Array]
+Form = Literal["logistic", "hinge"]
+
+
+class Played(NamedTuple):
+    """What a loss gives beside its value.
+
+    Attributes:
+        scalars: for the log.
+        statistics: renewed ones by network, such as {"edge": {"batch_stats": …}}.
+        rows: arrays with a row for each example.
+    """
+
+    scalars: Scalars
+    statistics: Variables
+    rows: Any
+
+
+Loss = Callable[[Variables, Any], tuple[jax.Array, Played]]
+
+
+def gradient_step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    variables: Variables,
+    states: dict[str, Any],
+    parts: Any,
+    accumulation: int,
+) -> tuple[Variables, dict[str, Any], Played]:
+    """One step of some networks down the mean gradient over the micro-batches.
+
+    Args:
+        loss: maps variables and a part of the batch to a scalar and what `Played` says.
+        optimizer: one for all networks, each with a state of its own.
+        variables: of the networks that move.
+        states: of the optimizer, by network.
+        parts: arrays whose first axis is that of the examples.
+        accumulation: micro-batches.
+
+    Returns:
+        Variables, states, and means of scalars (with every "gradient/NETWORK", the norm), means of
+        statistics, and the rows of all examples.
+    """
+    params = {name: tree["params"] for name, tree in variables.items()}
+
+    def of_weights(params: dict[str, Any], part: Any) -> tuple[jax.Array, Played]:
+        given = {name: {**tree, "params": params[name]} for name, tree in variables.items()}
+        return loss(given, part)
+
+    def differentiated(part: Any) -> tuple[Any, Any]:
+        gradient, (scalars, statistics, rows) = jax.grad(of_weights, has_aux=True)(params, part)
+        return (gradient, scalars, statistics), rows
+
+    (gradients, scalars, statistics), rows = in_micro_batches(differentiated, parts, accumulation)
+    moved, renewed = {}, {}
+    for name, gradient in gradients.items():
+        updates, renewed[name] = optimizer.update(gradient, states[name], params[name])
+        weights = {"params": optax.apply_updates(params[name], updates)}
+        moved[name] = {**variables[name], **statistics.get(name, {}), **weights}
+    norms = {f"gradient/{name}": optax.global_norm(tree) for name, tree in gradients.items()}
+    return moved, renewed, Played({**scalars, **norms}, statistics, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversary:
+    """A discriminator with its losses and its optimizer.
+
+    Attributes:
+        name: of the network.
+        module: module(*shown, update_stats=…) gives logits of any shape.
+        form: "logistic" (non-saturating) or "hinge", of both sides' losses. The discriminator's is
+            the sum of its two means; half of it, as some print it, makes no difference to Adam.
+        optimizer: with a rate and betas of its own.
+    """
+
+    name: str
+    module: nn.Module
+    form: Form
+    optimizer: optax.GradientTransformation
+
+    def judge(
+        self, variables: dict[str, Any], shown: tuple[jax.Array, ...], method: str | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the discriminator says, and its statistics, one power iteration on.
+
+        Args:
+            variables: of the discriminator.
+            shown: pictures, and what else it sees.
+            method: of the module, if not the one that gives logits.
+        """
+        judged: Any = self.module.apply(
+            variables, *shown, update_stats=True, mutable=["batch_stats"], method=method
+        )
+        return judged
+
+    def generator_loss(self, fake: jax.Array) -> jax.Array:
+        """What the generator makes small, from logits of what it made."""
+        if self.form == "hinge":
+            return losses.adversarial_generator_loss(fake)
+        return losses.logistic_generator_loss(fake)
+
+    def loss(self, variables: Variables, shown: Any) -> tuple[jax.Array, Played]:
+        """What the discriminator makes small, from {"real": …, "fake": …} as `judge` takes them."""
+        fake, _ = self.judge(variables[self.name], shown["fake"])
+        # The renewed vectors do not depend on the examples, so their mean is each of them.
+        real, renewed = self.judge(variables[self.name], shown["real"])
+        if self.form == "hinge":
+            value = losses.adversarial_discriminator_loss(real, fake, "hinge")
+        else:
+            value = losses.logistic_discriminator_loss(real, fake)
+        scalars = {
+            f"loss/{self.name}": value,
+            f"logits/{self.name}_real": real.mean(),
+            f"logits/{self.name}_fake": fake.mean(),
+        }
+        return value, Played(scalars, {self.name: renewed}, ())
+
+
+def adversarial_step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    adversary: Adversary,
+    variables: Variables,
+    states: dict[str, Any],
+    parts: Any,
+    accumulation: int,
+) -> tuple[Variables, dict[str, Any], Scalars]:
+    """One step of a generator and its discriminator, on the same examples.
+
+    Both gradients are taken at the weights before the step, and the discriminator's statistics move
+    on by one power iteration.
+
+    Args:
+        loss: the generator's; may ask `adversary.judge` with the variables before the step. Its
+            rows are {"real": …, "fake": …}, tuples of arrays that the discriminator is shown.
+        optimizer: the generator's.
+        adversary: the discriminator.
+        variables: of the discriminator and of the generator's networks, which are all others.
+        states: of the optimizers, by network.
+        parts: arrays whose first axis is that of the examples.
+        accumulation: micro-batches.
+
+    Returns:
+        Variables, states of the optimizers, scalars of both sides.
+    """
+    judging = {adversary.name: variables[adversary.name]}
+    making = {name: tree for name, tree in variables.items() if name != adversary.name}
+    made, made_states, played = gradient_step(loss, optimizer, making, states, parts, accumulation)
+    judged, judged_states, told = gradient_step(
+        adversary.loss, adversary.optimizer, judging, states, played.rows, accumulation
+    )
+    return {**made, **judged}, {**made_states, **judged_states}, played.scalars | told.scalars
+
+
+def average_variables(average: Variables, variables: Variables, decay: float) -> Variables:
+    """Moves averages of weights by `decay`; statistics are taken as they are."""
+    return {
+        name: {
+            **variables[name],
+            "params": jax.tree.map(
+                lambda a, w: decay * a + (1.0 - decay) * w,
+                tree["params"],
+                variables[name]["params"],
+            ),
+        }
+        for name, tree in average.items()
+    }
