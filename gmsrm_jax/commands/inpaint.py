@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
             options,
             keep_format=args.format == "same",
             keep_outputs=args.skip_existing,
-            on_progress=(lambda share: progress.update(int(100 * share), "")) if alone else None,
+            on_progress=(lambda share: progress.update(int(99 * share), "")) if alone else None,
         )
         failed = _fill(filler, todo, progress)
     seconds = time.monotonic() - started
@@ -168,8 +168,8 @@ def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> 
                     if warning not in warned and len(warned) < _WARNINGS_SHOWN:
                         say(f"warning: {printable(warning)}")
                     warned.add(warning)
-                if len(jobs) > 1:
-                    progress.update(number, f"{failed} failed" if failed else "")
+                share = number if len(jobs) > 1 else 100
+                progress.update(share, f"{failed} failed" if failed else "")
     finally:
         progress.close()
     if len(warned) > _WARNINGS_SHOWN:

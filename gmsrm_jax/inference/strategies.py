@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.inference.detail import Guide, fill_detail
 from gmsrm_jax.inference.regions import Box, Regions, any_in_cells, find_regions
 from gmsrm_jax.inference.rings import depth_map, dilated
 from gmsrm_jax.inference.tiling import Filling, Square, fill_by_rings
@@ -106,6 +105,9 @@ def _alone(
 
 
 def _detail(rgb: np.ndarray, hole: np.ndarray, size: int, seed: int, report: Report) -> Filling:
+    # SciPy's filters take a while to import, and small pictures need none.
+    from gmsrm_jax.inference.detail import Guide, fill_detail
+
     filled, scaling = yield from _parts(
         rgb, hole, size, _GUIDE_DEPTH, lambda share: report(share * _GUIDE_SHARE)
     )

@@ -20,7 +20,7 @@ _FIRST_SEARCH = (16, 8, 4, 2, 1)
 _LARGE_SEARCH = (8, 3, 1)
 _LARGE, _NEAR_USED = 70_000, 8  # sources of a level that is searched only near those in use
 _UNIQUE = 0.3  # penalty of sources used over and over, in median patch distances
-_VOTE_SIGMA = 1.0
+_VOTE_SIGMA = 0.8
 _LEAST_SPREAD = 30.0
 
 
@@ -213,7 +213,7 @@ def _votes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of votes float32 [P, 3] and of their weights float32 [P].
 
-    Patch n adds weights[n] · G(o) · I(q_n + o) to pixel p_n + o, G a Gaussian of 1.5 pixels.
+    Patch n adds weights[n] · G(o) · I(q_n + o) to pixel p_n + o, G a Gaussian of 0.8 pixels.
     """
     total = np.zeros_like(level.pixels)
     weight = np.zeros(len(level.pixels), np.float32)
