@@ -3,12 +3,12 @@
     python -m benchmarks.detail --pictures=FOLDER --masks=FOLDER [--count=16] [--sides=384,512]
         [--seed=77] [--panels=FOLDER] [--large] [--torch-python=PATH]
 
-Pictures are drawn by the seed and scaled down to a shorter side of 384 and 512 px in turn; holes are
-in turn one or two rectangles of 10 to 30 %, a mask of the folder of 10 to 45 %, an object-like blob,
-and a mask again. "auto before" is crop, or tile where crop would scale a window down more than
-twice. Quality is measured on the hole but for PSNR. Seconds are the process's CPU time, since other
-processes may be at work. --large fills 5 % of a picture scaled up to 12 megapixels and prints the
-peak of resident memory; --torch-python times big-LaMa's network too (`lama_twin`).
+Pictures are drawn by the seed and scaled down to a shorter side of 384 and 512 px in turn; holes
+are in turn one or two rectangles of 10 to 30 %, a mask of the folder of 10 to 45 %, an object-like
+blob, and a mask again. "auto before" is crop, or tile where crop would scale a window down more
+than twice. Quality is measured on the hole but for PSNR. Seconds are the process's CPU time, since
+other processes may be at work. --large fills 5 % of a picture scaled up to 12 megapixels and prints
+the peak of resident memory; --torch-python times big-LaMa's network too (`lama_twin`).
 """
 
 import argparse

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gmsrm_jax.metrics.paper import Definition, each_picture
-from gmsrm_jax.nn.vgg import Vgg19Weights, features
+from gmsrm_jax.nn.vgg import VggWeights, features
 
 SHARPNESS, TEXTURE = "sharpness", "texture"
 TEXTURE_LAYER = "relu3_1"
@@ -70,7 +70,7 @@ def sharpness(prediction: ArrayLike, target: ArrayLike, mask: ArrayLike) -> jax.
 
 @jax.jit
 def texture(
-    weights: Vgg19Weights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
+    weights: VggWeights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
 ) -> jax.Array:
     """Difference of texture statistics in the hole; see `TEXTURE_DEFINITIONS["texture"]`.
 
