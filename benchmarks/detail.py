@@ -109,7 +109,8 @@ def compare(args: argparse.Namespace, inpainter: Inpainter) -> None:
             ]
             means.setdefault(name, []).append(scores)
             line = ", ".join(f"{c} {v:.3f}" for c, v in zip(_COLUMNS, scores, strict=True))
-            print(f"{files[place].name} {shape[0]}x{shape[1]} {hole.mean():.0%} {name}: {line}")
+            start = f"{files[place].name} {shape[0]}x{shape[1]} {hole.mean():.0%} {name}"
+            print(f"{start}: {line}", flush=True)
             row.append(filled)
         if args.panels:
             folder = pathlib.Path(args.panels)

@@ -62,7 +62,7 @@ def test_at_its_own_size_it_is_the_networks_composite() -> None:
     np.testing.assert_array_equal(result.images[0], wanted)
 
 
-@pytest.mark.parametrize("strategy", ["auto", "resize", "crop", "tile"])
+@pytest.mark.parametrize("strategy", ["auto", "resize", "crop", "tile", "detail"])
 def test_known_pixels_are_bit_identical_whatever_the_hole(strategy: str) -> None:
     rng = np.random.default_rng(1)
     items = []
