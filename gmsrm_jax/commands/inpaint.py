@@ -168,8 +168,10 @@ def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> 
                     if warning not in warned and len(warned) < _WARNINGS_SHOWN:
                         say(f"warning: {printable(warning)}")
                     warned.add(warning)
-                share = number if len(jobs) > 1 else 100
-                progress.update(share, f"{failed} failed" if failed else "")
+                if len(jobs) > 1:
+                    progress.update(number, f"{failed} failed" if failed else "")
+                else:
+                    progress.complete()
     finally:
         progress.close()
     if len(warned) > _WARNINGS_SHOWN:

@@ -248,10 +248,8 @@ class Inpainter:
             outputs = iter(self._filler.squares(squares, seeds, indices, on_step))
             for run in runs:
                 run.answer([next(outputs) for _ in run.asked])
-            first = under_way[0] if under_way else None
-            if on_progress is not None and isinstance(first, _Task):
-                on_progress(first.share)
-            del first
+            if on_progress is not None and under_way and isinstance(under_way[0], _Task):
+                on_progress(under_way[0].share)
 
     def _room(self, under_way: "deque[_Task | UserError]") -> bool:
         """Returns whether another picture helps to fill a batch and fits in memory."""

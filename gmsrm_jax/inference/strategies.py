@@ -143,6 +143,7 @@ def _parts(
     ]
     scales = [window.side / size for window in windows]
     whole = [k for k, scale in enumerate(scales) if scale <= 1 or deepest is None]
+    depth_limit = (deepest or 1.0) * size
     total = sum(box.longest**2 for box in parts.boxes)
     outputs = yield [Square(*cut(rgb, hole, windows[k], size)) for k in whole]
     predicted = rgb.copy()
@@ -154,7 +155,7 @@ def _parts(
         done += parts.boxes[k].longest ** 2
     report(done / total)
     for k in sorted(set(range(len(windows))) - set(whole)):
-        scales[k] = max(1.0, _depth(parts, k, hole) / (deepest * size))
+        scales[k] = max(1.0, _depth(parts, k, hole) / depth_limit)
         yield from _tile(predicted, rgb, hole, parts, k, size, scales[k])
         done += parts.boxes[k].longest ** 2
         report(done / total)

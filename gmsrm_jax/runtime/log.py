@@ -322,6 +322,11 @@ class Progress:
         line += f"{format_seconds(left)} left" + (f"; {note}" if note else "")
         _LOGGER.info(line, extra={"on_screen": self._bar is None})
 
+    def complete(self) -> None:
+        """Fills the bar, and writes no line."""
+        if self._bar is not None:
+            self._bar.n = self._total * self._images
+
     def close(self) -> None:
         """Ends the bar."""
         if self._bar is not None:

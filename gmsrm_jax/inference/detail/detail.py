@@ -43,6 +43,7 @@ class Guide(NamedTuple):
 
 Steps = Generator[float, None, np.ndarray]
 """Yields, often, the share of the work that is done, in [0, 1]; returns a picture."""
+_WindowSteps = Generator[float, None, tuple[np.ndarray, np.ndarray]]
 
 
 def fill_detail(rgb: np.ndarray, hole: np.ndarray, guide: Guide, seed: int) -> Steps:
@@ -68,7 +69,7 @@ def fill_detail(rgb: np.ndarray, hole: np.ndarray, guide: Guide, seed: int) -> S
     labels, boxes = _thick_parts(hole)
     thick = labels > 0  # thin parts count as known from here on
     order = sorted(boxes, key=lambda part: -_area(boxes[part]))
-    total, done = max(np.count_nonzero(thick), 1), 0
+    total, done = max(int(np.count_nonzero(thick)), 1), 0.0
     left = set(boxes)
     for part in order:
         if part not in left:
@@ -80,7 +81,7 @@ def fill_detail(rgb: np.ndarray, hole: np.ndarray, guide: Guide, seed: int) -> S
             np.s_[s.start // guide.cell : -(-s.stop // guide.cell)] for s in boxes[part]
         )
         scaling = float(guide.scaling[rows, columns].max())
-        share = np.count_nonzero(own) / total
+        share = int(np.count_nonzero(own)) / total
         known = np.where(hole[window][..., None], result[window], rgb[window])
         steps = _fill_window(known, thick[window], own, scaling, rng)
         filled, where = yield from _scaled_steps(steps, done, share)
@@ -136,7 +137,7 @@ def _within(box: tuple[slice, slice], window: tuple[slice, slice]) -> bool:
     )
 
 
-def _scaled_steps(steps: Generator, done: float, share: float) -> Generator:
+def _scaled_steps(steps: _WindowSteps, done: float, share: float) -> _WindowSteps:
     """Passes steps on as those of the whole."""
     while True:
         try:
@@ -151,7 +152,7 @@ def _fill_window(
     own: np.ndarray,
     scaling: float,
     rng: np.random.Generator,
-) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
+) -> _WindowSteps:
     """Fills a part of a hole.
 
     Args:

@@ -237,17 +237,17 @@ def _dominant_offsets(
         nearest = distance.argmin(1)
         best[part] = twos[nearest]
         far[part] = np.isfinite(distance[np.arange(len(nearest)), nearest])
-    rows = (best // level.stride - ones // level.stride)[far]
-    columns = (best % level.stride - ones % level.stride)[far]
+    down = (best // level.stride - ones // level.stride)[far]
+    right = (best % level.stride - ones % level.stride)[far]
     height, width = level.height, level.width
     counts = np.zeros((2 * height - 1, 2 * width - 1), np.float32)
-    np.add.at(counts, (height - 1 + rows, width - 1 + columns), 1)
+    np.add.at(counts, (height - 1 + down, width - 1 + right), 1)
     counts += counts[::-1, ::-1]
     smooth = ndimage.gaussian_filter(counts, 1.4, mode="constant")
     peaks = (smooth == ndimage.maximum_filter(smooth, 5)) & (smooth > 0)
-    rows, columns = np.nonzero(peaks)
-    order = np.argsort(-smooth[rows, columns], kind="stable")[:_DOMINANT]
-    return (rows[order] - height + 1) * level.stride + columns[order] - width + 1
+    down, right = np.nonzero(peaks)
+    order = np.argsort(-smooth[down, right], kind="stable")[:_DOMINANT]
+    return (down[order] - height + 1) * level.stride + right[order] - width + 1
 
 
 def _guide_matches(
