@@ -210,7 +210,7 @@ def any_body(rng: Generator) -> tuple[bytes, str]:
         "image": base64.b64encode(image).decode(),
         "mask": base64.b64encode(mask).decode(),
         "mask_resize": "nearest",
-        "strategy": str(rng.choice(["auto", "resize", "crop", "tile"])),
+        "strategy": str(rng.choice(["auto", "resize", "crop", "tile", "detail"])),
         "feather": int(rng.integers(0, 5)),
         "num_samples": int(rng.choice([1, 1, 2])),
     }

@@ -106,7 +106,7 @@ def test_one_picture(inpaint, weights, capsys):
     assert (line["format"], line["mode"]) == ("PNG", "RGB")
     assert (line["width"], line["height"]) == (WIDTH, HEIGHT)
     assert line["hole_ratio"] == pytest.approx(hole.mean(), abs=1e-6)
-    assert (line["seed"], line["strategy"]) == (0, "crop")
+    assert (line["seed"], line["strategy"]) == (0, "detail")
     assert line["outputs"] == [
         {"path": "new/filled ä.png", "seed": 0, "sha256": sha256("new/filled ä.png")}
     ]

@@ -63,7 +63,7 @@ def test_at_its_own_size_it_is_the_networks_composite() -> None:
     np.testing.assert_array_equal(result.images[0], wanted)
 
 
-@pytest.mark.parametrize("strategy", ["auto", "resize", "crop", "tile"])
+@pytest.mark.parametrize("strategy", ["auto", "resize", "crop", "tile", "detail"])
 def test_known_pixels_are_bit_identical_whatever_the_hole(strategy: str) -> None:
     rng = np.random.default_rng(1)
     items = []
@@ -437,3 +437,20 @@ def test_it_reads_its_own_weights_without_tensorflow(tmp_path: pathlib.Path) -> 
     wanted = small_inpainter()(image, np.eye(40) > 0, seed=4).images[0]
     # The exported folder leaves out how far LLVM optimises, and so rounding may differ.
     assert np.abs(found - wanted).max() <= 1
+
+
+def test_a_large_picture_tells_how_far_it_is_and_can_be_ended_within() -> None:
+    image, hole = photo(150, 160), square_hole(150, 160, 60)
+    shares: list[float] = []
+    result = small_inpainter()(image, hole, on_progress=shares.append)
+    assert result.strategy == "detail"
+    assert shares == sorted(shares) and 0 <= shares[0] < shares[-1] == 1
+    steps = itertools.count()
+
+    def stop() -> None:
+        if next(steps) == 5:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        small_inpainter()(image, hole, on_step=stop)
+    assert len(shares) > 5

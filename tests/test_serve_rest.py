@@ -93,7 +93,7 @@ def test_one_sample_is_a_png_with_every_known_pixel_as_it_was(port, inpainter):
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["x-seed"] == "7"
     assert float(answer.headers["x-hole-ratio"]) == pytest.approx(HOLE.mean(), abs=1e-6)
-    assert answer.headers["x-strategy"] in ("resize", "crop", "tile")
+    assert answer.headers["x-strategy"] in ("resize", "crop", "tile", "detail")
     assert "x-warnings" not in answer.headers
     np.testing.assert_array_equal(answer.pixels[~HOLE], PICTURE[~HOLE])
     assert (answer.pixels[HOLE] != PICTURE[HOLE]).any(1).mean() > 0.9
@@ -116,7 +116,7 @@ def test_several_samples_are_json_and_differ_inside_the_hole_only(port):
     np.testing.assert_allclose(alone.pixels.astype(int), pictures[1], atol=2)
 
 
-@pytest.mark.parametrize("strategy", ["resize", "crop", "tile"])
+@pytest.mark.parametrize("strategy", ["resize", "crop", "tile", "detail"])
 def test_the_strategy_is_the_one_asked_for(port, strategy):
     answer = fill_by_rest(port, image=IMAGE, mask=MASK, strategy=strategy)
     assert answer.headers["x-strategy"] == strategy

@@ -1,16 +1,18 @@
 """Strategies for any size, with networks made by hand in place of the trained one."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.regions import find_regions
 from gmsrm_jax.inference.rings import depth_map, dilated
 from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
-from gmsrm_jax.inference.windows import Window, cut, scaled
+from gmsrm_jax.inference.windows import Window, cut, paste, scaled
 
 SIZE = 32
 
@@ -181,9 +183,7 @@ def test_tile_leaves_no_steps_between_rounds_whose_networks_disagree() -> None:
 def test_auto_by_size_of_picture_and_hole() -> None:
     assert choose("auto", box_hole(32, 32, (4, 4, 9, 9)), SIZE) == "resize"
     assert choose("auto", box_hole(48, 30, (4, 4, 9, 9)), SIZE) == "resize"
-    assert choose("auto", box_hole(49, 30, (4, 4, 9, 9)), SIZE) == "crop"
-    assert choose("auto", box_hole(300, 300, (100, 100, 142, 142)), SIZE) == "crop"
-    assert choose("auto", box_hole(300, 300, (100, 100, 148, 148)), SIZE) == "tile"
+    assert choose("auto", box_hole(49, 30, (4, 4, 9, 9)), SIZE) == "detail"
     assert choose("auto", box_hole(300, 300, (0, 0, 280, 280)), SIZE) == "resize"
     assert choose("tile", box_hole(32, 32, (4, 4, 9, 9)), SIZE) == "tile"
 
@@ -280,3 +280,25 @@ def test_feather_follows_its_formula_on_noise() -> None:
     soft = feathered(filled, picture, filled, hole, width)
     np.testing.assert_allclose(soft, np.clip(wanted, 0, 255), atol=0.51)
     np.testing.assert_array_equal(feathered(filled, picture, filled, hole, 0), filled)
+
+
+def test_a_long_strip_needs_no_square_of_its_length() -> None:
+    truth = plane(40, 4000)
+    hole = box_hole(40, 4000, (0, 400, 40, 3600))
+    given = np.where(hole[..., None], np.uint8(0), truth)
+    tracemalloc.start()
+    filled, squares = drive(fill("resize", given, hole, SIZE), lambda s: np.full_like(s.image, 99))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (filled[hole] == 99).all()
+    assert peak < 20 * truth.nbytes  # the square has 100 times as many pixels
+    (square,) = squares
+    assert (square.image[~square.hole] > 0).any() and square.hole.mean() > 0.7
+
+
+def test_an_enlarged_output_is_pasted_as_the_whole_square_would_be() -> None:
+    output = np.random.default_rng(8).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
+    target = np.zeros((70, 90, 3), np.uint8)
+    paste(target, output, Window(-10, 0, 90), np.ones((70, 90), bool))
+    whole = Image.fromarray(output).resize((90, 90), Image.Resampling.BICUBIC)
+    assert np.abs(target.astype(int) - np.asarray(whole)[10:80]).max() <= 1

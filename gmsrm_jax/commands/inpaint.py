@@ -19,6 +19,7 @@ from gmsrm_jax.runtime.errors import UserError
 if TYPE_CHECKING:
     from gmsrm_jax.inference.bulk import BulkFiller
     from gmsrm_jax.inference.pairing import Job
+    from gmsrm_jax.runtime.log import Progress
 
 _WARNINGS_SHOWN = 20
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """Fills what the options say; returns the exit status."""
     from gmsrm_jax.inference.manifest import Manifest
     from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
-    from gmsrm_jax.runtime.log import open_text_log, say
+    from gmsrm_jax.runtime.log import Progress, open_text_log, say
 
     started = time.monotonic()
     options = section_of(args, FillOptions)
@@ -129,14 +130,19 @@ def run(args: argparse.Namespace) -> int:
         )
         from gmsrm_jax.inference.bulk import BulkFiller  # imports JAX
 
+        # Of a single picture, which may take a while, the bar shows the share that is done.
+        alone = len(todo) == 1
+        steps, unit = (100, "%") if alone else (len(todo), "images")
+        progress = Progress("inpaint", 0, steps, 1, unit=unit)
         filler = BulkFiller(
             inpainter,
             manifest,
             options,
             keep_format=args.format == "same",
             keep_outputs=args.skip_existing,
+            on_progress=(lambda share: progress.update(int(99 * share), "")) if alone else None,
         )
-        failed = _fill(filler, todo)
+        failed = _fill(filler, todo, progress)
     seconds = time.monotonic() - started
     say(
         f"{len(todo) - failed} filled, {failed} failed, {len(skipped)} skipped in {seconds:.1f} s "
@@ -145,13 +151,12 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _fill(filler: "BulkFiller", jobs: "Sequence[Job]") -> int:
+def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> int:
     """Fills pictures, says what is wrong with which, and returns how many failed."""
-    from gmsrm_jax.runtime.log import Progress, say
+    from gmsrm_jax.runtime.log import say
 
     warned: set[str] = set()
     failed = encoded = 0
-    progress = Progress("inpaint", 0, len(jobs), 1)
     try:
         with contextlib.closing(filler.fill(jobs)) as stream:
             for number, done in enumerate(stream, 1):
@@ -165,6 +170,8 @@ def _fill(filler: "BulkFiller", jobs: "Sequence[Job]") -> int:
                     warned.add(warning)
                 if len(jobs) > 1:
                     progress.update(number, f"{failed} failed" if failed else "")
+                else:
+                    progress.complete()
     finally:
         progress.close()
     if len(warned) > _WARNINGS_SHOWN:

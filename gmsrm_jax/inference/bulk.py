@@ -66,6 +66,7 @@ class BulkFiller:
         *,
         keep_format: bool = False,
         keep_outputs: bool = False,
+        on_progress: Callable[[float], None] | None = None,
     ):
         """Takes what all pictures share.
 
@@ -75,7 +76,9 @@ class BulkFiller:
             options: how to fill.
             keep_format: write each picture in its own format, otherwise as PNG.
             keep_outputs: leave output files that are there already.
+            on_progress: see `Inpainter.batch`.
         """
+        self._on_progress = on_progress
         self._inpainter, self._manifest, self._options = inpainter, manifest, options
         self._keep_format, self._keep_outputs = keep_format, keep_outputs
         self._shared_mask: tuple[Path, str] | None = None
@@ -107,7 +110,10 @@ class BulkFiller:
 
         with _threads() as readers, _threads() as writers:
             results = self._inpainter.batch(
-                items(), on_error="return", **self._options.model_dump()
+                items(),
+                on_error="return",
+                on_progress=self._on_progress,
+                **self._options.model_dump(),
             )
             filled = ((waiting.popleft(), result) for result in results)
             yield from _in_order(writers, self._write, filled)

@@ -14,7 +14,7 @@ from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
-from gmsrm_jax.inference.strategies import choose, fill
+from gmsrm_jax.inference.strategies import Report, choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
 from gmsrm_jax.runtime.devices import find_device
 from gmsrm_jax.runtime.errors import UserError
@@ -143,6 +143,7 @@ class Inpainter:
         seed: int = 0,
         *,
         on_step: Callable[[], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> Result:
         """Fills the hole of a picture; every known pixel of the result is that of the picture.
@@ -153,8 +154,10 @@ class Inpainter:
             num_samples: fillings; they differ inside the hole.
             seed: sample s has the seed `seed + s` and, but for rounding, is the same whenever it is
                 asked for.
-            on_step: called before each batch of the network, in the calling thread. What it raises
-                ends the call, for a time limit, say; the inpainter can be used as before.
+            on_step: called before each batch of the network and each step of detail, in the
+                calling thread. What it raises ends the call, for a time limit, say; the inpainter
+                can be used as before.
+            on_progress: told after each step what share of the work is done, about, in [0, 1].
             **options: any other field of `FillOptions`, such as `strategy`, `feather`,
                 `mask_invert` and `mask_dilate`.
 
@@ -162,7 +165,7 @@ class Inpainter:
             UserError: an input that cannot be used; names it, what was found and the cure.
         """
         checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
-        for result in self._stream([(image, mask)], checked, on_step):
+        for result in self._stream([(image, mask)], checked, on_step, on_progress):
             if isinstance(result, UserError):
                 raise result
             return result
@@ -173,6 +176,7 @@ class Inpainter:
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
         *,
         on_error: Literal["raise", "return"] = "raise",
+        on_progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> Iterator[Result | UserError]:
         """Fills a stream of pictures; squares of neighbouring pictures share batches.
@@ -182,6 +186,7 @@ class Inpainter:
                 pair counts as one that cannot be used.
             on_error: "raise" stops at the first picture that cannot be used; "return" gives its
                 error in the place of a result and goes on.
+            on_progress: told after each step what share of the next result is done, in [0, 1].
             **options: fields of `FillOptions`, for every picture.
 
         Yields:
@@ -192,7 +197,9 @@ class Inpainter:
         """
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
-        return self._checked(self._stream(items, FillOptions.checked(options)), on_error)
+        return self._checked(
+            self._stream(items, FillOptions.checked(options), None, on_progress), on_error
+        )
 
     def _checked(
         self, results: Iterator[Result | UserError], on_error: str
@@ -206,7 +213,8 @@ class Inpainter:
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
         options: FillOptions,
-        on_step: Callable[[], None] | None = None,
+        on_step: Callable[[], None] | None,
+        on_progress: Callable[[float], None] | None,
     ) -> Iterator[Result | UserError]:
         source, more = iter(items), True
         under_way: deque[_Task | UserError] = deque()
@@ -235,9 +243,13 @@ class Inpainter:
             squares = [square for run in runs for square in run.asked]
             seeds = [run.seed for run in runs for _ in run.asked]
             indices = [run.answered + k for run in runs for k in range(len(run.asked))]
+            if on_step is not None and not squares:
+                on_step()
             outputs = iter(self._filler.squares(squares, seeds, indices, on_step))
             for run in runs:
                 run.answer([next(outputs) for _ in run.asked])
+            if on_progress is not None and under_way and isinstance(under_way[0], _Task):
+                on_progress(under_way[0].share)
 
     def _room(self, under_way: "deque[_Task | UserError]") -> bool:
         """Returns whether another picture helps to fill a batch and fits in memory."""
@@ -248,17 +260,36 @@ class Inpainter:
         return few and len(under_way) <= self.max_batch
 
 
+class _Share:
+    """How much of a sample is done, in [0, 1]; takes reports.
+
+    Not the run itself, which holds the filling that reports: a circle of references would keep the
+    picture in memory.
+    """
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def __call__(self, share: float) -> None:
+        self.value = float(share)
+
+
 class _Run:
     """One sample of a picture: what it asks of the network, and in the end its image.
 
     Nothing is worked out, and no memory taken, before `asked` is looked at.
     """
 
-    def __init__(self, filling: Filling, seed: int, finish: Callable[[np.ndarray], FilledPicture]):
-        self.seed, self.answered = seed, 0
+    def __init__(
+        self,
+        begin: Callable[[int, Report], Filling],
+        seed: int,
+        finish: Callable[[np.ndarray], FilledPicture],
+    ):
+        self.seed, self.answered, self.done = seed, 0, _Share()
         self.image: FilledPicture | None = None
         self._asked: list[Square] | None = None
-        self._filling, self._finish = filling, finish
+        self._filling, self._finish = begin(seed, self.done), finish
 
     @property
     def asked(self) -> list[Square]:
@@ -291,13 +322,20 @@ class _Task:
             # Not a method: a circle of references would keep the picture in memory.
             finish = functools.partial(_restored, self._picture, hole, options.feather)
             self._runs = [
-                _Run(fill(self._strategy, rgb, hole, size), seed, finish) for seed in self._seeds
+                _Run(functools.partial(fill, self._strategy, rgb, hole, size), seed, finish)
+                for seed in self._seeds
             ]
 
     @property
     def waiting(self) -> list[_Run]:
         """The samples to be worked on now, as many as fit in memory; none when all are done."""
         return [run for run in self._runs if run.image is None][: self._together]
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, in [0, 1]."""
+        done = [1.0 if run.image is not None else run.done.value for run in self._runs]
+        return sum(done) / max(len(done), 1)
 
     def result(self) -> Result:
         picture, hole = self._picture, self._mask.hole

@@ -11,7 +11,7 @@ an interrupted run leaves whole lines, and a second one goes on below them. The 
 - format, mode, width, height: file format, layout of the pixels (Pillow's names), size in pixels as
   displayed.
 - hole_ratio: share of the picture that was filled, 0 to 1.
-- strategy: "resize", "crop", "tile"; "none" where there was no hole.
+- strategy: "resize", "crop", "tile", "detail"; "none" where there was no hole.
 - options: those that decide which pixels are filled, and the feather.
 - seed: of the first sample.
 - checkpoint, checkpoint_sha256: name and SHA-256 of the weights.

@@ -19,7 +19,7 @@ class FillOptions(Section):
 
     num_samples: int = setting(1, "fillings of a hole, which differ inside it", ge=1, le=_SEEDS)
     seed: int = setting(0, "of the first filling; the next has seed + 1", ge=0, le=_SEEDS - 1)
-    strategy: Literal["auto", "resize", "crop", "tile"] = setting(
+    strategy: Literal["auto", "resize", "crop", "tile", "detail"] = setting(
         "auto", "how a picture of any size is shown to the network, which has one size"
     )
     feather: int = setting(

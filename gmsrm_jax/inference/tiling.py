@@ -104,7 +104,7 @@ def _averaged(
         total[target] += output[source] * weights[source]
         weight[target] += weights[source]
     covered = weight[..., 0] > 0
-    return total / np.maximum(weight, np.float32(1e-12)), covered
+    return total / np.maximum(weight, np.finfo(np.float32).tiny), covered
 
 
 def _window_weights(size: int) -> np.ndarray:

@@ -7,6 +7,8 @@ from PIL import Image
 
 from gmsrm_jax.inference.regions import Box, any_in_cells
 
+_MUCH = 16  # a window of more than so many times the picture's pixels is mirrored after scaling
+
 
 class Window(NamedTuple):
     """A square of side² pixels from (top, left) on; it may reach beyond the picture."""
@@ -53,6 +55,8 @@ def cut(
         uint8 [S, S, 3] and bool [S, S].
     """
     height, width = hole.shape
+    if window.side > size and window.side**2 > _MUCH * hole.size:
+        return _cut_strip(rgb, hole, window, size)
     block, mask = rgb, hole
     if window != (0, 0, height) or height != width:
         rows = _mirrored(window.top, window.side, height)
@@ -61,6 +65,27 @@ def cut(
     if window.side == size:
         return np.ascontiguousarray(block), np.ascontiguousarray(mask)
     return scaled(block, mask, size, size)
+
+
+def _cut_strip(
+    rgb: np.ndarray, hole: np.ndarray, window: Window, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`cut` for a picture so narrow that the mirrored window would be many pictures large.
+
+    The picture's own part is scaled first and mirrored then, so that memory is the picture's.
+    """
+    height, width = hole.shape
+    box = window.inside(height, width)
+    rows, columns = (
+        max(1, round(size * (end - begin) / window.side))
+        for begin, end in ((box.top, box.bottom), (box.left, box.right))
+    )
+    inside = np.s_[box.top : box.bottom, box.left : box.right]
+    small, small_hole = scaled(rgb[inside], hole[inside], rows, columns)
+    top = round(size * (window.top - box.top) / window.side)
+    left = round(size * (window.left - box.left) / window.side)
+    down, across = _mirrored(top, size, rows), _mirrored(left, size, columns)
+    return small[down][:, across], small_hole[down][:, across]
 
 
 def scaled(
@@ -98,14 +123,21 @@ def paste(target: np.ndarray, output: np.ndarray, window: Window, where: np.ndar
         window: where the output was cut out.
         where: bool, of the shape of `window.inside`: pixels that are written.
     """
-    if window.side != len(output):
-        size = (window.side, window.side)
-        output = np.asarray(Image.fromarray(output).resize(size, Image.Resampling.BICUBIC))
     box = window.inside(*target.shape[:2])
-    part = output[
-        box.top - window.top : box.bottom - window.top,
-        box.left - window.left : box.right - window.left,
-    ]
+    top, left = box.top - window.top, box.left - window.left
+    bottom, right = box.bottom - window.top, box.right - window.left
+    if window.side == len(output):
+        part = output[top:bottom, left:right]
+    else:
+        # Of a long strip only what lies in the picture is enlarged, not the whole square.
+        scale = len(output) / window.side
+        part = np.asarray(
+            Image.fromarray(output).resize(
+                (right - left, bottom - top),
+                Image.Resampling.BICUBIC,
+                box=(left * scale, top * scale, right * scale, bottom * scale),
+            )
+        )
     target[box.top : box.bottom, box.left : box.right][where] = part[where]
 
 

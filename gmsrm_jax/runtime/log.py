@@ -273,8 +273,17 @@ def read_log(path: pathlib.Path) -> list[dict[str, float]]:
 class Progress:
     """A bar on a terminal and a log line every ten seconds, both with rate and time left."""
 
-    def __init__(self, name: str, done: int, total: int, images_per_step: int, bar: bool = True):
-        """Starts at `done` of `total` steps; `bar` allows one on a terminal."""
+    def __init__(
+        self,
+        name: str,
+        done: int,
+        total: int,
+        images_per_step: int,
+        bar: bool = True,
+        unit: str = "images",
+    ):
+        """Starts at `done` of `total` steps; `bar` allows one on a terminal; `unit` is counted."""
+        self._unit = unit
         self._name, self._total, self._images = name, total, images_per_step
         self._first, self._started = done, time.monotonic()
         self._printed = self._started
@@ -284,7 +293,7 @@ class Progress:
                 total=total * images_per_step,
                 initial=done * images_per_step,
                 desc=name,
-                unit="img",
+                unit="img" if unit == "images" else unit,
                 file=sys.stderr,
                 dynamic_ncols=True,
             )
@@ -309,9 +318,14 @@ class Progress:
         self._printed = now
         rate = self.rate(done)
         left = (self._total - done) * self._images / rate if rate > 0 else float("nan")
-        line = f"{self._name}: step {done}/{self._total}, {rate:.1f} images/s, "
+        line = f"{self._name}: step {done}/{self._total}, {rate:.1f} {self._unit}/s, "
         line += f"{format_seconds(left)} left" + (f"; {note}" if note else "")
         _LOGGER.info(line, extra={"on_screen": self._bar is None})
+
+    def complete(self) -> None:
+        """Fills the bar, and writes no line."""
+        if self._bar is not None:
+            self._bar.n = self._total * self._images
 
     def close(self) -> None:
         """Ends the bar."""

@@ -1,0 +1,5 @@
+"""Detail at full size: holes of large pictures filled from the picture's own known pixels."""
+
+from gmsrm_jax.inference.detail.detail import Guide, fill_detail
+
+__all__ = ["Guide", "fill_detail"]
