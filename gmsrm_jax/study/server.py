@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.exceptions import HTTPException
 
 from gmsrm_jax.data.decoding import decode_image
 from gmsrm_jax.runtime.errors import UserError
@@ -76,12 +76,10 @@ def make_study_app(
         openapi_url=None,
         redirect_slashes=False,
         middleware=middleware(names, _POLICY, MAX_BODY),
-        exception_handlers={
-            StarletteHTTPException: _refuse,
-            RequestValidationError: _refuse_values,
-            UserError: _fail,
-        },
     )
+    app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_values)
+    app.add_exception_handler(UserError, _fail)
     router = APIRouter(
         prefix="/{token}" if token else "", dependencies=[Depends(check_token)] if token else []
     )
@@ -184,7 +182,7 @@ def _encoded(presentation: Presentation, sample: str, method: str | None) -> byt
 
 
 def _refuse(_: Request, refusal: Exception) -> Response:
-    assert isinstance(refusal, StarletteHTTPException)
+    assert isinstance(refusal, HTTPException)
     return JSONResponse({"error": refusal.detail}, refusal.status_code, _NO_STORE)
 
 
