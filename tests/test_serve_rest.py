@@ -245,7 +245,9 @@ def test_too_many_bytes_are_refused_whether_announced_or_not(port):
     announced = ask(port, "POST", INPAINT, body, headers)
     pieces = (body[start : start + 5000] for start in range(0, len(body), 5000))
     chunked = ask(port, "POST", INPAINT, pieces, headers, encode_chunked=True)
-    for answer in (announced, chunked):
+    # One that closes the connection, as urllib does, and is still sending when it is refused.
+    closing = ask(port, "POST", INPAINT, bytes(20 << 20), {**headers, "Connection": "close"})
+    for answer in (announced, chunked, closing):
         assert answer.status == 413
     assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 200
 

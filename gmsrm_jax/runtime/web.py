@@ -3,11 +3,14 @@
 Starlette and uvicorn do the work; both come with the extra `serve`.
 """
 
+import asyncio
+import contextlib
 import importlib.util
 import logging
 import signal
 import socket
 from collections.abc import Sequence
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
@@ -17,6 +20,9 @@ from gmsrm_jax.runtime.errors import UserError
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _CONNECTIONS = 256
 _END_SECONDS = 1  # for answers that are under way
+# For which the body of a refused request is read on, so that its sender, who would find the
+# connection broken while sending, reads the answer.
+_READ_ON_SECONDS = 5
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -88,20 +94,33 @@ class OwnSite:
             await self._app(scope, receive, send)
             return
 
-        async def with_headers(message: Any) -> None:
+        headers = Headers(scope=scope)
+        more = "expect" not in headers  # whoever waits for "100 Continue" has sent nothing
+
+        async def read() -> Any:
+            nonlocal more
+            message = await receive()
+            more = message.get("more_body", False)
+            return message
+
+        async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
+                if message["status"] >= HTTPStatus.BAD_REQUEST:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_READ_ON_SECONDS):
+                            while more:
+                                await read()
+                all_headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                    all_headers.setdefault(name, value)
             await send(message)
 
-        headers = Headers(scope=scope)
         own = [f"{scheme}://{headers.get('host')}" for scheme in ("http", "https")]
         if all(origin in own for origin in headers.getlist("origin")):
-            await self._app(scope, receive, with_headers)
+            await self._app(scope, read, answer)
         else:
             refusal = JSONResponse({"error": "other sites may not use this server"}, 403)
-            await refusal(scope, receive, with_headers)
+            await refusal(scope, read, answer)
 
 
 def serve(app: Any, opened: socket.socket) -> None:
