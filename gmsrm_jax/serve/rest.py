@@ -100,7 +100,9 @@ def make_rest_app(
 
     @app.exception_handler(Refused)
     async def refuse(_: Request, refusal: Refused) -> Response:
-        return refused(refusal)
+        again = refusal.retry_after
+        headers = None if again is None else {"Retry-After": str(again)}
+        return JSONResponse({"error": str(refusal)}, refusal.status, headers)
 
     @app.exception_handler(HTTPException)
     async def refuse_http(_: Request, refusal: HTTPException) -> Response:
@@ -109,7 +111,7 @@ def make_rest_app(
     @app.exception_handler(Exception)
     async def fail(_: Request, __: Exception) -> Response:
         # The traceback goes to the server's terminal.
-        return refused(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "something is broken here"))
+        return JSONResponse({"error": "something is broken here"}, 500)
 
     @app.get("/healthz", summary="Whether the server works, and with what", dependencies=checked)
     async def healthz() -> dict[str, Any]:
@@ -144,14 +146,6 @@ def make_rest_app(
             return await place.run(lambda: _answer(pieces, inpainter, limits, place.check))
 
     return app
-
-
-def refused(refusal: Refused) -> JSONResponse:
-    """Makes the answer to a request that is refused."""
-    headers = {"Cache-Control": "no-store"}
-    if refusal.retry_after is not None:
-        headers["Retry-After"] = str(refusal.retry_after)
-    return JSONResponse({"error": str(refusal)}, refusal.status, headers)
 
 
 def first_error(error: ValidationError) -> str:
