@@ -13,7 +13,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from benchmarks.stages import random_vgg19
-from gmsrm_jax.foreign.vgg19 import TORCHVISION
+from gmsrm_jax.foreign.networks import TORCHVISION
 from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, ResidualAttention
 from gmsrm_jax.methods.gm_srm.memory import SynthesisLayer, ToRGB, channel_table
 from gmsrm_jax.methods.gm_srm.memory_discriminator import ResidualDown

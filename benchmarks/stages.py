@@ -10,14 +10,16 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.commands.config_files import change_fields
 from gmsrm_jax.config.fields import flatten
-from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, convert_vgg19, needed_convolutions
+from gmsrm_jax.foreign.converted import write_converted
+from gmsrm_jax.foreign.networks import CAFFE, VGG19
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, Stage, StageSpec
 from gmsrm_jax.methods.variables import draw_variables
+from gmsrm_jax.nn.vgg import needed_convolutions
 from gmsrm_jax.training.loop import initial_state
 
 _PICTURES = 14900  # of an epoch; it only moves the learning rate
-_VGG19 = "weights/vgg19.npz"  # what fields say that name the whole VGG-19
+_VGG19 = "weights/vgg19.safetensors"  # what fields say that name the whole VGG-19
 
 
 def random_pictures(count: int, size: int) -> dict[str, np.ndarray]:
@@ -33,7 +35,7 @@ def random_vgg19(layers: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     params = {}
     for name in needed_convolutions(layers):
-        shape = (3, 3, CONVOLUTIONS[name].inputs, CONVOLUTIONS[name].outputs)
+        shape = VGG19[name].kernel
         kernel = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[:3]))
         params[name] = {"kernel": kernel.astype(np.float32), "bias": np.zeros(shape[3], np.float32)}
     return params
@@ -50,14 +52,9 @@ def with_random_vgg19(config: ConfigDict, folder: pathlib.Path) -> ConfigDict:
     """
     asking = [name for name, value in flatten(config.to_dict()).items() if value == _VGG19]
     if asking:
-        arrays: dict[str, Any] = {
-            f"{name}/{kind}": array
-            for name, layer in random_vgg19(("relu5_1",)).items()
-            for kind, array in layer.items()
-        }
-        np.savez(folder / "arrays.npz", **arrays)
-        convert_vgg19(folder / "arrays.npz", folder / "vgg19.npz")
-        change_fields(config, [f"{name}={folder / 'vgg19.npz'}" for name in asking])
+        file = folder / "vgg19.safetensors"
+        write_converted(file, "vgg19", CAFFE, random_vgg19(("relu5_1",)), sources=[])
+        change_fields(config, [f"{name}={file}" for name in asking])
     return config
 
 

@@ -5,7 +5,7 @@ Table II (centre holes: 26.97 dB at 25 %, 21.75 dB at 50 %) and, with the four v
 Data: place 27,000 training and 3,000 test faces of 256 px in data/celebahq/train and
 data/celebahq/test, or prepare tfds:gmsrm_celeba_hq (see README.md) and give it as
 --config.data.train; the paper's lists are not published. Test pictures are used at 256 px directly.
-VGG-19: weights/vgg19.npz, made by `gmsrm convert vgg19` (see README.md).
+VGG-19: weights/vgg19.safetensors, made by `gmsrm convert vgg19` (see README.md).
 Length: 5,000 kimg of stage 1, then 100 epochs (about 336,000 steps) of stage 2. Not run to the end
 yet, so neither time nor score is known.
 

@@ -5,7 +5,7 @@ Table II (centre holes: 25.86 dB at 25 %, 21.41 dB at 50 %).
 Data: 14,900 training and 100 test pictures, given out by the authors of Context Encoders on
 request; place them in data/paris/train and data/paris/test, or prepare
 tfds:gmsrm_paris_streetview (see README.md) and give it as --config.data.train.
-VGG-19: weights/vgg19.npz, made by `gmsrm convert vgg19` (see README.md).
+VGG-19: weights/vgg19.safetensors, made by `gmsrm convert vgg19` (see README.md).
 Length: 5,000 kimg of stage 1, then 100 epochs (185,000 steps) of stage 2. Not run to the end yet,
 so neither time nor score is known.
 

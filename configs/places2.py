@@ -5,7 +5,7 @@ Table II (centre holes: 23.33 dB at 25 %, 19.51 dB at 50 %).
 Data: place 74,000 training and 3,000 test pictures of two categories in data/places2/train and
 data/places2/test, or prepare tfds:gmsrm_places2/butte+canyon (see README.md) and give it as
 --config.data.train; the paper does not name the categories.
-VGG-19: weights/vgg19.npz, made by `gmsrm convert vgg19` (see README.md).
+VGG-19: weights/vgg19.safetensors, made by `gmsrm convert vgg19` (see README.md).
 Length: 5,000 kimg of stage 1, then 100 epochs (about 924,000 steps) of stage 2. Not run to the end
 yet, so neither time nor score is known.
 

@@ -6,34 +6,34 @@ definitions in PyTorch on the very arrays that the tests convert.
 
 import numpy as np
 
-from gmsrm_jax.foreign.inception import CONVOLUTIONS
-from gmsrm_jax.foreign.lpips import BACKBONES, HEADS
+from gmsrm_jax.foreign.convert import convert
+from gmsrm_jax.foreign.networks import INCEPTION, NETWORKS
 
 
-def kernel(rng, outputs, inputs, height, width):
+def kernel(rng, layer):
     """He's initialisation, [O, I, H, W]."""
+    height, width, inputs, outputs = layer.kernel
     deviation = np.float32(np.sqrt(2 / (inputs * height * width)))
     return deviation * rng.standard_normal((outputs, inputs, height, width), np.float32)
 
 
-def backbone_state(net):
+def backbone_state(name):
     """In torchvision's names; of the classifier, which is not needed, only a bias."""
     rng = np.random.default_rng(1)
     state = {}
-    for layer in BACKBONES[net].values():
-        prefix = f"features.{layer.torchvision_index}"
-        state[f"{prefix}.weight"] = kernel(rng, layer.outputs, layer.inputs, layer.size, layer.size)
-        state[f"{prefix}.bias"] = 0.1 * rng.standard_normal(layer.outputs, np.float32)
+    for layer in NETWORKS[name].parts[0].layers.values():
+        state[f"{layer.published}.weight"] = kernel(rng, layer)
+        state[f"{layer.published}.bias"] = 0.1 * rng.standard_normal(layer.kernel[3], np.float32)
     state["classifier.6.bias"] = rng.standard_normal(1000, np.float32)
     return state
 
 
-def heads_state(net):
+def heads_state(name):
     """LPIPS's names; the weights are not negative."""
     rng = np.random.default_rng(2)
     return {
-        f"lin{i}.model.1.weight": rng.random((1, channels, 1, 1), np.float32)
-        for i, channels in enumerate(HEADS[net])
+        f"{layer.published}.weight": rng.random((1, layer.kernel[2], 1, 1), np.float32)
+        for layer in NETWORKS[name].parts[1].layers.values()
     }
 
 
@@ -41,9 +41,9 @@ def inception_state():
     """pytorch-fid's names."""
     rng = np.random.default_rng(3)
     state = {}
-    for name, layer in CONVOLUTIONS.items():
-        outputs = layer.outputs
-        state[f"{name}.conv.weight"] = kernel(rng, outputs, layer.inputs, *layer.kernel)
+    for name, layer in INCEPTION.items():
+        outputs = layer.kernel[3]
+        state[f"{name}.conv.weight"] = kernel(rng, layer)
         state[f"{name}.bn.weight"] = rng.uniform(0.8, 1.2, outputs).astype(np.float32)
         state[f"{name}.bn.bias"] = 0.1 * rng.standard_normal(outputs, np.float32)
         state[f"{name}.bn.running_mean"] = 0.1 * rng.standard_normal(outputs, np.float32)
@@ -51,6 +51,18 @@ def inception_state():
         state[f"{name}.bn.num_batches_tracked"] = np.zeros((), np.float32)
     state["fc.bias"] = rng.standard_normal(1008, np.float32)
     return state
+
+
+def converted(monkeypatch, folder, name, *states, **options):
+    """Path of the file that `convert` makes of state dicts, in the place of what torch reads."""
+    inputs = [folder / f"{part.option.strip('-')}.pth" for part in NETWORKS[name].parts]
+    for path in inputs:
+        path.write_bytes(path.name.encode())
+    read = dict(zip(inputs, states, strict=True)).__getitem__
+    monkeypatch.setattr("gmsrm_jax.foreign.convert.read_state_dict", read)
+    output = folder / "weights" / f"{name}.safetensors"
+    convert(name, inputs, output, **{"any_file": True, **options})
+    return output
 
 
 def pictures(seed, count, height, width):

@@ -196,7 +196,8 @@ def test_a_stage_says_which_field_its_batch_is(module):
 def test_a_whole_vgg19_is_made_up_where_one_is_asked_for(module, tmp_path):
     stages = module("stages")
     config = base_config("gm_srm")
-    assert stages.with_random_vgg19(config, tmp_path).inpainting.vgg == str(tmp_path / "vgg19.npz")
+    file = str(tmp_path / "vgg19.safetensors")
+    assert stages.with_random_vgg19(config, tmp_path).inpainting.vgg == file
     params = load_vgg19(config.inpainting.vgg).params
     assert params["conv5_1"]["kernel"].shape == (3, 3, 512, 512)
     presets = module("presets")

@@ -1,14 +1,14 @@
-"""FID's Inception against its definition in PyTorch, on random weights."""
+"""FID's Inception against its definition in pytorch-fid, on random weights."""
 
+import math
 import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from perceptual_weights import inception_pictures, inception_state
-from torch_writers import write_arrays, write_stream
+from perceptual_weights import converted, inception_pictures, inception_state
 
-from gmsrm_jax.foreign.inception import CONVOLUTIONS, convert_inception
+from gmsrm_jax.foreign.networks import INCEPTION
 from gmsrm_jax.metrics.inception import inception_features, inception_input, load_inception
 from gmsrm_jax.runtime.errors import UserError
 
@@ -19,9 +19,8 @@ PICTURES = inception_pictures()
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inception")
-    write_arrays(write_stream, folder / "inception.pth", inception_state())
-    convert_inception(folder / "inception.pth", folder / "inception.npz", any_file=True)
-    return load_inception(str(folder / "inception.npz"))
+    with pytest.MonkeyPatch.context() as patch:
+        return load_inception(str(converted(patch, folder, "inception", inception_state())))
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -70,11 +69,8 @@ def test_table_has_the_published_number_of_parameters():
 
     These are the kernels and, for each channel, an offset, a mean and a variance.
     """
-    total = sum(
-        layer.kernel[0] * layer.kernel[1] * layer.inputs * layer.outputs + 3 * layer.outputs
-        for layer in CONVOLUTIONS.values()
-    )
-    assert total == 21_802_784 and len(CONVOLUTIONS) == 94
+    total = sum(math.prod(layer.kernel) + 3 * layer.kernel[3] for layer in INCEPTION.values())
+    assert total == 21_802_784 and len(INCEPTION) == 94
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 1), (1, 1, 64, 64, 3)])
@@ -84,7 +80,7 @@ def test_other_shapes_are_refused(weights, shape):
 
 
 def test_missing_file_says_what_to_fetch_and_how_to_convert(tmp_path):
-    path = tmp_path / "inception.npz"
+    path = tmp_path / "inception.safetensors"
     with pytest.raises(UserError) as error:
         load_inception(str(path))
     message, name = str(error.value), "pt_inception-2015-12-05-6726825d.pth"

@@ -1,15 +1,15 @@
-"""LPIPS against its definition in PyTorch, on random weights (see perceptual_weights.py)."""
+"""LPIPS against the package lpips, on random weights (see perceptual_weights.py)."""
 
+import math
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from perceptual_weights import backbone_state, heads_state, picture_pairs, pictures
-from torch_writers import write_arrays, write_zip
+from perceptual_weights import backbone_state, converted, heads_state, picture_pairs, pictures
 
-from gmsrm_jax.foreign.lpips import BACKBONES, HEADS, convert_lpips
+from gmsrm_jax.foreign.networks import ALEXNET, VGG16
 from gmsrm_jax.metrics.lpips import Lpips, load_lpips
 from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, lpips
 from gmsrm_jax.runtime.errors import UserError
@@ -19,18 +19,12 @@ NETS = ("vgg", "alex")
 PAIRS = picture_pairs()
 
 
-def converted(folder, net):
-    """A converted file of the random weights."""
-    write_arrays(write_zip, folder / "backbone.pth", backbone_state(net))
-    write_arrays(write_zip, folder / "heads.pth", heads_state(net))
-    output = folder / f"{net}.npz"
-    convert_lpips(net, folder / "backbone.pth", folder / "heads.pth", output, any_file=True)
-    return str(output)
-
-
 @pytest.fixture(scope="module", params=NETS)
 def weights(request, tmp_path_factory):
-    return load_lpips(converted(tmp_path_factory.mktemp("lpips"), request.param), request.param)
+    net, folder = request.param, tmp_path_factory.mktemp("lpips")
+    states = backbone_state(f"lpips_{net}"), heads_state(f"lpips_{net}")
+    with pytest.MonkeyPatch.context() as patch:
+        return load_lpips(str(converted(patch, folder, f"lpips_{net}", *states)), net)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -86,22 +80,18 @@ def test_tables_have_the_published_numbers_of_parameters():
 
     AlexNet's features have 2,469,696, with torchvision's 58,631,144 of the classifier 61,100,840.
     """
-    counts = {
-        net: sum(
-            layer.size**2 * layer.inputs * layer.outputs + layer.outputs
-            for layer in BACKBONES[net].values()
-        )
-        for net in NETS
-    }
-    assert counts == {"vgg": 14_714_688, "alex": 2_469_696}
-    assert [layer.torchvision_index for layer in BACKBONES["vgg"].values()][-3:] == [24, 26, 28]
+    counts = [
+        sum(math.prod(layer.kernel) + layer.kernel[3] for layer in layers.values())
+        for layers in (VGG16, ALEXNET)
+    ]
+    assert counts == [14_714_688, 2_469_696]
+    assert list(VGG16.values())[-1].published == "features.28"
     assert {*(f"lpips_{net}" for net in NETS), VGG_HOLE} == set(DEFINITIONS)
-    assert set(HEADS) == set(NETS)
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_missing_file_says_what_to_fetch_and_how_to_convert(tmp_path, net):
-    path = tmp_path / "lpips.npz"
+    path = tmp_path / "lpips.safetensors"
     with pytest.raises(UserError) as error:
         load_lpips(str(path), net)
     message = str(error.value)
@@ -110,9 +100,3 @@ def test_missing_file_says_what_to_fetch_and_how_to_convert(tmp_path, net):
     assert f"/lpips/weights/v0.1/{net}.pth" in message and "\n" not in message
     command = f"--net {net} --backbone {backbone} --heads {net}.pth --output {path}`"
     assert f"`gmsrm convert lpips {command}" in message
-
-
-def test_weights_of_the_other_network_are_refused(tmp_path):
-    path = converted(tmp_path, "alex")
-    with pytest.raises(UserError, match="LPIPS weights of alex, not vgg"):
-        load_lpips(path, "vgg")

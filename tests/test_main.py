@@ -97,7 +97,7 @@ def test_missing_vgg19_says_what_to_fetch_and_how_to_convert_it():
         "--config.data.test=bundled:facades/test",
     )
     assert result.returncode == 2
-    for word in ("weights/vgg19.npz", "vgg19-dcbb9e9d.pth", "gmsrm convert vgg19 --input"):
+    for word in ("weights/vgg19.safetensors", "vgg19-dcbb9e9d.pth", "gmsrm convert vgg19 --input"):
         assert word in result.stderr
 
 

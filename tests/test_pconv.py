@@ -21,7 +21,7 @@ from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.export.onnx_file import run_onnx, to_onnx
 from gmsrm_jax.export.program import Program
 from gmsrm_jax.export.stablehlo import run_stablehlo, to_stablehlo
-from gmsrm_jax.foreign.vgg19 import TORCHVISION
+from gmsrm_jax.foreign.networks import TORCHVISION
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.filler import Filler

@@ -2,20 +2,20 @@
 
 import collections
 import json
-import shutil
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 from PIL import Image, ImageFilter
 from vgg_references import pictures, reference_features
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.foreign.converted import Format, write_converted
-from gmsrm_jax.foreign.lpips import BACKBONES
-from gmsrm_jax.foreign.vgg19 import CONVOLUTIONS, needed_convolutions
+from gmsrm_jax.foreign.converted import write_converted
+from gmsrm_jax.foreign.networks import VGG16, VGG19
 from gmsrm_jax.nn.vgg import (
     PERCEPTUAL_LAYERS,
     VggWeights,
@@ -24,11 +24,12 @@ from gmsrm_jax.nn.vgg import (
     load_vgg,
     load_vgg19,
     max_pool,
+    needed_convolutions,
 )
 from gmsrm_jax.runtime.errors import UserError
 
 LAYERS = PERCEPTUAL_LAYERS[:3]
-BUNDLED = asset_path("vgg19/vgg19_conv1_1_to_conv3_1.npz")
+BUNDLED = asset_path("vgg19/vgg19_conv1_1_to_conv3_1.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_layers_come_in_the_order_asked_for(weights):
     np.testing.assert_array_equal(swapped[1], first)
 
 
-def small_weights(taps, channels=4, table=CONVOLUTIONS, **options):
+def small_weights(taps, channels=4, table=VGG19, **options):
     """Weights with few channels; their number is read from the kernels."""
     rng = np.random.default_rng(0)
     params, inputs = {}, 3
@@ -118,7 +119,7 @@ def test_runs_no_convolution_behind_the_last_layer(layers, convolutions):
 
 @pytest.mark.parametrize(("net", "convolutions"), [("vgg16", 7), ("vgg19", 8)])
 def test_poolings_come_behind_the_last_convolution_of_their_block(net, convolutions):
-    table = BACKBONES["vgg"] if net == "vgg16" else CONVOLUTIONS
+    table = VGG16 if net == "vgg16" else VGG19
     last = f"relu3_{convolutions - 4}"
     weights = small_weights(("relu4_1",), table=table, net=net)
     images = jnp.asarray(pictures(1, 16) / 127.5 - 1)
@@ -156,17 +157,16 @@ def lpips_file(path):
     """A converted LPIPS file of VGG-16's shapes with small random weights."""
     rng = np.random.default_rng(0)
     params = {}
-    for name, layer in BACKBONES["vgg"].items():
-        shape = (3, 3, layer.inputs, layer.outputs)
+    for name, layer in VGG16.items():
+        shape = layer.kernel
         kernel = rng.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
-        params[name] = {"kernel": kernel, "bias": np.zeros(layer.outputs, np.float32)}
-    form = Format("gmsrm-lpips-1", "LPIPS", "net", ("vgg", "alex"))
-    write_converted(path, form, "vgg", params, {})
+        params[name] = {"kernel": kernel, "bias": np.zeros(shape[3], np.float32)}
+    write_converted(path, "lpips_vgg", "torchvision", params, [])
     return params
 
 
 def test_vgg16_is_read_from_the_file_of_lpips(tmp_path):
-    path = tmp_path / "lpips_vgg.npz"
+    path = tmp_path / "lpips_vgg.safetensors"
     params = lpips_file(path)
     weights, taps = load_poolings(str(path), field="pconv.vgg")
     assert taps == ("pool1", "pool2", "pool3")
@@ -184,7 +184,7 @@ def test_bundled_weights_stand_in_for_vgg16():
 
 
 def test_missing_vgg16_says_what_to_fetch_and_how_to_convert(tmp_path):
-    path = tmp_path / "lpips_vgg.npz"
+    path = tmp_path / "lpips_vgg.safetensors"
     with pytest.raises(UserError) as error:
         load_poolings(str(path), field="pconv.vgg")
     message = str(error.value)
@@ -258,20 +258,19 @@ def test_perceptual_distance_is_of_the_same_order_as_l1(weights, corruption):
 def test_bundled_weights_end_at_conv3_1_and_say_so(weights):
     assert list(weights.params) == ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
     for name, layer in weights.params.items():
-        shape = CONVOLUTIONS[name]
-        assert layer["kernel"].shape == (3, 3, shape.inputs, shape.outputs)
+        assert layer["kernel"].shape == VGG19[name].kernel
         assert layer["kernel"].dtype == layer["bias"].dtype == np.float32
     with pytest.raises(UserError) as error:
         load_vgg19("bundled", PERCEPTUAL_LAYERS)
     message = str(error.value)
     assert "conv1_1, conv1_2, conv2_1, conv2_2, conv3_1, but" in message
     assert "conv3_2, conv3_3, conv3_4, conv4_1" in message and "conv5_2" not in message
-    command = "gmsrm convert vgg19 --input vgg19-dcbb9e9d.pth --output weights/vgg19.npz"
+    command = "gmsrm convert vgg19 --input vgg19-dcbb9e9d.pth --output weights/vgg19.safetensors"
     assert command in message and "\n" not in message
 
 
 def test_missing_file_says_what_to_fetch_and_how_to_convert(tmp_path):
-    path = tmp_path / "vgg19.npz"
+    path = tmp_path / "vgg19.safetensors"
     with pytest.raises(UserError) as error:
         load_vgg19(str(path))
     message = str(error.value)
@@ -287,11 +286,11 @@ def test_unknown_layers_are_user_errors(layers):
 
 def rewrite(path, change):
     """Rewrites a converted file after `change(arrays, metadata)`."""
-    with np.load(BUNDLED) as file:
-        arrays = {key: file[key] for key in file.files}
-    metadata = json.loads(str(arrays.pop("metadata")))
-    change(arrays, metadata)
-    np.savez(path, metadata=np.array(json.dumps(metadata)), **arrays)
+    with safetensors.safe_open(BUNDLED, framework="np") as file:
+        about = json.loads(file.metadata()["gmsrm_jax"])
+    arrays = safetensors.numpy.load_file(BUNDLED)
+    change(arrays, about)
+    safetensors.numpy.save_file(arrays, path, metadata={"gmsrm_jax": json.dumps(about)})
 
 
 @pytest.mark.parametrize(
@@ -299,15 +298,15 @@ def rewrite(path, change):
     [
         (lambda a, m: a["conv1_1/bias"].__setitem__(0, 1), "SHA-256"),
         (lambda a, m: a.pop("conv3_1/bias"), "SHA-256"),
+        (lambda a, m: a.update(extra=np.zeros(2)), "SHA-256"),
         (lambda a, m: m.update(normalisation="torchvision"), "SHA-256"),
+        (lambda a, m: m.update(network="inception"), "SHA-256"),
         (lambda a, m: m.update(sha256="0"), "recorded is 0"),
-        (lambda a, m: m.update(format="another"), "another format"),
-        (lambda a, m: m.pop("sha256"), "sha256"),
-        (lambda a, m: a.update(extra=np.zeros(2)), "not converted VGG-19 weights"),
+        (lambda a, m: m.pop("sha256"), "no converted weights \\('sha256'\\)"),
     ],
 )
 def test_changed_weights_are_user_errors(tmp_path, change, message):
-    path = tmp_path / "vgg19.npz"
+    path = tmp_path / "vgg19.safetensors"
     rewrite(path, lambda arrays, metadata: None)
     load_vgg19(str(path), LAYERS)
     rewrite(path, change)
@@ -317,27 +316,30 @@ def test_changed_weights_are_user_errors(tmp_path, change, message):
 
 
 def test_corrupt_files_are_user_errors(tmp_path):
-    path = tmp_path / "vgg19.npz"
+    path = tmp_path / "vgg19.safetensors"
     content = BUNDLED.read_bytes()
     rng = np.random.default_rng(0)
+
+    def refused(broken):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"damaged.*gmsrm convert vgg19"):
+            load_vgg19(str(path), LAYERS)
+
     for length in (0, 1, 100, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:length])
-        with pytest.raises(UserError, match="damaged or not"):
-            load_vgg19(str(path), LAYERS)
-    for position in rng.integers(0, len(content), 20):
-        flipped = bytearray(content)
-        flipped[position] ^= 0x10
-        path.write_bytes(flipped)
-        with pytest.raises(UserError):
-            load_vgg19(str(path), LAYERS)
-    path.write_bytes(b"not an archive")
-    with pytest.raises(UserError, match="damaged or not"):
+        refused(content[:length])
+    first = 8 + int.from_bytes(content[:8], "little")
+    for position in (3, 12, first, *rng.integers(first, len(content), 8)):
+        refused(content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1 :])
+    for other in (b"no weights", safetensors.numpy.save({"a": np.zeros(3)})):
+        refused(other)
+
+
+def test_npz_files_are_to_be_converted_again(tmp_path):
+    """Converted weights were .npz once, and configs of then name them."""
+    path = tmp_path / "vgg19.npz"
+    again = f"gmsrm convert vgg19 .* --output {path.with_suffix('.safetensors')}`?"
+    with pytest.raises(UserError, match=f"no VGG-19 weights there; .*{again}"):
         load_vgg19(str(path), LAYERS)
-    np.savez(path, a=np.zeros(3))
-    with pytest.raises(UserError, match="no metadata"):
+    np.savez(path, metadata=np.array("{}"))
+    with pytest.raises(UserError, match=f"converted weights are .safetensors; .*{again}"):
         load_vgg19(str(path), LAYERS)
-    np.savez(path, metadata=np.array([{}], dtype=object))
-    with pytest.raises(UserError, match="damaged or not"):
-        load_vgg19(str(path), LAYERS)
-    shutil.copy(BUNDLED, path)
-    load_vgg19(str(path), LAYERS)

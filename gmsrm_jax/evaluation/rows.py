@@ -42,14 +42,14 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
             if name == "fid":
                 if importlib.util.find_spec("sklearn") is None:
                     raise UserError("P-IDS and U-IDS need it: pip install 'gmsrm-jax[eval]'")
-                inception = load_inception(str(folder / "inception.npz"))
+                inception = load_inception(str(folder / "inception.safetensors"))
                 hashes[name] = weights_sha256(inception)
             elif name == VGG_HOLE:
                 vgg = load_vgg19("bundled", (VGG_HOLE_LAYER,))
                 hashes[name] = weights_sha256(vgg)
             else:
                 networks[name] = load_lpips(
-                    str(folder / f"{name}.npz"), name.removeprefix("lpips_")
+                    str(folder / f"{name}.safetensors"), name.removeprefix("lpips_")
                 )
                 hashes[name] = weights_sha256(networks[name])
         except UserError as error:

@@ -20,7 +20,7 @@ import optax
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from gmsrm_jax.foreign.vgg19 import TORCHVISION
+from gmsrm_jax.foreign.networks import TORCHVISION
 from gmsrm_jax.methods.base import (
     Batch,
     Context,
@@ -70,7 +70,7 @@ class PConvFields(Section):
     style_weight: float = setting(120.0, "of the L1 of their Gram matrices", ge=0)
     variation_weight: float = setting(0.1, "of the total variation in and around the hole", ge=0)
     vgg: str = setting(
-        "weights/lpips_vgg.npz",
+        "weights/lpips_vgg.safetensors",
         "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
         local="bundled",
     )

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax import metrics
-from gmsrm_jax.methods.base import Context, Method, Program, TrainState
+from gmsrm_jax.methods.base import Context, Method, Program, TrainState, Variables
 from gmsrm_jax.methods.filler import Filler
 
 
@@ -88,11 +88,15 @@ class FillingStage:
         rows = np.stack([held, shown, raw, composite, truth], axis=1)
         return {"fillings": (rows.reshape(-1, *truth.shape[1:]), 5)}
 
+    def variables_of(self, state: TrainState) -> Variables:
+        """What fills after this stage."""
+        return self._method.finish(self._config, state.average, state.kept)
+
     def fill(self, state: TrainState, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Outputs of the averaged networks for uint8 images and masks, batch by batch, uint8."""
         count, size = len(images), self.batch_size
         rows = np.arange(-(-count // size) * size) % count
-        variables = self._method.finish(self._config, state.average, state.kept)
+        variables = self.variables_of(state)
         seeds = np.full(size, self.seed, np.uint32)
         outputs = [
             self._filler(images[part], masks[part], seeds, part, variables=variables)[0]

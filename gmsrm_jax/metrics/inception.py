@@ -15,13 +15,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.foreign.inception import (
-    CONVERT_COMMAND,
-    CONVOLUTIONS,
-    PUBLISHED_FILE,
-    read_inception,
-)
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.foreign.converted import read_converted
+from gmsrm_jax.foreign.networks import INCEPTION
 
 FEATURES = 2048
 SIDE = 299  # of the images that the network was trained on [px]
@@ -40,19 +35,13 @@ class InceptionWeights:
 
 
 def load_inception(path: str) -> InceptionWeights:
-    """Loads an .npz that `gmsrm convert inception` wrote.
+    """Loads a file that `gmsrm convert inception` wrote.
 
     Raises:
         UserError: the file is missing or damaged; the message says what to fetch and which command
             makes the file.
     """
-    file = resolve_path(path)
-    if not file.is_file():
-        raise UserError(
-            f"{file}: no Inception weights there; fetch {PUBLISHED_FILE.url} and run"
-            f" `{CONVERT_COMMAND.format(output=path)}`"
-        )
-    return InceptionWeights(read_inception(file))
+    return InceptionWeights(read_converted(resolve_path(path), "inception")[0])
 
 
 def inception_input(images: ArrayLike) -> jax.Array:
@@ -120,10 +109,10 @@ class Inception(nn.Module):
 
 def _convolve(x: jax.Array, name: str, stride: int = 1, padding: str = "SAME") -> jax.Array:
     """A convolution with its ReLU, unpadded if strided; a submodule of the module that calls."""
-    layer = CONVOLUTIONS[name]
+    height, width, _, outputs = INCEPTION[name].kernel
     convolution = nn.Conv(
-        layer.outputs,
-        layer.kernel,
+        outputs,
+        (height, width),
         stride,
         padding if stride == 1 else "VALID",
         precision=jax.lax.Precision.HIGHEST,  # the same value on every accelerator

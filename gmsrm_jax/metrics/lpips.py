@@ -14,18 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.foreign.lpips import (
-    ALEX,
-    BACKBONE_FILES,
-    BACKBONES,
-    HEAD_FILES,
-    VGG,
-    convert_command,
-    read_lpips,
-)
+from gmsrm_jax.foreign.converted import read_converted
+from gmsrm_jax.foreign.networks import ALEXNET, VGG16
 from gmsrm_jax.nn.vgg import max_pool
-from gmsrm_jax.runtime.errors import UserError
 
+VGG, ALEX = "vgg", "alex"
+_BACKBONES = {VGG: VGG16, ALEX: ALEXNET}
 # The shortest side whose last activation still has a pixel.
 SMALLEST_SIDE = {VGG: 16, ALEX: 31}
 
@@ -54,21 +48,14 @@ def load_lpips(path: str, net: str) -> LpipsWeights:
     """Loads converted weights.
 
     Args:
-        path: an .npz that `gmsrm convert lpips` wrote.
+        path: a file that `gmsrm convert lpips` wrote.
         net: "vgg" or "alex".
 
     Raises:
         UserError: the file is missing, damaged or of the other network; the message says what to
             fetch and which command makes the file.
     """
-    file = resolve_path(path)
-    if not file.is_file():
-        backbone, heads = BACKBONE_FILES[net], HEAD_FILES[net]
-        raise UserError(
-            f"{file}: no LPIPS weights there; fetch {backbone.url} and {heads.url} and run"
-            f" `{convert_command(net, path)}`"
-        )
-    return LpipsWeights(read_lpips(file, net), net)
+    return LpipsWeights(read_converted(resolve_path(path), f"lpips_{net}")[0], net)
 
 
 class Lpips(nn.Module):
@@ -101,10 +88,10 @@ class Lpips(nn.Module):
 
 def _convolve(x: jax.Array, net: str, name: str, stride: int = 1, padding: int = 1) -> jax.Array:
     """One of the backbone's convolutions with its ReLU; a submodule of the module that calls."""
-    layer = BACKBONES[net][name]
+    height, width, _, outputs = _BACKBONES[net][name].kernel
     convolution = nn.Conv(
-        layer.outputs,
-        (layer.size, layer.size),
+        outputs,
+        (height, width),
         stride,
         padding,
         precision=jax.lax.Precision.HIGHEST,  # the same value on every accelerator
@@ -116,7 +103,7 @@ def _convolve(x: jax.Array, net: str, name: str, stride: int = 1, padding: int =
 def _vgg16(x: jax.Array) -> list[jax.Array]:
     """relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3."""
     activations: list[jax.Array] = []
-    for name in BACKBONES[VGG]:
+    for name in VGG16:
         if name.endswith("_1") and name != "conv1_1":
             activations.append(x)
             x = max_pool(x)

@@ -15,22 +15,15 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from gmsrm_jax.assets import asset_path, resolve_path
-from gmsrm_jax.foreign.lpips import (
-    BACKBONE_FILES,
-    BACKBONES,
-    HEAD_FILES,
-    VGG,
-    convert_command,
-    read_lpips,
-)
-from gmsrm_jax.foreign.vgg19 import (
+from gmsrm_jax.foreign.converted import read_converted
+from gmsrm_jax.foreign.networks import (
     CAFFE,
-    CONVERT_COMMAND,
-    CONVOLUTIONS,
+    NETWORKS,
     TORCHVISION,
-    needed_convolutions,
-    needed_layers,
-    read_vgg19,
+    VGG16,
+    VGG19,
+    Layers,
+    converted_name,
 )
 from gmsrm_jax.nn.layers import add_bias, conv
 from gmsrm_jax.runtime.errors import UserError
@@ -43,8 +36,9 @@ IMAGENET_MEAN = np.asarray((0.485, 0.456, 0.406), np.float32)  # RGB in [0, 1]
 IMAGENET_STD = np.asarray((0.229, 0.224, 0.225), np.float32)
 
 Net = Literal["vgg16", "vgg19"]
-_TABLES = {"vgg16": BACKBONES[VGG], "vgg19": CONVOLUTIONS}
-_BUNDLED_FILE = "vgg19/vgg19_conv1_1_to_conv3_1.npz"
+_TABLES = {"vgg16": VGG16, "vgg19": VGG19}
+_CONVERTED = {"vgg16": "lpips_vgg", "vgg19": "vgg19"}
+_BUNDLED_FILE = "vgg19/vgg19_conv1_1_to_conv3_1.safetensors"
 # Where the bundled file ends before pool3, its last activation stands in.
 _BUNDLED_POOLINGS = ("pool1", "pool2", "relu3_1")
 _CAFFE_MEAN = np.asarray((103.939, 116.779, 123.68), np.float32)  # BGR in [0, 255]
@@ -72,13 +66,46 @@ class VggWeights:
     unit_input: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
+def needed_layers(taps: Sequence[str], table: Layers = VGG19) -> tuple[str, ...]:
+    """The convolutions "conv1_1" and poolings "pool1", in order, that must run for some taps.
+
+    Args:
+        taps: activations behind a ReLU such as "relu3_1", or behind a pooling, "pool2".
+        table: the network's convolutions.
+
+    Raises:
+        UserError: no tap, or one that the network does not have.
+    """
+    layers: list[str] = []
+    for name in table:
+        if name.endswith("_1") and layers:
+            layers.append(f"pool{int(name[4]) - 1}")
+        layers.append(name)
+    layers.append(f"pool{layers[-1][4]}")
+    tapped = ["conv" + tap[4:] if tap.startswith("relu") else tap for tap in taps]
+    for tap, layer in zip(taps, tapped, strict=True):
+        if tap.startswith("conv") or layer not in layers:
+            raise UserError(
+                f"VGG-{len(table) + 3} has no layer {tap!r}; name relu1_1, relu1_2, ..."
+                f" relu{layers[-2][4:]}, or pool1, ... {layers[-1]}"
+            )
+    if not taps:
+        raise UserError("no VGG layers are named; name for instance relu1_1, relu2_1, relu3_1")
+    return tuple(layers[: 1 + max(layers.index(layer) for layer in tapped)])
+
+
+def needed_convolutions(taps: Sequence[str], table: Layers = VGG19) -> tuple[str, ...]:
+    """Those of `needed_layers` that have weights."""
+    return tuple(name for name in needed_layers(taps, table) if name.startswith("conv"))
+
+
 def load_vgg(
     path: str, taps: Sequence[str], *, net: Net = "vgg19", unit_input: bool = False, field: str
 ) -> VggWeights:
     """Loads converted weights, as far as the last of `taps` needs them.
 
     Args:
-        path: an .npz that `gmsrm convert vgg19`, or for VGG-16 `gmsrm convert lpips --net vgg`,
+        path: a file that `gmsrm convert vgg19`, or for VGG-16 `gmsrm convert lpips --net vgg`,
             wrote; or "bundled" for the file in the package, the original weights of VGG-19 from
             conv1_1 to conv3_1.
         taps: activations such as "relu3_1" and "pool2".
@@ -92,13 +119,12 @@ def load_vgg(
     """
     needed = needed_convolutions(taps, _TABLES[net])
     file = asset_path(_BUNDLED_FILE) if path == BUNDLED else resolve_path(path)
-    cure = _recipe(net, path, field)
+    network = _CONVERTED[net]
+    output = converted_name(f"weights/{network}" if path == BUNDLED else path)
+    cure = f"{NETWORKS[network].recipe(output)} and set --config.{field}={output}"
     if not file.is_file():
         raise UserError(f"{file}: no VGG-{net[3:]} weights there; {cure}")
-    if net == "vgg19":
-        params, source = read_vgg19(file)
-    else:
-        params, source = read_lpips(file, VGG), TORCHVISION
+    params, source = read_converted(file, network)
     missing = [name for name in needed if name not in params]
     if missing:
         raise UserError(
@@ -200,19 +226,6 @@ def _shown(weights: VggWeights, images: jax.Array) -> jax.Array:
         return normalise(images, weights.source)
     unit = images.astype(jnp.float32) * 0.5 + 0.5
     return unit[..., ::-1] * _CAFFE_SCALE if weights.source == CAFFE else unit
-
-
-def _recipe(net: Net, path: str, field: str) -> str:
-    """How to make a file of a network's weights and have it used."""
-    if net == "vgg19":
-        output = "weights/vgg19.npz" if path == BUNDLED else path
-        fetched = "torchvision's vgg19-dcbb9e9d.pth from https://download.pytorch.org/models"
-        command = CONVERT_COMMAND.format(output=output)
-    else:
-        output = "weights/lpips_vgg.npz" if path == BUNDLED else path
-        fetched = f"{BACKBONE_FILES[VGG].url} and {HEAD_FILES[VGG].url}"
-        command = convert_command(VGG, output)
-    return f"fetch {fetched}, run `{command}` and set --config.{field}={output}"
 
 
 def _row(values: jax.typing.ArrayLike) -> jax.Array:

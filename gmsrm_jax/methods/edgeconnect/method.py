@@ -41,7 +41,9 @@ class EdgeConnectFields(Section):
         local=("relu1_2", "relu2_2"),
     )
     vgg: str = setting(
-        "weights/vgg19.npz", 'written by `gmsrm convert vgg19`; or "bundled"', local="bundled"
+        "weights/vgg19.safetensors",
+        'written by `gmsrm convert vgg19`; or "bundled"',
+        local="bundled",
     )
     learning_rate: float = setting(1e-4, "of Adam, in the first two stages", ge=0)
     joint_learning_rate: float = setting(1e-5, "of Adam, in the last stage", ge=0)

@@ -141,7 +141,7 @@ class Inpainting(Section):
     )
     perceptual_image: Literal["raw", "composite"] = setting("raw", "what Eq. 11 sees")
     vgg: str = setting(
-        "weights/vgg19.npz", "written by `gmsrm convert vgg19`; or bundled", local="bundled"
+        "weights/vgg19.safetensors", "written by `gmsrm convert vgg19`; or bundled", local="bundled"
     )
     kl_reduction: Literal["mean", "sum"] = setting("mean", "of Eq. 9 over levels")
     adversarial_form: Literal["hinge", "wasserstein"] = setting(

@@ -1,0 +1,367 @@
+"""A second phase of training, for pictures that are looked at; no paper's, and off by default.
+
+With the losses of a reconstruction phase a filling is the median of what could be there: soft. Here
+every method goes on from its last stage, with
+
+- the hole's L1 no heavier than that of the known pixels;
+- distance and Gram matrices of VGG features on maps that are computed once;
+- a discriminator that sees composite and mask, learns at a rate of its own and some steps ahead;
+- its weight set in every step from the gradients at the filling Î: λ = ratio · ‖∇(L1 + VGG)‖ /
+  ‖∇adversarial‖, both norms over the hole, as VQGAN does at its last layer (arXiv 2012.09841).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.base import (
+    Batch,
+    Context,
+    Method,
+    Noise,
+    Scalars,
+    StageSpec,
+    TrainState,
+    Variables,
+)
+from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.nn import losses
+from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.nn.adversarial import Adversary, gradient_step
+from gmsrm_jax.nn.crops import corners_on_hole, crop
+from gmsrm_jax.nn.feature_discriminator import FeatureDiscriminator
+from gmsrm_jax.nn.optimizers import average_weights
+from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
+from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg19
+from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
+from gmsrm_jax.runtime.pixels import composite, to_signed
+
+STAGE = "sharpening"
+_CRITIC = "discriminator"
+
+
+class Sharpening(Section):
+    """The second phase of any method."""
+
+    length_kimg: float = setting(0.0, "length, thousand pictures; 0: no second phase", ge=0)
+    learning_rate: float = setting(2e-4, "of what the method trains", ge=0)
+    betas: Betas = setting((0.5, 0.999), "of both Adams")
+    ema: float = setting(0.998, "of the weights that fill", ge=0, le=1)
+    hole_weight: float = setting(1.0, "of the hole's L1; the known pixels' has 1", ge=0)
+    perceptual_weight: float = setting(1.5, "of the L1 of VGG features", ge=0)
+    style_weight: float = setting(100.0, "of the L1 of their Gram matrices", ge=0)
+    vgg_layers: tuple[str, ...] = setting(("relu1_1", "relu2_1", "relu3_1"), "of both")
+    vgg: str = setting("bundled", "VGG-19's weights, as inpainting.vgg")
+    crop: int = setting(
+        0, "VGG and the discriminator see a square of this side that meets the hole; 0: all", ge=0
+    )
+    adversarial_ratio: float = setting(
+        0.7, "norm of the adversarial gradient over that of the others, at the filling", ge=0
+    )
+    matching_weight: float = setting(
+        10.0, "of the discriminator's features, times the adversarial weight", ge=0
+    )
+    discriminator: Literal["patch", "features"] = setting(
+        "patch", "a PatchGAN of its own; features: heads on the VGG maps"
+    )
+    discriminator_features: Channels = setting(
+        (64, 128, 256, 512), "channels of its hidden convolutions, or of the heads (the first)"
+    )
+    discriminator_learning_rate: float = setting(4e-4, "of the discriminator", ge=0)
+    head_start: int = setting(500, "steps in which the discriminator alone learns", ge=0)
+    save_every: int = setting(2000, "steps between two checkpoints", gt=0)
+    validate_every: int = setting(2000, "steps between two validations", gt=0)
+
+
+def sharpened(method: Method, keeps: tuple[str, ...] = ()) -> Method:
+    """The method with a second phase behind its last stage, where the config asks for one.
+
+    Args:
+        method: how holes are filled and what is trained before.
+        keeps: beginnings of the names of modules that the second phase leaves as they are.
+    """
+    stages = method.stages
+    if stages is None:
+        return method
+
+    def with_phase(config: ConfigDict) -> tuple[StageSpec, ...]:
+        specs = stages(config)
+        if not config.sharpening.length_kimg:
+            return specs
+        last = specs[-1]
+        spec = StageSpec(
+            STAGE,
+            lambda context: SharpeningStage(method, keeps, config, context),
+            after={last.name: ("average", "kept")},
+        )
+        return (*specs, spec)
+
+    def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
+        if not config.sharpening.length_kimg:
+            return method.finish(config, average, kept)
+        return _joined(average, kept)
+
+    return dataclasses.replace(
+        method, stages=with_phase, finish=finish, sections={**method.sections, STAGE: Sharpening}
+    )
+
+
+class SharpeningStage(FillingStage):
+    """Trains what a method's last stage trained, against a new discriminator.
+
+    The state's parts: variables (trained weights by network, and the discriminator), average (of
+    the trained weights), kept (all other variables that fill: frozen weights, statistics).
+    """
+
+    salt = 7
+
+    def __init__(
+        self, method: Method, keeps: tuple[str, ...], config: ConfigDict, context: Context
+    ):
+        """Prepares the stage.
+
+        Args:
+            method: as it fills before this phase.
+            keeps: see `sharpened`.
+            config: the run's config.
+            context: what the data say.
+        """
+        settings = self.settings = config.sharpening
+        super().__init__(
+            STAGE,
+            method,
+            config,
+            context,
+            steps_of(settings.length_kimg, config.batch_size) + settings.head_start,
+            settings.save_every,
+            settings.validate_every,
+        )
+        self._keeps = keeps
+        self.layers = tuple(settings.vgg_layers)
+        self.constants["vgg"] = load_vgg19(settings.vgg, self.layers)
+        b1, b2 = settings.betas
+        self.optimizer = optax.adam(settings.learning_rate, b1=b1, b2=b2)
+        channels = tuple(settings.discriminator_features)
+        module = (
+            PatchDiscriminator(channels)
+            if settings.discriminator == "patch"
+            else FeatureDiscriminator(channels[0])
+        )
+        self.adversary = Adversary(
+            _CRITIC,
+            module,
+            "hinge",
+            optax.adam(settings.discriminator_learning_rate, b1=b1, b2=b2),
+        )
+        self.programs = {"head_start": self._head_start, "main": self._main_step}
+
+    def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
+        """Begins with what the stage before gives; only the discriminator is drawn.
+
+        Args:
+            key: random key.
+            given: {stage before: {"average", "kept"}}.
+        """
+        (before,) = given.values()
+        whole = self._method.finish(self._config, before["average"], before["kept"])
+        trained, kept = self._split(whole)
+        side = self.settings.crop or self._config.image_size
+        image, mask = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
+        maps = features(self.constants["vgg"], image, self.layers)
+        critic = dict(
+            self.adversary.module.init(
+                key, *self._shown(image, mask, tuple(maps)), update_stats=False
+            )
+        )
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            variables={**trained, _CRITIC: critic},
+            average=jax.tree.map(jnp.copy, trained),
+            optimizer={
+                _CRITIC: self.adversary.optimizer.init(critic["params"]),
+                **{name: self.optimizer.init(tree["params"]) for name, tree in trained.items()},
+            },
+            kept=kept,
+            extra={},
+        )
+
+    def due(self, step: int) -> tuple[str, ...]:
+        """The discriminator alone first, then both."""
+        return ("head_start",) if step < self.settings.head_start else ("main",)
+
+    def variables_of(self, state: TrainState) -> Variables:
+        """What fills: averaged weights, and what is kept."""
+        return _joined(state.average, state.kept)
+
+    def _split(self, whole: Variables) -> tuple[Variables, Variables]:
+        """Weights that move, and everything else."""
+        parts: tuple[dict, dict] = ({}, {})
+        for path, leaf in traverse_util.flatten_dict(whole).items():
+            stays = (
+                path[1] != "params"
+                or self._method.frozen(self._config, path)
+                or path[2].startswith(self._keeps)
+            )
+            parts[stays][path] = leaf
+        return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
+
+    def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
+        """The batch, and everything random of this step, with a row for each example."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
+        count = batch["image"].shape[0]
+        shapes = self._method.noise_shapes(self._config)
+        drawn = jax.random.split(keys[0], max(len(shapes), 1))
+        noise = {
+            name: jax.random.normal(k, (count, *shape))
+            for k, (name, shape) in zip(drawn, shapes.items(), strict=False)
+        }
+        parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
+        if self.settings.crop:
+            parts["corner"] = corners_on_hole(keys[1], batch["mask"], self.settings.crop)
+        return parts
+
+    def _fill(self, trained: Variables, kept: Variables, part: Batch) -> jax.Array:
+        noise: Noise = part["noise"]
+        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        filled: jax.Array = self._method.fill(
+            self._config, _joined(trained, kept), image, mask, noise
+        )
+        return filled
+
+    def _seen(self, part: Batch, x: jax.Array) -> jax.Array:
+        """What VGG and the discriminator see of pictures or masks."""
+        return crop(x, part["corner"], self.settings.crop) if self.settings.crop else x
+
+    def _shown(self, image: jax.Array, mask: jax.Array, maps: tuple[jax.Array, ...]) -> Any:
+        """What the discriminator is given of a picture, its mask and its VGG maps."""
+        return (image, mask) if self.settings.discriminator == "patch" else (maps, mask)
+
+    def _real(self, vgg: VggWeights, part: Batch) -> Any:
+        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        image, mask = self._seen(part, image), self._seen(part, mask)
+        return self._shown(image, mask, tuple(features(vgg, image, self.layers)))
+
+    def _head_start(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """A step of the discriminator on what is filled as yet."""
+        vgg, parts = batch["vgg"], self._parts(state, batch)
+        trained = {name: state.variables[name] for name in state.average}
+
+        def shown(part: Batch) -> tuple[tuple[()], Any]:
+            image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+            filled = composite(image, self._fill(trained, state.kept, part), mask)
+            seen, hole = self._seen(part, filled), self._seen(part, mask)
+            fake = self._shown(seen, hole, tuple(features(vgg, seen, self.layers)))
+            return (), {"real": self._real(vgg, part), "fake": fake}
+
+        _, rows = in_micro_batches(shown, parts, self.accumulation)
+        state, scalars = self._move_critic(state, rows)
+        return state.replace(step=state.step + 1), scalars
+
+    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """One step of the filling networks and the discriminator, both at the weights before it."""
+        vgg, parts = batch["vgg"], self._parts(state, batch)
+        trained = {name: state.variables[name] for name in state.average}
+
+        def part_of(part: Batch) -> tuple[Any, Any]:
+            filled, pull = jax.vjp(lambda w: self._fill(w, state.kept, part), trained)
+            gradient, scalars, rows = self._at_filling(state, vgg, part, filled)
+            return (pull(gradient)[0], scalars), rows
+
+        (gradient, scalars), rows = in_micro_batches(part_of, parts, self.accumulation)
+        moved, states = {}, {}
+        for name, tree in trained.items():
+            updates, states[name] = self.optimizer.update(
+                gradient[name]["params"], state.optimizer[name], tree["params"]
+            )
+            moved[name] = {"params": optax.apply_updates(tree["params"], updates)}
+        scalars["gradient/network"] = optax.global_norm(gradient)
+        state, told = self._move_critic(state, rows)
+        return state.replace(
+            step=state.step + 1,
+            variables={**state.variables, **moved},
+            average=average_weights(state.average, moved, self.settings.ema),
+            optimizer={**state.optimizer, **states},
+        ), scalars | told
+
+    def _at_filling(
+        self, state: TrainState, vgg: VggWeights, part: Batch, filled: jax.Array
+    ) -> tuple[jax.Array, Scalars, Any]:
+        """The gradient of the whole objective at Î, with its parts' norms in the hole."""
+        settings, critic = self.settings, state.variables[_CRITIC]
+        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        seen, hole = self._seen(part, image), self._seen(part, mask)
+        target = features(vgg, seen, self.layers)
+        real = self._shown(seen, hole, tuple(target))
+        real_outputs = self._outputs(critic, real)
+
+        def pixels(x: jax.Array) -> jax.Array:
+            return losses.reconstruction_loss(x, image, mask, settings.hole_weight, "all")
+
+        def judged(x: jax.Array) -> tuple[jax.Array, tuple[Scalars, Any]]:
+            """VGG's part, and the adversarial one beside it: each is pulled back alone."""
+            shown = self._seen(part, composite(image, x, mask))
+            maps = features(vgg, shown, self.layers)
+            fake = self._shown(shown, hole, tuple(maps))
+            outputs = self._outputs(critic, fake)
+            scalars = {
+                "loss/perceptual": losses.perceptual_loss(maps, target),
+                "loss/style": losses.style_loss(maps, target),
+                "loss/adversarial": self.adversary.generator_loss(outputs[-1]),
+                "loss/matching": losses.perceptual_loss(outputs[:-1], real_outputs[:-1]),
+            }
+            vgg_part = (
+                settings.perceptual_weight * scalars["loss/perceptual"]
+                + settings.style_weight * scalars["loss/style"]
+            )
+            adversarial = (
+                scalars["loss/adversarial"] + settings.matching_weight * scalars["loss/matching"]
+            )
+            return jnp.stack([vgg_part, adversarial]), (scalars, fake)
+
+        reconstruction, of_pixels = jax.value_and_grad(pixels)(filled)
+        _, pull, (scalars, fake) = jax.vjp(judged, filled, has_aux=True)
+        (of_vgg,), (of_critic,) = pull(jnp.asarray([1.0, 0.0])), pull(jnp.asarray([0.0, 1.0]))
+
+        def norm(gradient: jax.Array) -> jax.Array:
+            return jnp.sqrt(jnp.square(gradient * mask).sum())
+
+        weight = settings.adversarial_ratio * norm(of_pixels + of_vgg) / (norm(of_critic) + 1e-12)
+        scalars |= {
+            "loss/reconstruction": reconstruction,
+            "gradient/filling_reconstruction": norm(of_pixels),
+            "gradient/filling_vgg": norm(of_vgg),
+            "gradient/filling_adversarial": weight * norm(of_critic),
+            "adversarial/weight": weight,
+        }
+        return of_pixels + of_vgg + weight * of_critic, scalars, {"real": real, "fake": fake}
+
+    def _outputs(self, critic: dict[str, Any], shown: Any) -> tuple[jax.Array, ...]:
+        """The discriminator's hidden outputs and logits."""
+        outputs, _ = self.adversary.judge(critic, shown, method="outputs")
+        return outputs
+
+    def _move_critic(self, state: TrainState, rows: Any) -> tuple[TrainState, Scalars]:
+        moved, states, told = gradient_step(
+            self.adversary.loss,
+            self.adversary.optimizer,
+            {_CRITIC: state.variables[_CRITIC]},
+            {_CRITIC: state.optimizer[_CRITIC]},
+            jax.lax.stop_gradient(rows),
+            self.accumulation,
+        )
+        return state.replace(
+            variables={**state.variables, **moved}, optimizer={**state.optimizer, **states}
+        ), told.scalars
+
+
+def _joined(first: Variables, second: Variables) -> Variables:
+    """Two trees without a path in common as one."""
+    flat = {**traverse_util.flatten_dict(first), **traverse_util.flatten_dict(second)}
+    return traverse_util.unflatten_dict(flat)

@@ -1,0 +1,60 @@
+"""A discriminator of a few layers on frozen features (Projected GANs, arXiv 2111.01007)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gmsrm_jax.nn.layers import LEAKY_SLOPE, PlainConv, average_pool
+
+
+class FeatureDiscriminator(nn.Module):
+    """One head for each map: 1×1, then 4×4 with stride 2, then 4×4 to logits, spectral norms.
+
+    Each map is normalised by its root mean square, for layers of a VGG differ in size.
+
+    Attributes:
+        features: channels of the hidden convolutions.
+    """
+
+    features: int = 64
+
+    def __call__(
+        self, maps: tuple[jax.Array, ...], mask: jax.Array, *, update_stats: bool
+    ) -> jax.Array:
+        """Judges pictures by their features: the last of `outputs`."""
+        return self.outputs(maps, mask, update_stats=update_stats)[-1]
+
+    @nn.compact
+    def outputs(
+        self, maps: tuple[jax.Array, ...], mask: jax.Array, *, update_stats: bool
+    ) -> tuple[jax.Array, ...]:
+        """What the hidden convolutions give, and all logits.
+
+        Args:
+            maps: [N, r, r, C] each, r a divisor of S.
+            mask: [N, S, S, 1], 1 in the hole.
+            update_stats: run one power iteration and store its vectors ("batch_stats").
+
+        Returns:
+            Activations, two a map, and float32 logits [N, places of all maps].
+        """
+        hidden, logits = [], []
+        for index, x in enumerate(maps):
+            size = jnp.sqrt(jnp.square(x).mean((1, 2, 3), keepdims=True) + 1e-8)
+            x = jnp.concatenate([x / size, average_pool(mask, x.shape[1])], axis=-1)
+            for layer, (kernel, stride) in enumerate([(1, 1), (4, 2), (4, 1)]):
+                last = layer == 2
+                conv = PlainConv(
+                    1 if last else self.features,
+                    kernel,
+                    stride,
+                    0 if kernel == 1 else 1,
+                    name=f"conv_{index}_{layer}",
+                )
+                norm = nn.SpectralNorm(conv, name=f"norm_{index}_{layer}")
+                x = norm(x, update_stats=update_stats)
+                if not last:
+                    x = nn.leaky_relu(x, LEAKY_SLOPE)
+                    hidden.append(x)
+            logits.append(x.reshape(len(x), -1))
+        return (*hidden, jnp.concatenate(logits, axis=1))
