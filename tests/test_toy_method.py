@@ -193,7 +193,7 @@ def test_graph_files_are_its_formula(network, exported):
     np.testing.assert_allclose(filled, expected, atol=1e-4)
 
 
-def test_rest_call_gives_what_python_gives(exported, tmp_path):
+def test_rest_call_gives_what_python_gives(exported):
     inpainter = Inpainter.from_pretrained(exported, device="cpu")
     picture, mask = photo(48, 40), hole(48, 40)
     limits = Limits(upload_bytes=100_000, pixels=20_000, queue=3, seconds=60, samples=3)
