@@ -6,9 +6,12 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 from PIL import Image
 
-from gmsrm_jax.study.server import StudyServer
+from gmsrm_jax.runtime.local_address import address, listen
+from gmsrm_jax.runtime.web import names_of
+from gmsrm_jax.study.server import make_study_app
 from gmsrm_jax.study.votes import Vote
 
 METHODS = ("GM-SRM", "LISK", "MEDFE")
@@ -35,17 +38,28 @@ def vote(participant, sample, *ranking, shown=METHODS):
     return Vote(participant, sample, ranking or METHODS, shown)
 
 
+class Served:
+    """A study's running server, and where it is."""
+
+    def __init__(self, presentation, votes, token):
+        names = names_of("127.0.0.1", token)
+        app = make_study_app(presentation, votes, token, names)
+        opened = listen("127.0.0.1", 0)
+        self.server_port = opened.getsockname()[1]
+        self.url = address(opened, "127.0.0.1") + (token and f"{token}/")
+        config = uvicorn.Config(app, http="h11", log_config=None, lifespan="off")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, args=([opened],))
+        self.thread.start()
+
+
 def serve(presentation, votes, token=""):
-    server = StudyServer(presentation, votes, "127.0.0.1", 0, token)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    return server, thread
+    return Served(presentation, votes, token)
 
 
-def stop(server, thread):
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def stop(served):
+    served.server.should_exit = True
+    served.thread.join()
 
 
 def get(url):

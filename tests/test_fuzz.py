@@ -250,7 +250,7 @@ def ask_damaged(rng: Generator, connection: http.client.HTTPConnection) -> bool:
     for _, value in answer.getheaders():
         assert value.isprintable()
     if answer.status != 200:
-        assert_one_line(json.loads(data)["error"])
+        assert_one_line(data.decode() if answer.status == 413 else json.loads(data)["error"])
         return False
     if answer.getheader("Content-Type") == "image/png":
         files = [data]
@@ -277,21 +277,18 @@ def quick_inpainter() -> Any:
 
 
 @contextlib.contextmanager
-def server(folder: Path):
-    """The real application with its guard and limits, and a tiny network; yields a connection."""
+def server():
+    """The real application with its limits, and a tiny network; yields a connection."""
     from serving import answering
 
-    from gmsrm_jax.serve.guard import Guard
     from gmsrm_jax.serve.limits import Limits
     from gmsrm_jax.serve.rest import make_rest_app
-    from gmsrm_jax.serve.storage import Storage
     from gmsrm_jax.serve.worker import Worker
 
     limits = Limits(upload_bytes=200_000, pixels=PIXELS, queue=2, samples=2)
     worker = Worker(limits.queue, limits.seconds)
     inpainter = quick_inpainter()
-    app = Guard(make_rest_app(inpainter, worker, limits), limits, Storage(folder), "")
-    with answering(app) as port:
+    with answering(make_rest_app(inpainter, worker, limits)) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ITEM_SECONDS)
         with contextlib.closing(connection):
             yield connection
@@ -309,7 +306,7 @@ def run_items(target: str, seed: int, first: int, last: int) -> None:
     used = 0
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=".")))
-        connection = stack.enter_context(server(folder)) if target == "rest" else None
+        connection = stack.enter_context(server()) if target == "rest" else None
         for number in range(first, last):
             print(number, flush=True)
             faulthandler.dump_traceback_later(ITEM_SECONDS, exit=True)

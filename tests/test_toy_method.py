@@ -28,10 +28,8 @@ from gmsrm_jax.methods.variables import count_parameters
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.log import read_log
-from gmsrm_jax.serve.guard import Guard
 from gmsrm_jax.serve.limits import Limits
 from gmsrm_jax.serve.rest import make_rest_app
-from gmsrm_jax.serve.storage import Storage
 from gmsrm_jax.serve.worker import Worker
 from gmsrm_jax.training import loop
 from gmsrm_jax.training.run import train
@@ -195,12 +193,12 @@ def test_graph_files_are_its_formula(network, exported):
     np.testing.assert_allclose(filled, expected, atol=1e-4)
 
 
-def test_rest_call_gives_what_python_gives(exported, tmp_path):
+def test_rest_call_gives_what_python_gives(exported):
     inpainter = Inpainter.from_pretrained(exported, device="cpu")
     picture, mask = photo(48, 40), hole(48, 40)
     limits = Limits(upload_bytes=100_000, pixels=20_000, queue=3, seconds=60, samples=3)
     worker = Worker(limits.queue, limits.seconds)
-    app = Guard(make_rest_app(inpainter, worker, limits), limits, Storage(tmp_path), "")
+    app = make_rest_app(inpainter, worker, limits)
     try:
         with answering(app) as port:
             given = {"image": text(encoded(picture)), "mask": text(encoded(mask)), "seed": 5}

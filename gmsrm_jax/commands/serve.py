@@ -3,15 +3,16 @@
 import argparse
 import contextlib
 import functools
-import importlib.util
 import logging
 import os
 import socket
+import sys
 import warnings
 import webbrowser
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.options import add_network, load_inpainter
+from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.local_address import address, is_local, listen
 from gmsrm_jax.serve.limits import MIB, Limits
@@ -107,21 +108,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, token: str) -> None:
-    for package in ("gradio", "fastapi", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"gmsrm serve needs {package}, which is not installed; pip install"
-                " 'gmsrm-jax[serve]'"
-            )
-    from gmsrm_jax.serve import server
-
-    server.interrupt_on_terminate()
+    web.check_installed("gmsrm serve", "gradio", "fastapi", "uvicorn")
+    web.interrupt_on_terminate()
     with contextlib.closing(listen(args.host, args.port)) as opened:
         _answer(args, token, opened)
 
 
 def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None:
-    from gmsrm_jax.serve import server
     from gmsrm_jax.serve.app import make_app
     from gmsrm_jax.serve.storage import MAX_BYTES, temporary_storage
     from gmsrm_jax.serve.worker import Worker
@@ -140,7 +133,7 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
         while batch <= inpainter.max_batch:
             worker.submit(functools.partial(inpainter.warm_up, batch))
             batch *= 2
-        app = make_app(inpainter, worker, limits, storage, token)
+        app = make_app(inpainter, worker, limits, storage, token, web.names_of(args.host, token))
         url = address(opened, args.host)
         print(
             f"{url} - device {inpainter.device}, checkpoint {inpainter.source}, SHA-256"
@@ -150,9 +143,12 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
         if args.open:
             webbrowser.open(url)
         with contextlib.suppress(KeyboardInterrupt):
-            server.serve(app, opened)
+            web.serve(app, opened)
         worker.stop()
-    server.leave()
+    # A thread may still be filling a hole.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _checked_token(args: argparse.Namespace) -> str:

@@ -2,10 +2,8 @@
 
 import argparse
 import contextlib
-import signal
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.runtime.errors import UserError
@@ -98,10 +96,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace, path: Path) -> None:
-    from gmsrm_jax.runtime.local_address import is_local
+    from gmsrm_jax.runtime import web
+    from gmsrm_jax.runtime.local_address import address, is_local, listen
+
+    web.check_installed("gmsrm study", "fastapi", "uvicorn")
     from gmsrm_jax.study.presentation import Presentation
     from gmsrm_jax.study.samples import read_samples
-    from gmsrm_jax.study.server import StudyServer
+    from gmsrm_jax.study.server import make_study_app
     from gmsrm_jax.study.votes import Votes
 
     methods = _checked(args.methods or [])
@@ -118,17 +119,19 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     presentation = Presentation(methods, samples, args.seed, args.count)
     with contextlib.closing(Votes.open(path, presentation)) as votes:
         token = votes.token() if args.allow_remote else ""
-        with StudyServer(presentation, votes, args.host, args.port, token) as server:
+        app = make_study_app(presentation, votes, token, web.names_of(args.host, token))
+        with contextlib.closing(listen(args.host, args.port)) as opened:
             inputs = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
             print(
                 f"{len(methods)} methods, {len(samples)} samples, {presentation.count} for each"
                 f" participant, {inputs}; {len(votes.latest())} votes so far\n"
-                f"open {server.url} - Ctrl-C stops and prints the tally",
+                f"open {address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
+                " prints the tally",
                 flush=True,
             )
-            signal.signal(signal.SIGTERM, _interrupt)
+            web.interrupt_on_terminate()
             with contextlib.suppress(KeyboardInterrupt):
-                server.serve_forever()
+                web.serve(app, opened)
     print()
 
 
@@ -161,11 +164,6 @@ def _checked(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
             f"--methods: {len(methods)} given; give {MIN_METHODS} to {MAX_METHODS} as NAME=DIR"
         )
     return methods
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Makes the end of the process by another one as clean as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def _method(text: str) -> tuple[str, str]:

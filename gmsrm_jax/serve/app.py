@@ -1,24 +1,31 @@
 """All of the server as one ASGI application."""
 
+import hmac
 import os
-from collections.abc import Callable
-from importlib import resources
-from urllib.parse import parse_qs
+from collections.abc import Sequence
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import Depends, FastAPI, HTTPException, Request
 
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.serve.guard import COOKIE, Guard
+from gmsrm_jax.runtime.web import LOCAL_NAMES
 from gmsrm_jax.serve.limits import Limits
 from gmsrm_jax.serve.rest import make_rest_app
 from gmsrm_jax.serve.storage import Storage
 from gmsrm_jax.serve.worker import Worker
 
+_FILE = "/gradio_api/file="
+_JOIN = "/gradio_api/queue/join"
+
 
 def make_app(
-    inpainter: Inpainter, worker: Worker, limits: Limits, storage: Storage, token: str = ""
-) -> Guard:
+    inpainter: Inpainter,
+    worker: Worker,
+    limits: Limits,
+    storage: Storage,
+    token: str = "",
+    names: Sequence[str] = LOCAL_NAMES,
+) -> FastAPI:
     """Puts the page and the REST call together.
 
     Gradio reads its settings from the environment when it is imported, so they are set here, and a
@@ -29,7 +36,8 @@ def make_app(
         worker: where it runs.
         limits: of the requests.
         storage: a private folder.
-        token: that every request must bring; "" for none.
+        token: that every request must bring, and password of the page; "" for none.
+        names: under which the server is asked for.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -37,13 +45,22 @@ def make_app(
 
     from gmsrm_jax.serve import page
 
-    app = make_rest_app(inpainter, worker, limits)
-    guard: Guard
-    _add_login(app, lambda: guard)
+    async def own_files(request: Request) -> None:
+        """Refuses files that the server did not make: Gradio fetches those that are addresses."""
+        path = request.url.path
+        if path.startswith(_FILE) and not storage.holds(path.removeprefix(_FILE)):
+            raise HTTPException(404, "there is no such file")
+        if path.rstrip("/") == _JOIN:
+            _check_files(await request.json(), storage)
+
+    app = make_rest_app(inpainter, worker, limits, token, names)
     gradio.mount_gradio_app(
         app,
         page.build_page(inpainter, worker, limits, storage),
         "/",
+        app_kwargs={"dependencies": [Depends(own_files)]},
+        auth=(lambda _, password: _equal(password, token)) if token else None,
+        auth_message="The password is the server's token; any name will do.",
         allowed_paths=[],
         max_file_size=limits.upload_bytes,
         footer_links=[],
@@ -57,24 +74,21 @@ def make_app(
         css=page.CSS,
     )
     storage.keep_all()
-    guard = Guard(app, limits, storage, token)
-    return guard
+    return app
 
 
-def _add_login(app: FastAPI, guard: Callable[[], Guard]) -> None:
-    """Adds the page that asks a browser for the token."""
-    form = (resources.files("gmsrm_jax.serve") / "login.html").read_text("utf-8")
+def _equal(one: str, other: str) -> bool:
+    """Compares in a time that tells nothing."""
+    return hmac.compare_digest(one.encode(), other.encode())
 
-    @app.get("/login", include_in_schema=False)
-    async def ask() -> HTMLResponse:
-        return HTMLResponse(form.replace("{message}", ""))
 
-    @app.post("/login", include_in_schema=False)
-    async def log_in(request: Request) -> Response:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"))
-        token = fields.get("token", [""])[0].strip()
-        if not guard().knows(token):
-            return HTMLResponse(form.replace("{message}", "This is not the token."), 401)
-        answer = RedirectResponse("./", 303)
-        answer.set_cookie(COOKIE, guard().session, httponly=True, samesite="strict", path="/")
-        return answer
+def _check_files(value: Any, storage: Storage) -> None:
+    """Looks through what the page sends for names of files."""
+    if isinstance(value, dict):
+        path = value.get("path")
+        if path is not None and not (isinstance(path, str) and storage.holds(path)):
+            raise HTTPException(403, "a file that this server did not make")
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_files(item, storage)

@@ -3,15 +3,18 @@
 import base64
 import binascii
 import contextlib
+import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import ValidationError, create_model
+from starlette.exceptions import HTTPException
 
 import gmsrm_jax
 from gmsrm_jax.inference.inpainter import Inpainter
@@ -19,12 +22,21 @@ from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Section, setting
+from gmsrm_jax.runtime.web import LOCAL_NAMES, middleware
 from gmsrm_jax.serve.filling import Filled, check_options, fill, open_input
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.worker import Worker
 
 PATH = "/api/v1/inpaint"
 _JSON = "application/json"
+# Gradio has scripts in its page, and its editor's drawing library makes functions of text.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval';"
+    " style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:;"
+    " worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self';"
+    " frame-ancestors 'none'"
+)
 
 
 class _Files(Section):
@@ -47,33 +59,61 @@ _OPTIONS: dict[str, Any] = {
 InpaintRequest = create_model("InpaintRequest", __base__=_Files, __doc__=_Files.__doc__, **_OPTIONS)
 
 
-def make_rest_app(inpainter: Inpainter, worker: Worker, limits: Limits) -> FastAPI:
+def make_rest_app(
+    inpainter: Inpainter,
+    worker: Worker,
+    limits: Limits,
+    token: str = "",
+    names: Sequence[str] = LOCAL_NAMES,
+) -> FastAPI:
     """Makes what answers POST /api/v1/inpaint, GET /healthz, /docs and /openapi.json.
 
     Args:
         inpainter: what fills.
         worker: where it runs.
         limits: of the requests.
+        token: that requests must bring, but for those that ask how to call; "" for none.
+        names: under which the server is asked for.
     """
+    bearer = HTTPBearer(auto_error=False)
+
+    async def check_token(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    ) -> None:
+        if not hmac.compare_digest(given.credentials.encode() if given else b"", token.encode()):
+            raise HTTPException(
+                HTTPStatus.UNAUTHORIZED,
+                "give the token: Authorization: Bearer TOKEN",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    checked = [Depends(check_token)] if token else []
     app = FastAPI(
         title="GM-SRM",
         version=gmsrm_jax.__version__,
         description="Fills holes in pictures.",
         docs_url=None,  # FastAPI's own page loads its scripts from elsewhere
         redoc_url=None,
+        middleware=middleware(names, _POLICY, limits.upload_bytes),
     )
     explanation = (resources.files("gmsrm_jax.serve") / "docs.html").read_text("utf-8")
 
     @app.exception_handler(Refused)
     async def refuse(_: Request, refusal: Refused) -> Response:
-        return refused(refusal)
+        again = refusal.retry_after
+        headers = None if again is None else {"Retry-After": str(again)}
+        return JSONResponse({"error": str(refusal)}, refusal.status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def refuse_http(_: Request, refusal: HTTPException) -> Response:
+        return JSONResponse({"error": refusal.detail}, refusal.status_code, refusal.headers)
 
     @app.exception_handler(Exception)
     async def fail(_: Request, __: Exception) -> Response:
         # The traceback goes to the server's terminal.
-        return refused(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "something is broken here"))
+        return JSONResponse({"error": "something is broken here"}, 500)
 
-    @app.get("/healthz", summary="Whether the server works, and with what")
+    @app.get("/healthz", summary="Whether the server works, and with what", dependencies=checked)
     async def healthz() -> dict[str, Any]:
         return {
             "status": "ok",
@@ -90,7 +130,13 @@ def make_rest_app(inpainter: Inpainter, worker: Worker, limits: Limits) -> FastA
     async def docs() -> HTMLResponse:
         return HTMLResponse(explanation.replace("{fields}", _fields_table(app.openapi())))
 
-    @app.post(PATH, summary="Fill a hole", responses=_RESPONSES, openapi_extra=_body(limits))
+    @app.post(
+        PATH,
+        summary="Fill a hole",
+        responses=_RESPONSES,
+        openapi_extra=_body(limits),
+        dependencies=checked,
+    )
     async def inpaint(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != _JSON:
@@ -100,14 +146,6 @@ def make_rest_app(inpainter: Inpainter, worker: Worker, limits: Limits) -> FastA
             return await place.run(lambda: _answer(pieces, inpainter, limits, place.check))
 
     return app
-
-
-def refused(refusal: Refused) -> JSONResponse:
-    """Makes the answer to a request that is refused."""
-    headers = {"Cache-Control": "no-store"}
-    if refusal.retry_after is not None:
-        headers["Retry-After"] = str(refusal.retry_after)
-    return JSONResponse({"error": str(refusal)}, refusal.status, headers)
 
 
 def first_error(error: ValidationError) -> str:
@@ -221,6 +259,10 @@ def _error(text: str) -> dict[str, Any]:
     return {"description": text, "content": {_JSON: {"schema": schema}}}
 
 
+def _text(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
 _SEVERAL = {
     "type": "object",
     "properties": {
@@ -243,10 +285,10 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             _JSON: {"schema": _SEVERAL},
         },
     },
-    400: _error("the body is no JSON"),
+    400: _error("the body is no JSON, or the server was asked for under another name (plain text)"),
     401: _error("the token is missing or wrong"),
-    403: _error("asked by another site, or under a name that is not the server's"),
-    413: _error("the body has too many bytes"),
+    403: _error("asked by another site"),
+    413: _text("the body has too many bytes"),
     415: _error("the body is not application/json"),
     422: _error("a field, the picture or the mask cannot be used"),
     503: _error("the queue is full; Retry-After says when to come back"),

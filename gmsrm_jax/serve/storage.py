@@ -1,4 +1,7 @@
-"""The server's own folder for files: private, swept while it runs, gone at the end."""
+"""The server's own folder for files: private, swept while it runs, gone at the end.
+
+Gradio's `delete_cache` would neither bound the bytes nor find uploads that were broken off.
+"""
 
 import contextlib
 import pathlib
@@ -8,14 +11,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from http import HTTPStatus
-
-from gmsrm_jax.serve.limits import Refused
 
 MAX_BYTES = 2 << 30  # of all files together
 _MAX_AGE = 1800.0  # seconds
-_EVERY = 60.0  # seconds between sweeps
-_RETRY_SECONDS = 10
+_EVERY = 10.0  # seconds between sweeps
 
 
 class Storage:
@@ -32,12 +31,11 @@ class Storage:
 
         Args:
             folder: where it is.
-            max_bytes: of the files in it, those on their way included.
+            max_bytes: of the files in it; of more, the oldest are swept.
         """
         self.folder, self._max_bytes = folder, max_bytes
         self._kept: frozenset[pathlib.Path] = frozenset()
-        self._sweeping, self._counting = threading.Lock(), threading.Lock()
-        self._coming = 0
+        self._sweeping = threading.Lock()
 
     def new_folder(self) -> pathlib.Path:
         """Makes a folder with a name that nobody can guess."""
@@ -54,37 +52,12 @@ class Storage:
         """Spares what is there now from every sweep: the page's own pictures."""
         self._kept = frozenset(self.folder.rglob("*"))
 
-    @contextlib.contextmanager
-    def expecting(self, size: int) -> Iterator[None]:
-        """Holds room for a file on its way; what is in the folder gives way at the next sweep.
-
-        Args:
-            size: bytes.
-
-        Raises:
-            Refused: too much is on its way; 503.
-        """
-        with self._counting:
-            # The other half is for what has come, so that no sweep takes a file on its way.
-            if self._coming + size > self._max_bytes // 2:
-                raise Refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"too many files are being sent; try again in {_RETRY_SECONDS} s",
-                    retry_after=_RETRY_SECONDS,
-                )
-            self._coming += size
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._coming -= size
-
     def sweep(self, max_age: float = _MAX_AGE) -> None:
         """Deletes files older than `max_age` seconds, and the oldest that there is no room for."""
         with self._sweeping:
-            self._sweep(max_age, self._max_bytes - self._coming)
+            self._sweep(max_age)
 
-    def _sweep(self, max_age: float, max_bytes: int) -> None:
+    def _sweep(self, max_age: float) -> None:
         found = []
         for path in self.folder.rglob("*"):
             if path in self._kept:
@@ -99,13 +72,13 @@ class Storage:
         total = 0
         for modified, size, path in sorted(found, reverse=True):
             total += size
-            if total > max_bytes or time.time() - modified > max_age:
+            if total > self._max_bytes or time.time() - modified > max_age:
                 path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def temporary_storage(max_bytes: int = MAX_BYTES) -> Iterator[Storage]:
-    """Makes the folder, has it swept every minute, and removes it in the end."""
+    """Makes the folder, has it swept every ten seconds, and removes it in the end."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="gmsrm-serve-")).resolve()
     storage = Storage(folder, max_bytes)
     over = threading.Event()

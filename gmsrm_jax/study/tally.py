@@ -7,17 +7,17 @@ the most first places on it; a sample on which several share that lead is tied, 
 import csv
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.study.presentation import LABELS
 from gmsrm_jax.study.votes import Vote, Votes
 
-_Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 _SHARE_HEAD = ("Method", "First places", "Share of the vote", "95 % interval")
 _CSV_HEAD = (
     *("method", "first_places", "votes", "share", "share_low", "share_high"),
@@ -96,23 +96,6 @@ class Tally:
     methods: dict[str, MethodTally]
     positions: dict[str, Share]
     samples: dict[str, SampleTally]
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Returns the 95 % Wilson score interval of a share.
-
-    With p = successes / trials, n = trials and z = 1.96, it is
-    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n).
-
-    Raises:
-        ValueError: no trials, or more successes than trials.
-    """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} successes of {trials} trials")
-    share, z2n = successes / trials, _Z95**2 / trials
-    middle = share + z2n / 2
-    half = math.sqrt(z2n * (share * (1 - share) + z2n / 4))
-    return max(0.0, (middle - half) / (1 + z2n)), min(1.0, (middle + half) / (1 + z2n))
 
 
 def tally(
@@ -198,7 +181,8 @@ def _sample(methods: Sequence[str], best: Sequence[str]) -> SampleTally:
 def _share(successes: int, trials: int) -> Share:
     if not trials:
         return Share(0, None, None)
-    return Share(successes, successes / trials, wilson_interval(successes, trials))
+    low, high = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return Share(successes, successes / trials, (low, high))
 
 
 def _summary(result: Tally) -> str:

@@ -31,6 +31,6 @@ def votes(tmp_path, presentation):
 
 @pytest.fixture
 def server(presentation, votes):
-    running, thread = serve(presentation, votes)
+    running = serve(presentation, votes)
     yield running
-    stop(running, thread)
+    stop(running)

@@ -58,6 +58,15 @@ def test_a_port_in_use_is_said(folders, tmp_path, server, capsys):
     assert f"--port={server.server_port}: cannot be opened" in capsys.readouterr().err
 
 
+def test_without_fastapi_the_command_says_how_to_install_it(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert main(study(folders, tmp_path / "new")) == 2
+    assert capsys.readouterr().err == (
+        "gmsrm: error: gmsrm study needs fastapi, which is not installed; pip install"
+        " 'gmsrm-jax[serve]'\n"
+    )
+
+
 @pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_stops_cleanly_and_goes_on(folders, tmp_path, capsys, stopping):
     out = tmp_path / "new"
