@@ -7,11 +7,9 @@ from collections.abc import Callable
 import pytest
 from exported_networks import tiny_network
 from PIL import Image
-from weights_server import serving
 
 from gmsrm_jax.commands.doctor import problems_of_network
 from gmsrm_jax.networks import load_pretrained, save_pretrained
-from gmsrm_jax.networks.download import download_weights
 from gmsrm_jax.runtime.errors import UserError
 
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"]
@@ -193,18 +191,3 @@ def test_figures_are_not_lost_silently(tmp_path: pathlib.Path) -> None:
     (out / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=r"holds README.md, c.png, "):
         save_pretrained(out, network, overwrite=True, card_figures=figures)
-
-
-def test_figures_stay_on_the_server(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A network is fetched without what only the card shows, as it is without graph files."""
-    out = tmp_path / "out"
-    save_pretrained(out, tiny_network(), card_figures={"a.png": (png(), "A")})
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with serving(out) as (url, _):
-        got = download_weights(url, allow_local_http=True)
-    assert names(got) == FILES
-    assert load_pretrained(got).sha256 == tiny_network().sha256
