@@ -40,6 +40,12 @@ def test_card_says_what_is_known_and_what_is_not(tmp_path: pathlib.Path) -> None
         save_pretrained(tmp_path / "other", network, card_facts={"data": "\udcff"})
 
 
+def test_a_fact_is_no_template(tmp_path: pathlib.Path) -> None:
+    text = "{{ size }} {% include 'card.md.j2' %} {# & <b> #}"
+    save_pretrained(tmp_path / "out", tiny_network(data=text, notes=text, table=text, limits=text))
+    assert (tmp_path / "out" / "README.md").read_text().count(text) == 4
+
+
 def png(grey: int = 0) -> bytes:
     stream = io.BytesIO()
     Image.new("L", (4, 4), grey).save(stream, "PNG")
@@ -101,6 +107,7 @@ def test_figures_are_files_of_the_folder(tmp_path: pathlib.Path) -> None:
         ("1. one", r"1\. one"),
         ("12) one", r"12\) one"),
         ("    one\n\n\ttwo ", "one two"),
+        ("{{ size }} {% if a %} {# b #}", "{{ size }} {% if a %} {# b #}"),
     ],
 )
 def test_a_caption_is_plain_text(tmp_path: pathlib.Path, caption: str, shown: str) -> None:
