@@ -23,8 +23,8 @@ features that is 16 to 25 % smaller than the better of the two, not half.
         --config.inpainting.learning_rate=5e-4 \
         --config.masks.train=pic:0.4,pic_regular:0.2,lama_thin:0.2,free_form:0.2
 
-The shipped weights were trained with a diversity loss beside these, which is gone since: it rewarded
-differences between two fillings without limit, and bought 3 of 255 levels.
+The shipped weights were trained with a diversity loss beside these, which is gone since: its reward
+of differences between two fillings had no limit, and bought 3 of 255 levels.
 The ceiling of PSNR in the card: the last command with another --workdir and perceptual_weight,
 adversarial_weight and kl_weight of config.inpainting at 0.
 """

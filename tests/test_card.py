@@ -7,11 +7,9 @@ from collections.abc import Callable
 import pytest
 from exported_networks import tiny_network
 from PIL import Image
-from weights_server import serving
 
 from gmsrm_jax.commands.doctor import problems_of_network
 from gmsrm_jax.networks import load_pretrained, save_pretrained
-from gmsrm_jax.networks.download import download_weights
 from gmsrm_jax.runtime.errors import UserError
 
 FILES = ["README.md", "SHA256SUMS", "config.json", "model.safetensors"]
@@ -40,6 +38,12 @@ def test_card_says_what_is_known_and_what_is_not(tmp_path: pathlib.Path) -> None
         save_pretrained(tmp_path / "other", network, card_facts={"colour": "blue"})
     with pytest.raises(UserError, match="the fact data is not UTF-8"):
         save_pretrained(tmp_path / "other", network, card_facts={"data": "\udcff"})
+
+
+def test_a_fact_is_no_template(tmp_path: pathlib.Path) -> None:
+    text = "{{ size }} {% include 'card.md.j2' %} {# & <b> #}"
+    save_pretrained(tmp_path / "out", tiny_network(data=text, notes=text, table=text, limits=text))
+    assert (tmp_path / "out" / "README.md").read_text().count(text) == 4
 
 
 def png(grey: int = 0) -> bytes:
@@ -103,6 +107,7 @@ def test_figures_are_files_of_the_folder(tmp_path: pathlib.Path) -> None:
         ("1. one", r"1\. one"),
         ("12) one", r"12\) one"),
         ("    one\n\n\ttwo ", "one two"),
+        ("{{ size }} {% if a %} {# b #}", "{{ size }} {% if a %} {# b #}"),
     ],
 )
 def test_a_caption_is_plain_text(tmp_path: pathlib.Path, caption: str, shown: str) -> None:
@@ -193,18 +198,3 @@ def test_figures_are_not_lost_silently(tmp_path: pathlib.Path) -> None:
     (out / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=r"holds README.md, c.png, "):
         save_pretrained(out, network, overwrite=True, card_figures=figures)
-
-
-def test_figures_stay_on_the_server(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A network is fetched without what only the card shows, as it is without graph files."""
-    out = tmp_path / "out"
-    save_pretrained(out, tiny_network(), card_figures={"a.png": (png(), "A")})
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with serving(out) as (url, _):
-        got = download_weights(url, allow_local_http=True)
-    assert names(got) == FILES
-    assert load_pretrained(got).sha256 == tiny_network().sha256

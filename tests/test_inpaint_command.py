@@ -502,8 +502,11 @@ def test_device_checkpoint_and_offline(inpaint, weights, capsys):
     elsewhere = ("inpaint", *given, "--overwrite", "--checkpoint")
     assert main([*elsewhere, "nowhere"]) == 2
     assert "nowhere: there is no such folder" in capsys.readouterr().err
-    assert main([*elsewhere, "https://example.invalid/weights", "--offline"]) == 2
-    assert "offline" in capsys.readouterr().err
+    assert main([*elsewhere, "https://example.invalid/weights"]) == 2
+    assert (
+        "not fetched from an address; give org/name of the Hugging Face Hub"
+        in capsys.readouterr().err
+    )
     assert len(lines()) == 1
 
 

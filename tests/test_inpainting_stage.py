@@ -225,7 +225,8 @@ def test_terms_of_the_objective_are_those_of_equation_14(plain, calls):
     }
     assert expected["kl"] > 0
     for name, value in expected.items():
-        np.testing.assert_allclose(call.scalars[f"loss/{name}"], value, rtol=1e-3)
+        # After so few steps the divergence is a few float32 steps from 0.
+        np.testing.assert_allclose(call.scalars[f"loss/{name}"], value, rtol=1e-3, atol=2e-8)
     weights = {"reconstruction": 1.0, "perceptual": 0.1, "adversarial": 0.01, "kl": 0.01}
     total = sum(weight * expected[name] for name, weight in weights.items())
     np.testing.assert_allclose(call.scalars["loss/total"], total, rtol=1e-3)

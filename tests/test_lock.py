@@ -1,5 +1,7 @@
 """Two runs in one workdir: the second is refused, and a dead one locks nobody out."""
 
+import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -8,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 
 import pytest
 
@@ -40,12 +41,13 @@ def holder(tmp_path):
     process.stdout.close()
 
 
-def test_second_run_is_refused_with_pid_host_and_time_of_the_first(tmp_path, holder):
+def test_second_run_is_refused_with_pid_host_time_and_command_of_the_first(tmp_path, holder):
     with pytest.raises(UserError) as error, lock_workdir(tmp_path):
         pass
     message = str(error.value)
-    time = json.loads((tmp_path / ".lock").read_text())["time"]
-    for word in (str(tmp_path), f"process {holder.pid} ", socket.gethostname(), time):
+    time = json.loads((tmp_path / ".lock.json").read_text())["time"]
+    command = f"-c {tmp_path}"
+    for word in (str(tmp_path), f"process {holder.pid} ", socket.gethostname(), time, command):
         assert word in message
     assert "\n" not in message
 
@@ -53,27 +55,9 @@ def test_second_run_is_refused_with_pid_host_and_time_of_the_first(tmp_path, hol
 def test_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert json.loads((tmp_path / ".lock").read_text())["pid"] == holder.pid
+    assert json.loads((tmp_path / ".lock.json").read_text())["pid"] == holder.pid
     with lock_workdir(tmp_path):
-        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
-
-
-def test_lock_of_another_host_is_waited_for(tmp_path, holder, monkeypatch, capsys):
-    there = socket.gethostname()
-    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    ends = threading.Timer(0.5, holder.kill)
-    ends.start()
-    with lock_workdir(tmp_path):
-        assert json.loads((tmp_path / ".lock").read_text())["host"] == "elsewhere"
-    ends.join()
-    assert f"process {holder.pid} on {there}" in capsys.readouterr().err
-
-
-def test_lock_of_another_host_that_lives_is_not_waited_for_for_ever(tmp_path, holder, monkeypatch):
-    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    monkeypatch.setattr("gmsrm_jax.runtime.lock._LEASE_SECONDS", 0.5)
-    with pytest.raises(UserError, match="in use by another run"), lock_workdir(tmp_path):
-        pass
+        assert json.loads((tmp_path / ".lock.json").read_text())["pid"] == os.getpid()
 
 
 def test_lock_on_a_full_disk_is_one_line():
@@ -81,9 +65,42 @@ def test_lock_on_a_full_disk_is_one_line():
     if not full.exists():
         pytest.skip("this system has no /dev/full")
     with tempfile.TemporaryDirectory() as folder:
-        (pathlib.Path(folder) / ".lock").symlink_to(full)
-        refused = pytest.raises(UserError, match=r"\.lock cannot be written \(")
+        (pathlib.Path(folder) / ".lock.json").symlink_to(full)
+        refused = pytest.raises(UserError, match=r"cannot be locked \(No space left")
         with refused, lock_workdir(pathlib.Path(folder)):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_folder_that_is_for_reading_only_is_one_line(tmp_path, monkeypatch, number):
+    """A system call that fails, for a superuser may write wherever a disk can be written."""
+
+    def refuse(path, flags, *rest, **options):
+        if flags & os.O_CREAT and str(path).startswith(str(tmp_path)):
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, flags, *rest, **options)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UserError) as error, lock_workdir(tmp_path):
+        pass
+    assert f"{tmp_path} cannot be locked ({os.strerror(number)}); " in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match="on a file system with locks"), lock_workdir(tmp_path):
+        pass
+
+
+def test_lock_is_refused_within_a_process_too(tmp_path):
+    with lock_workdir(tmp_path):
+        refused = pytest.raises(UserError, match=f"process {os.getpid()} on ")
+        with refused, lock_workdir(tmp_path):
             pass
 
 
@@ -96,6 +113,6 @@ def test_lock_is_free_after_its_block_even_after_an_error(tmp_path):
 
 def test_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    refused = pytest.raises(UserError, match=r"file/run/\.lock cannot be written")
+    refused = pytest.raises(UserError, match=r"file/run cannot be locked \(Not a directory")
     with refused, lock_workdir(tmp_path / "file" / "run"):
         pass

@@ -24,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--checkpoint",
         required=True,
         metavar="NAME|DIR",
-        help="a workdir of a training, an exported folder, a name, an https:// address",
+        help="a workdir of a training, an exported folder, a name, org/name of the Hub",
     )
     add("--output", required=True, metavar="DIR", help="the folder to write")
     add(

@@ -55,8 +55,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="NAME|DIR",
-        help="weights: a name, an exported folder, the workdir of a training, an https:// address"
-        " or org/name of the Hugging Face Hub (default: facades-128, bundled)",
+        help="weights: a name, an exported folder, the workdir of a training or org/name of the"
+        " Hugging Face Hub (default: facades-128, bundled)",
     )
     parser.add_argument("--offline", action="store_true", help="download no weights")
     parser.add_argument(

@@ -18,7 +18,6 @@ from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.unreadable import UNREADABLE
 
 CARD_FILE = "README.md"
-MAX_CARD_BYTES = 1 << 20
 STABLEHLO_FILE, ONNX_FILE = "model.stablehlo", "model.onnx"
 # What the maker of a network can tell, and how the card calls it.
 FACTS = {
@@ -33,7 +32,6 @@ FACTS = {
     "table": "Scores",
     "notes": "Notes on the training",
 }
-_UNKNOWN = "not known"
 _MAX_FACT = 20_000
 FIGURE_SUFFIX = ".png"
 MAX_FIGURE_BYTES = 4 << 20
@@ -124,7 +122,7 @@ def card_text(
     notes: Sequence[str] = (),
     captions: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The card's Markdown.
+    """The card's Markdown, card.md.j2 filled in.
 
     Args:
         method: of the network.
@@ -138,6 +136,9 @@ def card_text(
         notes: lines about the files.
         captions: of the figures, by file name, see `checked_figures`.
     """
+    # Here, for whoever reads a network writes no card.
+    import jinja2
+
     size, numbers = config.image_size, sum(count_parameters(method, config, variables))
     variant = (
         {"Variant": f"{config.variant} ({method.row(config).title})"} if method.variants else {}
@@ -147,116 +148,29 @@ def card_text(
         **variant,
         "Parameters": f"{numbers:,}, stored as {dtype}",
         "Weights": f"SHA-256 {sha256}",
-        **{FACTS[name]: facts.get(name, _UNKNOWN) for name in _TABLE_FACTS},
+        **{FACTS[name]: facts.get(name, "not known") for name in _TABLE_FACTS},
     }
-    table = "\n".join(f"| {name} | {_cell(text)} |" for name, text in rows.items())
-    limits = facts.get("limits", f"Limits of these weights: {_UNKNOWN}.")
-    sampled = "zeros for the mean filling" if method.noise_shapes(config) else "none here"
-    noted = "".join(f"\n- {note}" for note in notes) + ("\n" if notes else "")
-    training = f"\n## Training\n\n{facts['notes']}\n" if "notes" in facts else ""
-    text = f"""---
-library_name: gmsrm-jax
-pipeline_tag: image-to-image
-tags: [inpainting, jax, flax]
----
-
-# {method.title}, {size} px
-
-Fills holes in pictures. {method.about} Written by gmsrm-jax {gmsrm_jax.__version__}.
-
-| | |
-| --- | --- |
-{table}
-
-## Use
-
-```python
-from gmsrm_jax import Inpainter
-
-inpainter = Inpainter.from_pretrained("this/folder")
-inpainter("photo.jpg", "mask.png").images[0].save("filled.png")
-```
-
-`config.json` holds the network's fields, `model.safetensors` its weights (numbers only, nothing in
-it is executed), `SHA256SUMS` the sums of all other files: `sha256sum --check SHA256SUMS`. Reading
-the network checks those two; a download from a web address checks this card as well, so whoever
-changes it there has to write its new sum.
-{noted}{_snippets(others, size, sampled)}
-## Scores
-
-{facts.get("table", f"Scores of these weights: {_UNKNOWN}.")}
-{training}{_figures(captions or {})}
-## Limits
-
-{limits}
-
-What is in a hole is invented. It can look real, repeat what is common in the training pictures,
-and be wrong; do not take it for evidence of what was there.
-"""
+    # Markdown is no HTML: `cell` and `plain` escape instead of the package.
+    jinja = jinja2.Environment(
+        loader=jinja2.PackageLoader("gmsrm_jax", "networks"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    jinja.filters.update(cell=_cell, plain=_plain)
+    text = jinja.get_template("card.md.j2").render(
+        title=method.title,
+        about=method.about,
+        version=gmsrm_jax.__version__,
+        size=size,
+        rows=rows,
+        facts={name: facts.get(name) for name in FACTS},
+        notes=notes,
+        graphs=others,
+        noise="zeros for the mean filling" if method.noise_shapes(config) else "none here",
+        captions=captions,
+    )
     return text.encode()
-
-
-def _snippets(others: Collection[str], size: int, noise: str) -> str:
-    """How to run the graph files among `others` without this package; empty without any."""
-    if not others:
-        return ""
-    text = f"""
-## Without this package
-
-The graph files take `image`, float32 [N, {size}, {size}, 3] in [-1, 1]; `mask`, float32
-[N, {size}, {size}, 1], 1 in the hole; then the noise maps, N(0, 1), float32 [N, r, r, 1]
-({noise}). They give `filled`, float32 [N, {size}, {size}, 3] in [-1, 1], in which known pixels are
-those of `image`.
-
-```python
-import numpy as np
-from PIL import Image
-
-size, rng = ({size}, {size}), np.random.default_rng(0)
-photo = np.asarray(Image.open("photo.png").convert("RGB").resize(size), np.float32)
-holes = np.asarray(Image.open("mask.png").convert("L").resize(size)) >= 128  # white is the hole
-image, mask = photo[None] / 127.5 - 1, holes.astype(np.float32)[None, :, :, None]
-```
-"""
-    if ONNX_FILE in others:
-        text += f"""
-```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("{ONNX_FILE}", providers=["CPUExecutionProvider"])
-feed = {{"image": image, "mask": mask}}
-for node in session.get_inputs()[2:]:
-    feed[node.name] = rng.normal(size=(len(image), *node.shape[1:])).astype(np.float32)
-filled = session.run(None, feed)[0]
-```
-"""
-    if STABLEHLO_FILE in others:
-        text += f"""
-```python
-from jax import export
-
-exported = export.deserialize(bytearray(open("{STABLEHLO_FILE}", "rb").read()))
-shapes = [(len(image), *aval.shape[1:]) for aval in exported.in_avals[2:]]
-noise = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-filled = np.asarray(exported.call(image, mask, *noise))
-```
-"""
-    text += """
-```python
-Image.fromarray(np.rint((filled[0] + 1) * 127.5).clip(0, 255).astype(np.uint8)).save("filled.png")
-```
-"""
-    return text
-
-
-def _figures(captions: Mapping[str, str]) -> str:
-    """The figures under their heading, each with its caption as text for those who cannot see it.
-
-    Empty without any.
-    """
-    plain = {name: _plain(caption) for name, caption in captions.items()}
-    shown = "".join(f"\n![{caption}]({name})\n\n{caption}\n" for name, caption in plain.items())
-    return f"\n## Figures\n{shown}" if shown else ""
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,6 @@ import pathlib
 import sys
 
 from gmsrm_jax.assets import BUNDLED_NETWORK, NETWORK_FOLDER, asset_path
-from gmsrm_jax.networks.download import download_weights, is_offline, is_url
 from gmsrm_jax.networks.folder import Pretrained, read_folder
 from gmsrm_jax.networks.hub import fetch_from_hub, is_hub_id
 from gmsrm_jax.runtime.errors import UserError
@@ -25,15 +24,13 @@ def load_pretrained(
                 (that one is "./facades-128");
             a folder that `gmsrm export` or `save_pretrained` wrote;
             a workdir of a training: averaged weights of its newest good checkpoint;
-            "https://…": such a folder on a server, see `download_weights`;
-            "org/name" or "org/name@revision": such a folder on the Hugging Face Hub, with
-                huggingface_hub installed.
-        offline: never use the net, only what was fetched before; also by GMSRM_OFFLINE=1.
+            "org/name" or "org/name@revision": such a folder on the Hugging Face Hub.
+        offline: never use the net, only what was fetched before; also by GMSRM_OFFLINE=1 and
+            HF_HUB_OFFLINE=1.
 
     Raises:
         UserError: there is no such network, or a file of it is missing, damaged or foreign.
     """
-    offline = offline or is_offline()
     if name_or_path is None or name_or_path == BUNDLED_NETWORK:
         if name_or_path and pathlib.Path(BUNDLED_NETWORK).exists():
             # Said aloud: the name is also that of an export that somebody made here.
@@ -44,9 +41,11 @@ def load_pretrained(
             )
         return read_folder(asset_path(NETWORK_FOLDER), BUNDLED_NETWORK, _REINSTALL)
     name = os.fspath(name_or_path)
-    if is_url(name):
-        folder = download_weights(name, offline)
-        return read_folder(folder, name, f"remove {folder} to fetch it again")
+    if "://" in name:
+        raise UserError(
+            f"{name}: networks are not fetched from an address; give org/name of the Hugging Face "
+            "Hub, or the folder once it is downloaded"
+        )
     folder = pathlib.Path(name).expanduser()
     if folder.exists() or not is_hub_id(name):
         return _load_folder(folder)
@@ -71,7 +70,7 @@ def _load_folder(folder: pathlib.Path) -> Pretrained:
     if not folder.exists():
         raise UserError(
             f"{folder}: there is no such folder; name one that `gmsrm export` wrote, a workdir of "
-            f"a training, an https:// address, org/name of the Hub, or {BUNDLED_NETWORK}"
+            f"a training, org/name of the Hugging Face Hub, or {BUNDLED_NETWORK}"
         )
     what = f"a folder without {SUMS_FILE}" if folder.is_dir() else "a file"
     raise UserError(

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+from optax import microbatching
 
 
 def in_micro_batches(
@@ -41,14 +41,6 @@ def in_micro_batches(
     """
     if count == 1:
         return function(parts)
-    stacked = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), parts)
-    means, _ = jax.eval_shape(function, jax.tree.map(lambda x: x[0], stacked))
-
-    def add(sums: Any, part: Any) -> tuple[Any, Any]:
-        values, rows = function(part)
-        return jax.tree.map(jnp.add, sums, values), rows
-
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), means)
-    sums, rows = jax.lax.scan(add, zeros, stacked)
-    joined = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), rows)
-    return jax.tree.map(lambda total: total / count, sums), joined
+    size = jax.tree.leaves(parts)[0].shape[0] // count
+    kinds = (microbatching.AccumulationType.MEAN, microbatching.AccumulationType.CONCAT)
+    return microbatching.microbatch(function, 0, size, kinds)(parts)

@@ -2,30 +2,27 @@
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import pathlib
+import shlex
 import socket
 import sys
-import time
 from collections.abc import Iterator
-from typing import TextIO
+
+import filelock
 
 from gmsrm_jax.runtime.errors import UserError
 
-_FILE = ".lock"
-# An NFS server keeps the locks of a host that died until its lease ends, 90 s by Linux's default.
-_LEASE_SECONDS = 180.0
+_LOCK, _HOLDER = ".lock", ".lock.json"
 
 
 @contextlib.contextmanager
 def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds WORKDIR/.lock, which says who holds it: pid, host and time.
+    """Holds WORKDIR/.lock; .lock.json beside it says who does: pid, host, time and command.
 
-    It is an advisory lock of the open file (`flock`), which the kernel takes back when the process
-    ends, however it ends, so a file left by a dead process locks nobody out. On NFS (Linux, with
-    its lock service) it is kept between hosts, and what may be a dead host's is waited for. A
+    The kernel takes an advisory lock back when its process ends, however it ends, so files left by
+    a dead process lock nobody out; an NFS server takes a dead host's back when its lease ends. A
     bucket mounted as a folder keeps it within one host at most: there, a second host is not kept
     out.
 
@@ -33,63 +30,41 @@ def lock_workdir(workdir: pathlib.Path) -> Iterator[None]:
         workdir: the run's folder; made if it is missing.
 
     Raises:
-        UserError: another process holds it, which is named; or the file cannot be written.
+        UserError: another process holds it, which is named; or the files cannot be written.
     """
-    path = workdir / _FILE
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); change --workdir") from error
-    with file:
-        _lock(file, workdir, path)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "time": now}
+    path, about = workdir / _LOCK, workdir / _HOLDER
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+    }
+    # Without the package's fallback, whose lock of a killed process would stay.
+    lock = filelock.FileLock(path, blocking=False, fallback_to_soft=False)
+    with contextlib.ExitStack() as held:
         try:
-            file.truncate(0)
-            file.write(json.dumps(holder) + "\n")
-            file.flush()
-        except OSError as error:
+            workdir.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock)
+            about.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        except filelock.Timeout as error:
             raise UserError(
-                f"{path} cannot be written ({error.strerror}); make room there, or change --workdir"
+                f"{workdir} is in use by another run ({_holder(about)}); wait for it, stop it, or "
+                "use another --workdir"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"{workdir} cannot be locked ({reason}); make room there, or use a --workdir that "
+                "can be written, on a file system with locks"
             ) from error
         yield
 
 
-def _lock(file: TextIO, workdir: pathlib.Path, path: pathlib.Path) -> None:
-    """Takes the lock; waits for one that another host holds, for that host may be dead."""
-    deadline: float | None = None
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            host, holder = _holder(path)
-            if deadline is None and host not in ("", socket.gethostname()):
-                deadline = time.monotonic() + _LEASE_SECONDS
-                print(
-                    f"gmsrm: {workdir} is in use by another run ({holder}); waits up to "
-                    f"{_LEASE_SECONDS:.0f} s, for a network disk keeps a dead host's lock so long",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            if deadline is None or time.monotonic() > deadline:
-                raise UserError(
-                    f"{workdir} is in use by another run ({holder}); wait for it, stop it, or "
-                    "use another --workdir"
-                ) from error
-        except OSError as error:
-            raise UserError(
-                f"{path} cannot be locked ({error.strerror}); use a --workdir on a file system "
-                "with locks"
-            ) from error
-        time.sleep(1.0)
-
-
-def _holder(path: pathlib.Path) -> tuple[str, str]:
-    """Host that wrote the file, and who it was; a run that has just begun may not have written."""
+def _holder(about: pathlib.Path) -> str:
+    """Who wrote the file; a run that has just begun may not have written it."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return holder["host"], f"process {holder['pid']} on {holder['host']} since {holder['time']}"
+        holder = json.loads(about.read_text(encoding="utf-8"))
+        command = " ".join(holder["command"].split())[:200]
+        return f"process {holder['pid']} on {holder['host']} since {holder['time']}: {command}"
     except (OSError, ValueError, KeyError):
-        return "", "which has just begun"
+        return "which has just begun"

@@ -110,6 +110,6 @@ def difference(folder: pathlib.Path, name: str, sha256: str, size: int | None = 
         return f"{name} cannot be read ({one_line(error)})"
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An exception's message without line breaks, of 200 characters at most."""
     return " ".join(str(error).split())[:200]
