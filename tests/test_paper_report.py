@@ -21,7 +21,6 @@ from gmsrm_jax.report.report import write_report
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.image_grid import outline
 
-SVG = "{http://www.w3.org/2000/svg}"
 METHODS = ("GM-SRM", "Base", "mean colour")
 
 
@@ -172,33 +171,35 @@ def test_figure_examples():
 # --- Figure 7 -----------------------------------------------------------------------------------
 
 
-def titles(svg):
-    root = ElementTree.fromstring(svg)
-    return [path.find(f"{SVG}title").text for path in root.findall(f"{SVG}path")]
-
-
 def test_figure_7_holds_the_metrics_and_the_papers_points():
     metrics = make_sized_metrics()
-    charts, note = figure_7(metrics, "Paris StreetView")
+    panels, note = figure_7(metrics, "Paris StreetView")
     assert "from its Table I" in note
-    for svg, metric in zip(charts, ("psnr", "ssim"), strict=True):
-        found = titles(svg)
+    assert list(panels) == ["PSNR [dB] ↑", "SSIM ↑"]
+    paper = PUBLISHED["Paris StreetView"]["I"]
+    theirs = ("PConv", "DeepFill V2", "LISK", "MEDFE", "Lahiri et al.", "GM-SRM")
+    for lines, metric in zip(panels.values(), ("psnr", "ssim"), strict=True):
+        lines = {line.label: line for line in lines}
+        assert sorted(lines) == sorted([*METHODS, *(f"{method} (paper)" for method in theirs)])
         for method in METHODS:
-            for number, name in enumerate(BIN_NAMES[:6]):
-                mean = metrics["methods"][method]["composite"][name][metric]["mean"]
-                assert f"{method}, hole of {5.3 + 10 * number:.1f} %: {mean:.4g}" in found
-        paper = PUBLISHED["Paris StreetView"]["I"]
-        for method in ("PConv", "DeepFill V2", "LISK", "MEDFE", "Lahiri et al.", "GM-SRM"):
-            for middle, value in zip((25, 35, 45, 55), paper[method][metric].values(), strict=True):
-                assert f"{method} (paper), hole of {middle}.0 %: {value:.4g}" in found
-        assert len(found) == 3 * 6 + 6 * 4
+            assert lines[method].x == pytest.approx([5.3 + 10 * number for number in range(6)])
+            assert lines[method].y == tuple(
+                metrics["methods"][method]["composite"][name][metric]["mean"]
+                for name in BIN_NAMES[:6]
+            )
+            assert not lines[method].published
+        for method in theirs:
+            line = lines[f"{method} (paper)"]
+            assert line.x == pytest.approx((25.0, 35.0, 45.0, 55.0))
+            assert line.y == tuple(paper[method][metric].values())
+            assert line.published
 
 
 def test_figure_7_of_another_data_set_has_only_ours():
-    charts, note = figure_7(make_sized_metrics(), "facades")
+    panels, note = figure_7(make_sized_metrics(), "facades")
     assert note == ""
-    assert [len(titles(svg)) for svg in charts] == [18, 18]
-    assert figure_7(make_metrics(METHODS, bins=CENTRE_BINS), "Places2") == ((), "")
+    assert [[line.label for line in lines] for lines in panels.values()] == [list(METHODS)] * 2
+    assert figure_7(make_metrics(METHODS, bins=CENTRE_BINS), "Places2") == ({}, "")
 
 
 # --- files and report ---------------------------------------------------------------------------

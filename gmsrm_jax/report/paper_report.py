@@ -22,7 +22,7 @@ from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
 from gmsrm_jax.metrics import DEFINITIONS
-from gmsrm_jax.report.charts import RatioLine, beside, ratio_chart
+from gmsrm_jax.report.charts import Line, ratio_chart
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
 from gmsrm_jax.report.style import page
 from gmsrm_jax.runtime.files import write_atomically
@@ -102,10 +102,11 @@ def write_outputs(
     if "samples" in metrics:
         tables.append(samples_table(label, metrics))
     write_tables(folder, [*tables, full_table(runs)])
-    charts, note = figure_7(metrics, label)
-    if charts:
+    panels, note = figure_7(metrics, label)
+    if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
-        write_atomically(path, f"{beside(charts)}\n".encode())
+        write_atomically(path, f"{ratio_chart(panels)}\n".encode())
+    charts = tuple(ratio_chart({heading: lines}) for heading, lines in panels.items())
     drawn = [
         comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
         ablation([examples], pictures, seed),
@@ -199,15 +200,15 @@ def write_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> 
         write_atomically(path, to_png(figure.sheet()))
 
 
-def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...], str]:
+def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[Line]], str]:
     """PSNR and SSIM over the size of irregular holes, one line per method.
 
     Our points stand at the mean hole size of each bin. The paper's numbers behind its Figure 7 are
     those of its Table I; they are drawn at the middle of each bin.
 
     Returns:
-        One `<svg>` per metric and a note on the paper's points; nothing if no irregular hole was
-        scored.
+        What `ratio_chart` draws, a panel for each metric, and a note on the paper's points; nothing
+        if no irregular hole was scored.
     """
     middles = {bin_name(index): 50.0 * sum(ends) for index, ends in enumerate(RATIO_BINS)}
     sizes = {
@@ -216,21 +217,21 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...],
         if name in middles
     }
     paper = published.PUBLISHED.get(dataset, {}).get("I", {})
-    charts = []
+    panels = {}
     for metric in FIGURE_7_METRICS:
         lines = []
         for method, kinds in metrics["methods"].items():
             means = tuple(kinds["composite"][name][metric]["mean"] for name in sizes)
-            lines.append(RatioLine(method, tuple(sizes.values()), means))
+            lines.append(Line(method, tuple(sizes.values()), means))
         for method in published.FIGURE_7_METHODS if paper else ():
             scores = paper[method][metric]
             percents = tuple(middles[name] for name in scores)
-            lines.append(RatioLine(f"{method} (paper)", percents, tuple(scores.values()), True))
-        if any(value is not None for line in lines if not line.published for value in line.values):
-            charts.append(ratio_chart(heading(DEFINITIONS[metric]), lines))
+            lines.append(Line(f"{method} (paper)", percents, tuple(scores.values()), True))
+        if any(value is not None for line in lines if not line.published for value in line.y):
+            panels[heading(DEFINITIONS[metric])] = lines
     note = (
         "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
-        if paper and charts
+        if paper and panels
         else ""
     )
-    return tuple(charts), note
+    return panels, note
