@@ -165,13 +165,8 @@ def to_latex(table: Table) -> str:
     return "\n".join(floats)
 
 
-def to_html(table: Table, note: str = "") -> str:
-    """A `<div>` with the table, its notes and its command; the page brings the style.
-
-    Args:
-        table: what to show.
-        note: HTML that stands before the notes.
-    """
+def to_html(table: Table) -> str:
+    """The `<table>`, without notes and command; the page brings them and the style."""
     grouped = any(group.heading for group in table.groups)
     width = len(table.columns) + table.priors
     stub = '<th scope="col" rowspan="2">Method</th>'
@@ -192,13 +187,10 @@ def to_html(table: Table, note: str = "") -> str:
         else:
             body += "<tbody>"
         body += "".join(_html_row(table, row) for row in group.rows) + "</tbody>"
-    notes = "".join(f'<p class="note">{html.escape(line)}</p>' for line in table.notes)
-    if table.command:
-        notes += f'<p class="note">To repeat it:</p><pre>{html.escape(table.command)}</pre>'
     caption = f"<b>{html.escape(table.title)}.</b> {html.escape(table.caption)}"
     return (
-        f'<div class="wide"><table class="layout"><caption>{caption}</caption>'
-        f"<thead><tr>{stub}{spans}</tr><tr>{columns}</tr></thead>{body}</table></div>{note}{notes}"
+        f'<table class="layout"><caption>{caption}</caption>'
+        f"<thead><tr>{stub}{spans}</tr><tr>{columns}</tr></thead>{body}</table>"
     )
 
 

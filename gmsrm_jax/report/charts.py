@@ -74,6 +74,11 @@ class Curve:
         """The part of the tag before the slash."""
         return self.tag.split("/")[0]
 
+    @property
+    def missing(self) -> int:
+        """How many values are not finite."""
+        return len(self.values) - int(np.isfinite(self.values).sum())
+
 
 @dataclass(frozen=True)
 class Line:
@@ -211,7 +216,8 @@ def _thin(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> list["Line2D"]:
     """Draws each line: ours in colour and filled, the paper's grey, dashed and hollow below."""
-    handles, count = [], {True: 0, False: 0}
+    handles: list[Line2D] = []
+    count = {True: 0, False: 0}
     for line in lines:
         turn, place = divmod(count[line.published], len(_COLOURS))
         count[line.published] += 1

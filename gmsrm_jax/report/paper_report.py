@@ -20,11 +20,11 @@ from gmsrm_jax.evaluation.paper_tables import (
 )
 from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
-from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
+from gmsrm_jax.evaluation.table_formats import Table, to_latex, to_markdown
 from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.report.charts import Line, ratio_chart
+from gmsrm_jax.report.pages import render
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
-from gmsrm_jax.report.style import page
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 
@@ -190,7 +190,8 @@ def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> Non
         path = Path(folder) / table.name
         write_atomically(path.with_suffix(".md"), to_markdown(table).encode())
         write_atomically(path.with_suffix(".tex"), to_latex(table).encode())
-        write_atomically(path.with_suffix(".html"), page(table.title, to_html(table)).encode())
+        page = render("table.html", title=table.title, table=table)
+        write_atomically(path.with_suffix(".html"), page)
 
 
 def write_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> None:
