@@ -12,6 +12,7 @@ from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.labels import heading
 from gmsrm_jax.evaluation.paper_tables import (
+    UNNAMED,
     Parameters,
     ablation_table,
     centre_table,
@@ -29,7 +30,6 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 
 FIGURE_7_METRICS = ("psnr", "ssim")
-_NO_NAME = "Test pictures"
 _FIGURES = {"CelebA-HQ256": "figure_8", "Places2": "figure_9"}
 _TABLES = ("table_1", "table_2", "table_4", "table_samples", "table_all")
 _FIGURE_FILES = ("figure_6.png", "figure_7.svg", "figure_8.png", "figure_9.png", "figure_10.png")
@@ -88,7 +88,7 @@ def write_outputs(
             (Path(folder) / f"{name}{ending}").unlink(missing_ok=True)
     for name in _FIGURE_FILES:
         (Path(folder) / "figures" / name).unlink(missing_ok=True)
-    label = dataset or _NO_NAME
+    label = dataset or UNNAMED
     runs = {label: metrics}
     bins = set(metrics["mask_list"]["bins"])
     tables = []
@@ -144,7 +144,7 @@ def write_ablation(
         UserError: masks or kept examples differ between the evaluations, a variant is there twice,
             or there is none.
     """
-    table = ablation_table(dataset or _NO_NAME, metrics, parameters)
+    table = ablation_table(dataset or UNNAMED, metrics, parameters)
     figure = ablation(examples, pictures, seed)
     figures = () if figure is None else (figure,)
     write_tables(folder, [table])
@@ -177,7 +177,7 @@ def write_seeds(
     Raises:
         UserError: see `seeds_table`.
     """
-    table, facts = seeds_table(dataset or _NO_NAME, metrics, parameters, training, command)
+    table, facts = seeds_table(dataset or UNNAMED, metrics, parameters, training, command)
     write_tables(folder, [table])
     text = json.dumps(facts, indent=1, ensure_ascii=False)
     write_atomically((Path(folder) / table.name).with_suffix(".json"), f"{text}\n".encode())

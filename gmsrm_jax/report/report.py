@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,9 @@ def write_report(
 
 def _divided(table: Table) -> tuple[Table, Table | None]:
     """The table with the paper's metrics, and one of what else was scored."""
-    further = table.only(lambda metric: metric not in published.METRICS)
-    return table.only(lambda metric: metric in published.METRICS), (
-        further if further.groups else None
-    )
+    own = table.scores["measure"].isin(published.METRICS) | (table.scores["metric"] == "")
+    further = None if own.all() else replace(table, scores=table.scores[~own])
+    return replace(table, scores=table.scores[own]), further
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
