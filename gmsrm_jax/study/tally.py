@@ -4,10 +4,7 @@ The share of the vote is a method's share of all first places. A sample is won b
 the most first places on it; a sample on which several share that lead is tied, and won by none.
 """
 
-import csv
-import io
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +14,6 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.study.presentation import LABELS
 from gmsrm_jax.study.votes import Vote, Votes
 
-_Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 _SHARE_HEAD = ("Method", "First places", "Share of the vote", "95 % interval")
 _CSV_HEAD = (
     *("method", "first_places", "votes", "share", "share_low", "share_high"),
@@ -101,18 +97,13 @@ class Tally:
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Returns the 95 % Wilson score interval of a share.
 
-    With p = successes / trials, n = trials and z = 1.96, it is
-    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n).
-
     Raises:
         ValueError: no trials, or more successes than trials.
     """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} successes of {trials} trials")
-    share, z2n = successes / trials, _Z95**2 / trials
-    middle = share + z2n / 2
-    half = math.sqrt(z2n * (share * (1 - share) + z2n / 4))
-    return max(0.0, (middle - half) / (1 + z2n)), min(1.0, (middle + half) / (1 + z2n))
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def tally(
@@ -240,12 +231,13 @@ def _share_cells(row: Share) -> list[str]:
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
     """Aligns cells: the first column to the left, the others to the right."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
+    import pandas as pd
+
+    (first, *heads), *lines = rows
+    heads = [f" {head}" for head in heads]
+    frame = pd.DataFrame([line[1:] for line in lines], [line[0] for line in lines], heads)
+    text = frame.rename_axis(first or None, axis="columns").to_string()
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def _markdown(result: Tally) -> str:
@@ -270,11 +262,10 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _csv(result: Tally) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_HEAD)
+    import pandas as pd
+
+    rows = []
     for name, row in result.methods.items():
-        low, high = row.interval or ("", "")
-        numbers = [row.first_places, result.votes, row.share, low, high]
-        writer.writerow([name, *numbers, row.winning_samples, row.mean_rank])
-    return text.getvalue()
+        numbers = [row.first_places, result.votes, row.share, *(row.interval or (None, None))]
+        rows.append([name, *numbers, row.winning_samples, row.mean_rank])
+    return pd.DataFrame(rows, columns=_CSV_HEAD).to_csv(index=False, lineterminator="\n")
