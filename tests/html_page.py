@@ -30,10 +30,9 @@ class Page(HTMLParser):
         elif tag in ("td", "th"):
             span = int(attributes.get("colspan", 1))
             rows = int(attributes.get("rowspan", 1))
-            cell = {"text": "", "bold": False, "span": span, "rows": rows}
+            best = "best" in attributes.get("class", "").split()
+            cell = {"text": "", "bold": best, "span": span, "rows": rows}
             self.tables[-1]["rows"][-1].append(cell)
-        elif tag == "b" and ("td" in self.open or "th" in self.open):
-            self.tables[-1]["rows"][-1][-1]["bold"] = True
 
     def handle_startendtag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))

@@ -1,6 +1,5 @@
 """`gmsrm compare --seeds`: Table IV with mean and spread, by numbers worked out by hand."""
 
-import dataclasses
 import json
 import statistics
 
@@ -8,14 +7,14 @@ import jax
 import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from small_stages import context, small_config
-from table_readers import FORMATS, plain, read_html, read_latex, read_markdown
+from table_readers import FORMATS, read_markdown, shown_rows, texts
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.commands import comparison
 from gmsrm_jax.commands.scoring import NotScored
 from gmsrm_jax.evaluation.paper_tables import Parameters, ablation_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
-from gmsrm_jax.evaluation.table_formats import to_html, to_latex, to_markdown, to_text
+from gmsrm_jax.evaluation.table_formats import to_markdown, to_text
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.report.paper_report import write_seeds
 from gmsrm_jax.runtime.errors import UserError
@@ -61,15 +60,13 @@ def table_of(runs, data_set="facades"):
 def test_mean_and_deviation_of_two_seeds(pair, kind):
     table, _ = table_of(pair)
     if kind == "markdown":
-        header, rows = read_markdown(to_markdown(table))
-        rows = [[plain(cell)[:2] for cell in row] for row in rows]
+        header, _ = read_markdown(to_markdown(table))
         assert header[1:3] == ["Trained parameters", "Frozen parameters"]
         assert header[3:] == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
-    elif kind == "latex":
-        rows = [[plain(cell)[:2] for cell in row] for row in read_latex(to_latex(table))[2:]]
-        rows = [[(text.replace(r"$\pm$", "±"), bold) for text, bold in row] for row in rows]
-    else:
-        rows = [[(c["text"], c["bold"]) for c in row] for row in read_html(to_html(table))[2:]]
+    rows = [
+        [(text.replace(r"$\pm$", "±"), bold) for text, bold, _ in row]
+        for row in shown_rows(table, kind)
+    ]
     assert [row[0][0] for row in rows] == list(ROWS)
     # Two numbers lie half their difference from their mean, and deviate by it over sqrt(2).
     assert rows[0][3] == ("21.50 ± 2.12", False)
@@ -86,17 +83,14 @@ def test_three_seeds_and_the_paper_beside_them():
         for seed, value in ((7, 21.0), (1, 22.0), (4, 26.0))
     }
     table, facts = table_of(runs, "CelebA-HQ256")
-    row = table.groups[0].rows[5]
-    assert row.label == "GM-BM"
     # Mean 23; squares of -2, -1 and 3 are 14 in all, half of it 7.
-    assert row.cells[2].text == "23.00 ± 2.65"
-    assert row.cells[3].text == "0.2300 ± 0.0265"
+    assert texts(table)["GM-BM"][2:4] == ["23.00 ± 2.65", "0.2300 ± 0.0265"]
     psnr = facts["variants"]["GM-BM"]["scores"]["psnr"]
     assert psnr["values"] == {"7": 21.0, "1": 22.0, "4": 26.0}
     assert psnr["mean"] == pytest.approx(statistics.mean([21, 22, 26]))
     assert psnr["deviation"] == pytest.approx(statistics.stdev([21, 22, 26]))
-    paper = table.groups[0].rows[0]
-    assert [cell.text for cell in paper.cells] == ["-", "-", "18.39", "0.694", "0.874", "0.032"]
+    paper = ["-", "-", "18.39", "0.694", "0.874", "0.032"]
+    assert texts(table)["Base (paper)"] == paper
     assert "3 trainings of each variant, with the seeds 7, 1 and 4: " in table.caption
     assert not any("Two seeds" in note for note in table.notes)
 
@@ -147,7 +141,7 @@ def test_an_undefined_score_has_no_mean(pair):
     cells = pair[3][2]["methods"]["GM-CSV"]["composite"]["centre 50%"]
     cells["ncc"] = entry(None, 0, 7)
     table, facts = table_of(pair)
-    assert table.groups[0].rows[2].cells[4].text == "-"
+    assert texts(table)["GM-CSV"][4] == "-"
     assert facts["variants"]["GM-CSV"]["scores"]["ncc"] == {
         "mean": None,
         "deviation": None,
@@ -166,31 +160,13 @@ def test_seeds_scored_with_other_masks_are_refused(pair):
 def test_one_seed_s_table_has_the_parameters_too():
     runs = evaluations({}, ("GM-SRM", "Base"))
     table = ablation_table("facades", runs, PARAMETERS)
-    assert table.columns[:3] == ("Trained parameters", "Frozen parameters", "PSNR [dB] ↑")
-    assert [[c.text for c in row.cells[:2]] for row in table.groups[0].rows] == [
+    heads = [column for _, column in table.grid().columns]
+    assert heads[:3] == ["Trained parameters", "Frozen parameters", "PSNR [dB] ↑"]
+    assert [row[:2] for row in texts(table).values()] == [
         ["1,234,567", "0"],
         ["1,234,570", "267,000"],
     ]
-    assert len(ablation_table("facades", runs).columns) == 4
-
-
-def test_columns_too_wide_for_a_page_go_on_in_the_next_float(pair):
-    table, _ = table_of(pair)
-    (group,) = table.groups
-    rows = tuple(dataclasses.replace(row, cells=row.cells * 2) for row in group.rows)
-    wide = dataclasses.replace(
-        table,
-        spans=(("facades", 12),),
-        columns=table.columns * 2,
-        groups=(dataclasses.replace(group, rows=rows),),
-    )
-    text = to_latex(wide)
-    assert text.count("(continued)") == text.count("\\begin{table*}") - 1 == 1
-    found = [row for row in read_latex(text) if "multicolumn" not in row[-1]]
-    first, second = found[:5], found[5:]
-    joined = [left + right[1:] for left, right in zip(first, second, strict=True)]
-    assert [row[0] for row in first] == [row[0] for row in second] == ["Method", *ROWS]
-    assert joined[1:] == [[row[0], *row[1:] * 2] for row in read_latex(to_latex(table))[2:]]
+    assert ablation_table("facades", runs).grid().shape == (2, 4)
 
 
 # --- the command ----------------------------------------------------------------------------------

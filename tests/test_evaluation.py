@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from made_up_scores import make_metrics
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -26,11 +27,10 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluate,
 )
 from gmsrm_jax.evaluation.examples import read_examples, spread
-from gmsrm_jax.evaluation.labels import best_rows, score_text
-from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.evaluation.paper_tables import full_table
+from gmsrm_jax.evaluation.table_formats import to_text
 from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods.classical import mean_colour
-from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
@@ -520,23 +520,29 @@ def test_broken_examples_name_the_file(tmp_path):
 def test_the_text_table_marks_the_best(pictures, mask_list):
     methods = {"black": constant(-1.0), "grey": constant(0.0)}
     metrics = score(methods, pictures, mask_list).metrics
-    lines = format_table(metrics).splitlines()
+    lines = to_text(full_table({"x": metrics})).splitlines()
     cells = metrics["methods"]["grey"]["composite"][mask_list.bins[0]]
     psnr = next(line for line in lines[1:] if line.startswith("grey"))
     assert f"{cells['psnr']['mean']:.2f}*" in psnr
     assert psnr.count("*") == 8
     lmse = lines[[line.startswith("LMSE") for line in lines].index(True) + 2]
     assert f"{cells['lmse']['mean']:.4f}" in lmse
-    assert all(len(line) <= 120 for line in lines)
+    assert all(len(line) <= 120 for line in lines[1:-1])  # without caption and notes
 
 
-def test_best_rows_knows_directions_ties_and_gaps():
-    def best(metric, scores):
-        definition = DEFINITIONS[metric]
-        return best_rows(definition, [score_text(metric, definition, s) for s in scores])
-
-    assert best("psnr", [20.0, 21.0, None]) == {1}
-    assert best("lmse", [0.02, 0.01]) == {1}
-    assert best("psnr", [20.001, 20.002]) == {0, 1}  # equal as printed
-    assert best("psnr", [20.0]) == set()
-    assert best("ncc", [None, None]) == set()
+@pytest.mark.parametrize(
+    ("metric", "scores", "expected"),
+    [
+        ("psnr", [20.0, 21.0, None], {1}),
+        ("lmse", [0.02, 0.01], {1}),
+        ("psnr", [20.001, 20.002], {0, 1}),  # equal as printed
+        ("psnr", [20.0], set()),
+        ("ncc", [None, None], set()),
+    ],
+)
+def test_the_best_knows_directions_ties_and_gaps(metric, scores, expected):
+    metrics = make_metrics([str(row) for row in range(len(scores))], bins=["20-30%"])
+    for row, score in enumerate(scores):
+        metrics["methods"][str(row)]["composite"]["20-30%"][metric]["mean"] = score
+    found = full_table({"x": metrics}).scores.query("measure == @metric and best")
+    assert set(found["method"].astype(int)) == expected

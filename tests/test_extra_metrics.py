@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from metric_references import pattern, photographs
 
-from gmsrm_jax.evaluation.labels import best_rows, heading, score_text
+from gmsrm_jax.evaluation.labels import heading, score_text
 from gmsrm_jax.metrics import DEFINITIONS, psnr, ssim
 from gmsrm_jax.metrics.extra import (
     EXTRA_DEFINITIONS,
@@ -164,4 +164,3 @@ def test_every_metric_is_defined_and_can_be_printed():
     printed = {"l1": "0.51", "ssim_gaussian": "0.5124", "psnr_hole": "0.51", "l1_hole": "0.51"}
     for name, text in (printed | {"ssim_hole": "0.5124"}).items():
         assert score_text(name, EXTRA_DEFINITIONS[name], 0.51236) == text
-    assert best_rows(EXTRA_DEFINITIONS["l1_hole"], ["3.00", "2.00", "-"]) == {1}

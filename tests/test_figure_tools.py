@@ -336,7 +336,7 @@ def test_chart_goes_through_all_sizes_that_the_memory_grew_from(tool, tmp_path, 
     # The larger size begins where the smaller one's pictures end.
     assert blue[:, 1].max() < orange[:, 1].min()
     assert blue[:, 0].max() < orange[:, 0].min()
-    # Dots at 4, 8, 12 and 20 thousand, of equal size, so that their edges are as far apart.
+    # Dots at 4, 8, 12 and 20 thousand, of nearly equal size, so that their edges are as far apart.
     left = blue[:, 1].min(), orange[:, 1].min()
     right = blue[:, 1].max(), orange[:, 1].max()
     assert (right[1] - right[0]) / (left[1] - left[0]) == pytest.approx(12 / 8, abs=0.02)
@@ -426,8 +426,9 @@ def test_validation_figure_draws_a_line_for_each_run(tool, tmp_path):
     assert height[1] / height[0] == pytest.approx(4 / 6, abs=0.02)
     assert blue[:, 0].min() < orange[:, 0].min()
     assert blue[:, 0].max() > orange[:, 0].max()
-    assert blue[:, 1].min() == orange[:, 1].min()
-    assert blue[:, 1].max() == orange[:, 1].max()
+    # A circle and a square differ by a pixel.
+    assert blue[:, 1].min() == pytest.approx(orange[:, 1].min(), abs=1)
+    assert blue[:, 1].max() == pytest.approx(orange[:, 1].max(), abs=1)
     options = ["--quantity", "hole_l1", "--output", tmp_path / "l1.png"]
     assert only_line(tool("validation_figure", *runs, *options)[1]).endswith(
         "14.00, L1 alone 15.00"

@@ -595,6 +595,7 @@ def test_a_process_of_its_own_needs_no_tensorflow(weights):
     program = (
         "import sys; from gmsrm_jax.cli import main; status = main();"
         "heavy = {'tensorflow', 'tensorflow_datasets', 'clu', 'orbax'};"
+        "heavy |= {'pandas', 'matplotlib', 'jinja2'};"
         "sys.exit(status or heavy & sys.modules.keys() or 0)"
     )
     options = ["inpaint", "-i", "a b.png", "-m", "m.png", "-o", "out", "--checkpoint", weights]

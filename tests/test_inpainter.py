@@ -424,6 +424,7 @@ def test_it_reads_its_own_weights_without_tensorflow(tmp_path: pathlib.Path) -> 
         image = np.arange(40 * 40 * 3, dtype=np.uint16).astype(np.uint8).reshape(40, 40, 3)
         np.save(sys.argv[2], inpainter(image, np.eye(40) > 0, seed=4).images[0])
         heavy = {"tensorflow", "tensorflow_datasets", "clu", "orbax", "scipy.ndimage"}
+        heavy |= {"pandas", "matplotlib", "jinja2"}
         print(inpainter.sha256, sorted(heavy & set(sys.modules)))
     """
     image = np.arange(40 * 40 * 3, dtype=np.uint16).astype(np.uint8).reshape(40, 40, 3)

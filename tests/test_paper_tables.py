@@ -6,7 +6,17 @@ import re
 import numpy as np
 import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
-from table_readers import FORMATS, plain, read_html, read_latex, read_markdown, value_rows
+from table_readers import (
+    FORMATS,
+    best,
+    headings,
+    read_html,
+    read_latex,
+    read_markdown,
+    shown_rows,
+    texts,
+    value_rows,
+)
 
 from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.paper_tables import (
@@ -36,7 +46,7 @@ def mean(metrics, method, bin_name, metric, kind="composite"):
     return metrics["methods"][method][kind][bin_name][metric]["mean"]
 
 
-def best(values, metric):
+def best_of(values, metric):
     """The values in bold, by an independent rule: equal to the best after rounding."""
     defined = [value for value in values if value is not None]
     if len(defined) < 2:
@@ -58,8 +68,8 @@ def test_three_data_sets_beside_the_papers_rows(kind, build, number, bins):
     methods = ["GM-SRM", NASTY, "mean colour"]
     runs = {name: make_metrics(methods, seed) for seed, name in enumerate(PUBLISHED)}
     table = build(runs)
-    assert table.spans == tuple((name, len(bins)) for name in PUBLISHED)
-    assert table.columns == bins * 3
+    values = table.grid().drop(columns=[("", "Type")])
+    assert list(values.columns) == [(name, bin_name) for name in PUBLISHED for bin_name in bins]
     rows = value_rows(table, kind)
     assert len(rows) == 4 * (8 + 3)
     for place, metric in enumerate(PAPER_METRICS):
@@ -72,17 +82,19 @@ def test_three_data_sets_beside_the_papers_rows(kind, build, number, bins):
                 assert not bold
             means = [mean(runs[data_set], method, name, metric) for method in methods]
             assert [row[column][0] for row in ours] == [f"{value:.{digits}f}" for value in means]
-            assert [row[column][1] for row in ours] == best(means, metric)
+            assert [row[column][1] for row in ours] == best_of(means, metric)
             assert not any(row[column][2] for row in ours)
 
 
 def test_row_labels_and_types():
     table = irregular_table({"Places2": make_metrics(["Base", "GM-SRM, mean noise", "Telea"])})
-    rows = table.groups[0].rows
-    assert [row.label for row in rows[:8]] == [f"{method} (paper)" for method in TYPES]
-    assert [row.published for row in rows] == [True] * 8 + [False] * 3
-    assert [row.priors for row in rows] == [*TYPES.values(), "A", "A + B", ""]
-    assert [group.heading for group in table.groups] == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
+    ours = ["Base", "GM-SRM, mean noise", "Telea"]
+    grid = table.grid().loc["PSNR [dB] ↑"]
+    assert list(grid.index) == [*(f"{method} (paper)" for method in TYPES), *ours]
+    assert list(grid[("", "Type")]) == [*TYPES.values(), "A", "A + B", ""]
+    published = table.grid("published").loc["PSNR [dB] ↑", "Places2"]
+    assert list(published.all(axis=1)) == [True] * 8 + [False] * 3
+    assert headings(table) == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -98,7 +110,7 @@ def test_marks_stand_at_the_contradictions(kind):
 
 def test_another_data_set_has_no_rows_of_the_paper():
     table = irregular_table({"facades": make_metrics(["GM-SRM", "mean colour"])})
-    assert not any(row.published for group in table.groups for row in group.rows)
+    assert not table.scores["published"].any()
     assert table.notes == (
         "facades: 7 pictures at 64 px, masks: drawn & kept (SHA-256 000000000000).",
     )
@@ -108,12 +120,12 @@ def test_another_data_set_has_no_rows_of_the_paper():
 def test_a_data_set_of_the_paper_beside_another():
     runs = {"Places2": make_metrics(["GM-SRM"]), "facades": make_metrics(["mean colour"], 1)}
     table = centre_table(runs)
-    psnr = [[cell.text for cell in row.cells] for row in table.groups[0].rows]
-    assert psnr[0] == ["21.69", "18.09", "-", "-"]
+    psnr = texts(table, "PSNR [dB] ↑")
+    assert psnr["PConv (paper)"] == ["21.69", "18.09", "-", "-"]
     ours = [f"{mean(runs['Places2'], 'GM-SRM', name, 'psnr'):.2f}" for name in CENTRE_BINS]
-    assert psnr[8] == [*ours, "-", "-"]
-    assert psnr[9][:2] == ["-", "-"]
-    assert not any(c.bold for g in table.groups for row in g.rows for c in row.cells)
+    assert psnr["GM-SRM"] == [*ours, "-", "-"]
+    assert psnr["mean colour"][:2] == ["-", "-"]
+    assert not table.scores["best"].any()
     header, _ = read_markdown(to_markdown(table))
     assert header[3:] == [f"{d} {b}" for d in runs for b in CENTRE_BINS]
 
@@ -124,19 +136,19 @@ def test_bold_is_the_best_as_printed():
         metrics["methods"][method]["composite"]["20-30%"]["psnr"] = entry(value)
     for method, value in (("a", 0.0504), ("b", 0.0501), ("c", None)):
         metrics["methods"][method]["composite"]["20-30%"]["lmse"] = entry(value)
-    groups = irregular_table({"x": metrics}).groups
-    assert [row.cells[0].bold for row in groups[0].rows] == [True, True, False]
-    assert [row.cells[0].bold for row in groups[3].rows] == [True, True, False]
-    full = full_table({"x": metrics}).groups[3].rows
-    assert [row.cells[2].bold for row in full] == [False, True, False]
-    assert [row.cells[2].text for row in full] == ["0.0504", "0.0501", "-"]
+    table = irregular_table({"x": metrics})
+    for heading in ("PSNR [dB] ↑", "LMSE ↓"):
+        assert [row[0] for row in best(table, heading).values()] == [True, True, False]
+    full = full_table({"x": metrics})
+    assert [row[2] for row in best(full, "LMSE ↓").values()] == [False, True, False]
+    assert [row[2] for row in texts(full, "LMSE ↓").values()] == ["0.0504", "0.0501", "-"]
 
 
 def test_a_single_defined_value_is_not_the_best():
     metrics = make_metrics(["a", "b"])
     metrics["methods"]["b"]["composite"]["20-30%"]["ncc"] = entry(None, 0, 7)
     table = irregular_table({"x": metrics})
-    assert [row.cells[0].bold for row in table.groups[2].rows] == [False, False]
+    assert [row[0] for row in best(table, "NCC ↑").values()] == [False, False]
     assert "Undefined and left out of the means: NCC of b: 7 of 28." in table.notes
 
 
@@ -170,35 +182,29 @@ def with_extras(metrics):
 def test_further_metrics_follow_without_the_papers_rows():
     metrics = with_extras(make_metrics(["GM-SRM", "mean colour"]))
     table = irregular_table({"Paris StreetView": metrics})
-    headings = [group.heading for group in table.groups]
-    assert headings[4:] == ["LPIPS (VGG) ↓", "FID ↓", "P-IDS ↑", "U-IDS ↑"]
-    texts = [[row.cells[0].text for row in group.rows] for group in table.groups[4:]]
-    assert texts[0] == ["0.2500", "1.2500"]
-    assert texts[1] == ["30.13", "31.13"]
-    assert texts[2] == ["0.5000", "0.5000"]
-    assert [row.cells[0].bold for row in table.groups[5].rows] == [True, False]
+    more = headings(table)[4:]
+    assert more == ["LPIPS (VGG) ↓", "FID ↓", "P-IDS ↑", "U-IDS ↑"]
+    first = [[row[0] for row in texts(table, heading).values()] for heading in more]
+    assert first[:3] == [["0.2500", "1.2500"], ["30.13", "31.13"], ["0.5000", "0.5000"]]
+    assert [row[0] for row in best(table, "FID ↓").values()] == [True, False]
     assert "FID, P-IDS and U-IDS: few." in table.notes
-    kept = table.only(lambda metric: metric == "fid")
-    assert [group.heading for group in kept.groups] == ["FID ↓"]
-    assert kept.columns == table.columns
 
 
 def test_full_table_of_another_image_kind():
     metrics = with_extras(make_metrics(["GM-SRM", "mean colour"]))
     table = full_table({"x": metrics}, "raw")
-    assert [group.metrics for group in table.groups] == [(m,) for m in PAPER_METRICS]
-    assert table.columns == BIN_NAMES
-    for group in table.groups:
-        metric = group.metrics[0]
-        for row in group.rows:
-            means = [mean(metrics, row.label, name, metric, "raw") for name in BIN_NAMES]
-            assert [c.text for c in row.cells] == [f"{v:.{FULL_DIGITS[metric]}f}" for v in means]
+    assert list(dict.fromkeys(table.scores["measure"])) == list(PAPER_METRICS)
+    assert list(table.grid().columns) == [("x", name) for name in BIN_NAMES]
+    for metric, heading in zip(PAPER_METRICS, headings(table), strict=True):
+        for method, row in texts(table, heading).items():
+            means = [mean(metrics, method, name, metric, "raw") for name in BIN_NAMES]
+            assert row == [f"{v:.{FULL_DIGITS[metric]}f}" for v in means]
 
 
 def test_a_missing_bin_is_a_dash():
     metrics = make_metrics(["a", "b"], bins=BIN_NAMES[:4])
     table = irregular_table({"x": metrics})
-    assert [cell.text for cell in table.groups[0].rows[0].cells][2:] == ["-", "-"]
+    assert texts(table, "PSNR [dB] ↑")["a"][2:] == ["-", "-"]
 
 
 # --- Table IV -----------------------------------------------------------------------------------
@@ -214,19 +220,12 @@ def test_variants_of_several_runs(kind):
             value = entry(float(random.uniform(0.1, 0.9)))
             run["methods"][variant]["composite"]["centre 50%"][metric] = value
     table = ablation_table("CelebA-HQ256", runs)
-    labels = [row.label for row in table.groups[0].rows]
     climbing = ["Base", "GM-BM", "GM-CSV", "GM-SRM"]
-    assert labels == [f"{name} (paper)" for name in climbing] + climbing
-    assert table.columns == ("PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓")
-    if kind == "markdown":
-        rows = [[plain(c) for c in row[1:]] for row in read_markdown(to_markdown(table))[1]]
-    elif kind == "latex":
-        rows = [[plain(c) for c in row[1:]] for row in read_latex(to_latex(table))[2:]]
-    else:
-        rows = [
-            [(c["text"], c["bold"], False) for c in row[1:]]
-            for row in read_html(to_html(table))[2:]
-        ]
+    labelled = shown_rows(table, kind)
+    assert [row[0][0] for row in labelled] == [f"{name} (paper)" for name in climbing] + climbing
+    heads = [column for _, column in table.grid().columns]
+    assert heads == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
+    rows = value_rows(table, kind)
     assert [text for text, _, _ in rows[0]] == ["18.39", "0.694", "0.874", "0.032"]
     assert [text for text, _, _ in rows[3]] == ["21.75", "0.757", "0.940", "0.022"]
     assert not any(bold for row in rows[:4] for _, bold, _ in row)
@@ -236,12 +235,12 @@ def test_variants_of_several_runs(kind):
         ]
         shown = [f"{value:.{PAPER_DIGITS[metric]}f}" for value in means]
         assert [row[place][0] for row in rows[4:]] == shown
-        assert [row[place][1] for row in rows[4:]] == best(means, metric)
+        assert [row[place][1] for row in rows[4:]] == best_of(means, metric)
 
 
 def test_variants_of_one_run_on_another_data_set():
     table = ablation_table("facades", [make_metrics(["GM-SRM", "Base", "mean colour"])])
-    assert [row.label for row in table.groups[0].rows] == ["Base", "GM-SRM"]
+    assert list(texts(table)) == ["Base", "GM-SRM"]
 
 
 def test_variants_that_cannot_be_compared():
@@ -259,7 +258,7 @@ def test_variants_that_cannot_be_compared():
 
 def test_latex_of_a_nasty_name():
     text = to_latex(full_table({"a_b & 5%": make_metrics([NASTY, "[1] first"])}))
-    rows = read_latex(text)
+    _, rows = read_latex(text)
     labels = {row[1] for row in rows}
     assert (
         r"50\%\_of\textbar{}a\&b \{\#1\} \$x\$ \textasciitilde{}\textasciicircum{} "
@@ -271,22 +270,27 @@ def test_latex_of_a_nasty_name():
     assert not re.search(r"[↑↓†×]", text)
 
 
-def test_long_latex_tables_go_on_in_the_next_float():
+def test_long_latex_tables_go_on_on_the_next_page():
     methods = [f"method {number}" for number in range(20)]
     text = to_latex(full_table({"x": make_metrics(methods)}))
-    assert text.count("\\begin{table*}") == 2
-    assert text.count("(continued)") == 1
+    assert "table*" not in text
+    assert text.count("\\usepackage{longtable}") == 1
     assert text.count("SHA-256") == 1
-    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 2
-    labels = [row[1] for row in read_latex(text) if row[1] != "Method" and row[1]]
-    assert labels == methods * 4
+    assert re.findall(r"\\label\{(.*?)\}", text) == ["tab:table-all"]
+    head, rows = read_latex(text)
+    assert [cell for cell in head[1] if cell] == [
+        "Method",
+        *(n.replace("%", r"\%") for n in BIN_NAMES),
+    ]
+    assert [row[1] for row in rows] == methods * 4
+    assert [row[0] for row in rows[1:20]] == [""] * 19
 
 
 def test_html_escapes():
     text = to_html(full_table({"<b>": make_metrics([NASTY])}))
-    rows = read_html(text)
-    assert rows[0][1]["text"] == "<b>"
-    assert rows[3][0]["text"] == NASTY
+    head, rows = read_html(text)
+    assert head[0][-1]["text"] == "<b>"
+    assert rows[0][1]["text"] == NASTY
     assert "<i>" not in text
 
 
@@ -321,10 +325,7 @@ def test_samples_table():
         "samples_diversity": "how pairs are compared",
     }
     table = samples_table("x", metrics)
-    groups = {
-        group.heading: {row.label: [cell.text for cell in row.cells] for row in group.rows}
-        for group in table.groups
-    }
+    groups = {heading: texts(table, heading) for heading in headings(table)}
     firsts = [f"{mean(metrics, 'GM-SRM', name, 'psnr'):.2f}" for name in CENTRE_BINS]
     assert groups["PSNR [dB] ↑"] == {
         "GM-SRM, the first": firsts,
@@ -336,6 +337,6 @@ def test_samples_table():
     assert groups["LPIPS (VGG) between samples"] == {"GM-SRM": ["31.0000", "31.0000"]}
     assert list(groups)[-2:] == ["LPIPS (VGG) between samples", "L1 between samples"]
     assert "Best of k: how the best is taken." in table.notes
-    assert not any(cell.bold for g in table.groups for row in g.rows for cell in row.cells)
+    assert not table.scores["best"].any()
     for kind in FORMATS:
-        assert len(value_rows(table, kind)) == sum(len(group.rows) for group in table.groups)
+        assert len(value_rows(table, kind)) == sum(map(len, groups.values()))

@@ -184,8 +184,8 @@ def test_the_tables_hold_it_in_every_form(evaluation, name):
     folder, metrics, _, _ = evaluation
     bins = {"table_1": BIN_NAMES[2:6], "table_2": BIN_NAMES[6:]}.get(name, BIN_NAMES)
     markdown = read_markdown((folder / f"{name}.md").read_text(encoding="utf-8"))[1]
-    latex = read_latex((folder / f"{name}.tex").read_text(encoding="utf-8"))
-    html = read_html((folder / f"{name}.html").read_text(encoding="utf-8"))
+    latex = read_latex((folder / f"{name}.tex").read_text(encoding="utf-8"))[1]
+    html = read_html((folder / f"{name}.html").read_text(encoding="utf-8"))[1]
     html = [[cell["text"] for cell in row] for row in html]
     for method in METHODS:
         means = [metrics["methods"][method]["composite"][b][VGG_HOLE]["mean"] for b in bins]

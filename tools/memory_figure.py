@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from line_chart import Line, line_chart
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
@@ -27,6 +26,7 @@ from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.methods.base import Context, apply
 from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.report.charts import Line, lines_picture
 from gmsrm_jax.runtime.devices import local_mesh, replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
@@ -157,7 +157,9 @@ def distance_chart(curves: Sequence[Curve]) -> np.ndarray:
     """Draws the distances over the pictures seen, uint8 [H, W, 3], with a legend above."""
     lines = [Line(f"{curve.size} px", curve.thousands, curve.distances) for curve in curves]
     all_sizes = ", smaller sizes counted in" if len(curves) > 1 else ""
-    return line_chart(lines, f"thousands of pictures seen{all_sizes}", "distance on VGG features")
+    return lines_picture(
+        lines, f"thousands of pictures seen{all_sizes}", "distance on VGG features"
+    )
 
 
 def make_figures(workdir: pathlib.Path, output: pathlib.Path, count: int, seed: int) -> str:

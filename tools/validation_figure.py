@@ -9,10 +9,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from line_chart import Line, line_chart
-
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.methods import METHODS
+from gmsrm_jax.report.charts import Line, lines_picture
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
@@ -59,14 +58,16 @@ def make_figure(runs: Sequence[str], quantity: str, output: pathlib.Path) -> str
         lines.append(validation_line(label, pathlib.Path(workdir), quantity))
     if output.suffix != ".png":
         raise UserError(f"--output={output}: its name must end in .png")
-    chart = line_chart(lines, "thousands of pictures seen", _QUANTITIES[quantity], from_zero=False)
+    chart = lines_picture(
+        lines, "thousands of pictures seen", _QUANTITIES[quantity], from_zero=False
+    )
     try:
         write_atomically(output, to_png(chart))
     except OSError as error:
         raise UserError(
             f"{output}: cannot be written ({error.strerror}); change --output"
         ) from error
-    last = ", ".join(f"{line.label} {line.values[-1]:.2f}" for line in lines)
+    last = ", ".join(f"{line.label} {line.y[-1]:.2f}" for line in lines)
     return f"{output}: {quantity}, last: {last}"
 
 

@@ -1,6 +1,4 @@
-"""How measures are headed, and how their scores are printed and compared, in every table."""
-
-from collections.abc import Sequence
+"""How measures are headed, and how their scores are printed, in every table."""
 
 from gmsrm_jax.metrics import Definition
 
@@ -36,12 +34,3 @@ def score_text(
     if paper_digits:
         digits = PAPER_DIGITS.get(metric, digits)
     return f"{score:.{digits}f}"
-
-
-def best_rows(definition: Definition, texts: Sequence[str]) -> set[int]:
-    """Indices of the best of several scores, compared as printed; empty if only one is defined."""
-    printed = {row: float(text) for row, text in enumerate(texts) if text != UNDEFINED}
-    if len(printed) < 2:
-        return set()
-    best = (max if definition.better == "higher" else min)(printed.values())
-    return {row for row, value in printed.items() if value == best}

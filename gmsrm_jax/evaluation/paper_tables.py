@@ -4,26 +4,33 @@ The paper's rows stand above ours where the data set is one of the paper's; they
 never count for the best.
 """
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.labels import (
     PAPER_DIGITS,
     UNDEFINED,
-    best_rows,
     heading,
     score_text,
 )
 from gmsrm_jax.evaluation.published import VARIANTS
-from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
+from gmsrm_jax.evaluation.table_formats import Table
 from gmsrm_jax.methods import rows as rows_of_methods
 from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""
+
+UNNAMED = "Test pictures"
+"""A data set that `config.evaluation.dataset` does not name."""
 
 _TYPES = {row.title: row.priors for row in rows_of_methods()}
 _PAPER_SIZE = 256
@@ -57,6 +64,15 @@ class _Column:
     data_set: str
     run: Metrics
     bin_name: str
+
+
+class Row(NamedTuple):
+    """A row of a table; `published` is one of the paper's."""
+
+    label: str
+    method: str
+    type: str = ""
+    published: bool = False
 
 
 def irregular_table(runs: Mapping[str, Metrics]) -> Table:
@@ -127,42 +143,30 @@ def ablation_table(
     bin_name = published.ABLATION_BIN
     definitions = _definitions(found.values())
     paper = published.PUBLISHED.get(data_set, {}).get("IV", {})
-    sizes = _PARAMETER_COLUMNS if parameters else ()
-    paper_rows = [
-        Row(
-            f"{variant} (paper)",
-            "",
-            tuple(Cell(UNDEFINED) for _ in sizes)
-            + tuple(
-                _paper_cell(data_set, "IV", variant, metric, bin_name) for metric in definitions
-            ),
-            published=True,
-        )
-        for variant in paper
-    ]
-    ours = [variant for variant in VARIANTS if variant in found]
-    columns = [
-        tuple(Cell(f"{count:,}") for count in counts)
-        for counts in zip(*(parameters[variant] for variant in ours if parameters), strict=True)
-    ]
-    for metric, definition in definitions.items():
-        scores = [mean_score(found[variant], variant, bin_name, metric) for variant in ours]
-        columns.append(our_cells(metric, definition, scores, paper_digits=True))
-    rows = [
-        Row(variant, "", cells)
-        for variant, cells in zip(ours, zip(*columns, strict=True), strict=True)
-    ]
+    rows = [Row(f"{variant} (paper)", variant, published=True) for variant in paper]
+    rows += [Row(variant, variant) for variant in VARIANTS if variant in found]
+    records = []
+    for row in rows:
+        for place, name in enumerate(_PARAMETER_COLUMNS):
+            if parameters:
+                text = UNDEFINED if row.published else f"{parameters[row.method][place]:,}"
+                records.append(record(row, text=text, data_set=data_set, column=name))
+        for metric, definition in definitions.items():
+            own = {"data_set": data_set, "column": heading(definition)}
+            if row.published:
+                own |= _paper_score(data_set, "IV", row.method, metric, bin_name)
+            else:
+                score = mean_score(found[row.method], row.method, bin_name, metric)
+                own |= our_score(metric, definition, score, paper_digits=True)
+            records.append(record(row, **own))
     places = [_Column(data_set, run, bin_name) for run in found.values()]
     return Table(
         name="table_4",
         title="Table IV",
         caption=f"The variants, {bin_name.replace('centre', 'centre hole of')} of the picture. "
         + _LEGEND,
-        spans=((data_set, len(sizes) + len(definitions)),),
-        columns=(*sizes, *(heading(definition) for definition in definitions.values())),
-        priors=False,
-        groups=(Group("", tuple(definitions), (*paper_rows, *rows)),),
-        notes=_notes(places[:1], bool(paper_rows))
+        scores=tidy(records),
+        notes=_notes(places[:1], bool(paper))
         + ((_PARAMETER_NOTE,) if parameters else ())
         + _undefined([(place, [v]) for place, v in zip(places, found, strict=True)], definitions),
     )
@@ -186,37 +190,27 @@ def _grid(
     papers = []
     if paper_table and any(data_set in published.PUBLISHED for data_set in runs):
         papers = list(published.TYPES)
-    groups = []
+    # "GM-SRM, mean noise" learns what GM-SRM learns.
+    ours = [Row(name, name, _TYPES.get(name.split(",")[0], "")) for name in methods]
+    theirs = [Row(f"{name} (paper)", name, published.TYPES[name], True) for name in papers]
+    records = []
     for metric, definition in definitions.items():
-        rows = []
-        if metric in published.METRICS and paper_table:
-            for method in papers:
-                cells = tuple(
-                    _paper_cell(c.data_set, paper_table, method, metric, c.bin_name)
-                    for c in columns
-                )
-                rows.append(Row(f"{method} (paper)", published.TYPES[method], cells, True))
-        values = []
-        for column in columns:
-            scores = [
-                mean_score(column.run, method, column.bin_name, metric, image_kind)
-                for method in methods
-            ]
-            values.append(our_cells(metric, definition, scores, paper_digits=bool(paper_table)))
-        for method, row in zip(methods, zip(*values, strict=True), strict=True):
-            # "GM-SRM, mean noise" learns what GM-SRM learns.
-            rows.append(Row(method, _TYPES.get(method.split(",")[0], ""), row))
-        groups.append(Group(heading(definition), (metric,), tuple(rows)))
+        rows = [*theirs, *ours] if metric in published.METRICS else ours
+        for row, column in itertools.product(rows, columns):
+            bin_name = column.bin_name
+            if row.published:
+                own = _paper_score(column.data_set, str(paper_table), row.method, metric, bin_name)
+            else:
+                score = mean_score(column.run, row.method, bin_name, metric, image_kind)
+                own = our_score(metric, definition, score, paper_digits=bool(paper_table))
+            own |= {"data_set": column.data_set, "column": bin_name}
+            records.append(record(row, metric=heading(definition), **own))
+    scores = tidy(records)
     return Table(
         name=name,
         title=title,
         caption=f"{caption} {_LEGEND}",
-        spans=tuple(
-            (data_set, sum(column.data_set == data_set for column in columns)) for data_set in runs
-        ),
-        columns=tuple(column.bin_name for column in columns),
-        priors=paper_table is not None,
-        groups=tuple(groups),
+        scores=scores if paper_table else scores.assign(type=""),
         notes=_notes(columns, bool(papers), paper_table)
         + _undefined([(column, methods) for column in columns], definitions, image_kind),
     )
@@ -252,22 +246,55 @@ def mean_score(
     return scores[metric]["mean"] if metric in scores else None
 
 
-def our_cells(
-    metric: str, definition: Definition, scores: Sequence[float | None], paper_digits: bool
-) -> tuple[Cell, ...]:
-    """One column of our rows; the best as printed is bold if at least two are defined."""
-    texts = [score_text(metric, definition, score, paper_digits) for score in scores]
-    best = best_rows(definition, texts)
-    return tuple(Cell(text, row in best) for row, text in enumerate(texts))
+def record(row: Row, **values: Any) -> dict[str, Any]:
+    """One row of `Table.scores` but for "best", which `tidy` finds."""
+    usual = {"measure": "", "metric": "", "value": math.nan, "marked": False, "sign": 0}
+    return {"method": row.label, "type": row.type, "published": row.published} | usual | values
 
 
-def _paper_cell(data_set: str, table: str, method: str, metric: str, bin_name: str) -> Cell:
+def our_score(
+    metric: str, definition: Definition, score: float | None, paper_digits: bool = False
+) -> dict[str, Any]:
+    """What a score of ours adds to a record; "sign" makes larger ones better, 0 compares none."""
+    return {
+        "measure": metric,
+        "value": math.nan if score is None else score,
+        "text": score_text(metric, definition, score, paper_digits),
+        "sign": 1 if definition.better == "higher" else -1,
+    }
+
+
+def tidy(records: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Returns `Table.scores`: the records, with the best of our rows in each column.
+
+    Scores are compared as printed; a single one that is defined is not the best.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame.from_records(records)
+    compared = ~frame["published"] & (frame["sign"] != 0) & (frame["text"] != UNDEFINED)
+    # What follows the number, such as a deviation, does not count.
+    numbers = frame["text"].str.split().str[0].where(compared).astype(float)
+    printed = numbers * frame["sign"]
+    columns = printed.groupby([frame[name] for name in ("measure", "data_set", "column")])
+    best = (printed == columns.transform("max")) & (columns.transform("count") > 1)
+    return frame.drop(columns="sign").assign(best=best)
+
+
+def _paper_score(
+    data_set: str, table: str, method: str, metric: str, bin_name: str
+) -> dict[str, Any]:
+    """What a score of the paper's adds to a record."""
     scores = published.PUBLISHED.get(data_set, {}).get(table, {}).get(method, {})
     value = scores.get(metric, {}).get(bin_name)
     if value is None:
-        return Cell(UNDEFINED)
-    marked = published.contradiction(data_set, table, method, metric, bin_name) is not None
-    return Cell(f"{value:.{PAPER_DIGITS[metric]}f}", marked=marked)
+        return {"measure": metric, "text": UNDEFINED}
+    return {
+        "measure": metric,
+        "value": value,
+        "text": f"{value:.{PAPER_DIGITS[metric]}f}",
+        "marked": published.contradiction(data_set, table, method, metric, bin_name) is not None,
+    }
 
 
 def scored_pictures(data_set: str, run: Metrics) -> str:

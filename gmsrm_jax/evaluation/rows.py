@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.config.fields import UNTRAINED
 from gmsrm_jax.data.masks.assignment import MaskList
+from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.batches import Fill
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.predictions import Predictions
@@ -66,6 +67,7 @@ def open_predictions(config: ConfigDict, mask_list: MaskList) -> dict[str, Predi
     """
     own = METHODS[config.method].row(config).title
     taken = {own, _mean_row(own), UNTRAINED_ROW, *(each.title for each in CLASSICAL.values())}
+    taken |= {f"{name} (paper)" for name in (*published.TYPES, *published.VARIANTS)}
     found: dict[str, Predictions] = {}
     for word in config.evaluation.predictions:
         name, _, folder = word.partition("=")

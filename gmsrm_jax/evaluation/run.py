@@ -33,9 +33,10 @@ from gmsrm_jax.evaluation.evaluate import (
 )
 from gmsrm_jax.evaluation.figure_examples import figure_examples
 from gmsrm_jax.evaluation.measures import Judge
+from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
-from gmsrm_jax.evaluation.tables import format_table
+from gmsrm_jax.evaluation.table_formats import to_text
 from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.classical import check_packages
@@ -214,7 +215,8 @@ def _score(
         progress=lambda done, total: progress.update(done, ""),
     )
     progress.close()
-    say(format_table(evaluation.metrics))
+    table = full_table({config.evaluation.dataset or UNNAMED: evaluation.metrics})
+    say(to_text(table))
     return evaluation.metrics
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gmsrm_jax.evaluation.labels import heading, score_text
-from gmsrm_jax.evaluation.paper_tables import scored_pictures
-from gmsrm_jax.evaluation.table_formats import Cell, Group, Row, Table
+from gmsrm_jax.evaluation.labels import heading
+from gmsrm_jax.evaluation.paper_tables import Row, our_score, record, scored_pictures, tidy
+from gmsrm_jax.evaluation.table_formats import Table
 from gmsrm_jax.metrics import Definition
 
 _ROWS = {"samples_mean": "mean of {k}", "samples_best": "best of {k}"}
@@ -23,21 +23,24 @@ def samples_table(data_set: str, run: Mapping[str, Any]) -> Table:
     """
     bins = list(run["mask_list"]["bins"])
     definitions = {name: Definition(**item) for name, item in run["definitions"].items()}
-    groups = []
+    records: list[dict[str, Any]] = []
+
+    def add(group: str, metric: str, label: str, scores: Mapping[str, Any]) -> None:
+        for name in bins:
+            mean = scores[name].get(metric, {}).get("mean")
+            own = our_score(metric, definitions[metric], mean) | {"sign": 0}
+            own |= {"metric": group, "data_set": data_set, "column": name}
+            records.append(record(Row(label, label), **own))
+
     for metric, definition in definitions.items():
-        rows = []
         for method, parts in run["samples"].items():
             shown = {f"{method}, the first": run["methods"][method]["composite"]}
             for part, label in _ROWS.items():
                 name = label.format(k=run["sample_counts"][method])
                 shown[f"{method}, {name}"] = parts[part]
-            rows += [
-                _row(label, metric, definition, bins, scores)
-                for label, scores in shown.items()
-                if any(metric in scores[name] for name in bins)
-            ]
-        if rows:
-            groups.append(Group(heading(definition), (metric,), tuple(rows)))
+            for label, scores in shown.items():
+                if any(metric in scores[name] for name in bins):
+                    add(heading(definition), metric, label, scores)
     apart = {
         metric
         for parts in run["samples"].values()
@@ -45,13 +48,8 @@ def samples_table(data_set: str, run: Mapping[str, Any]) -> Table:
         for metric in scores
     }
     for metric in (name for name in definitions if name in apart):
-        definition = definitions[metric]
-        rows = [
-            _row(method, metric, definition, bins, parts[_APART])
-            for method, parts in run["samples"].items()
-        ]
-        label = f"{definition.label} between samples"
-        groups.append(Group(label, (f"{_APART}/{metric}",), tuple(rows)))
+        for method, parts in run["samples"].items():
+            add(f"{definitions[metric].label} between samples", metric, method, parts[_APART])
     meanings = [
         f"{label.format(k='k').capitalize()}: {run['sample_kinds'][part]}."
         for part, label in {**_ROWS, _APART: "between samples"}.items()
@@ -60,20 +58,6 @@ def samples_table(data_set: str, run: Mapping[str, Any]) -> Table:
         name="table_samples",
         title="Several samples",
         caption="Several samples of each hole. ↑ higher is better, ↓ lower is better.",
-        spans=((data_set, len(bins)),),
-        columns=tuple(bins),
-        priors=False,
-        groups=tuple(groups),
+        scores=tidy(records),
         notes=(scored_pictures(data_set, run), *meanings),
     )
-
-
-def _row(
-    label: str,
-    metric: str,
-    definition: Definition,
-    bins: list[str],
-    scores: Mapping[str, Mapping[str, Mapping[str, Any]]],
-) -> Row:
-    means = [scores[name].get(metric, {}).get("mean") for name in bins]
-    return Row(label, "", tuple(Cell(score_text(metric, definition, mean)) for mean in means))

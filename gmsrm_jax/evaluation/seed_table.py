@@ -1,5 +1,6 @@
 """Table IV over several trainings that differ in their seed: mean and spread of each score."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,10 +12,10 @@ from gmsrm_jax.evaluation.paper_tables import (
     Metrics,
     Parameters,
     ablation_table,
-    mean_score,
-    our_cells,
+    our_score,
+    tidy,
 )
-from gmsrm_jax.evaluation.table_formats import Cell, Table
+from gmsrm_jax.evaluation.table_formats import Table
 from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
@@ -49,41 +50,29 @@ def seeds_table(
     _check_masks(data_set, runs)
     seeds, some = list(runs), next(iter(runs.values()))[0]
     first = tables[seeds[0]]
-    ours = [row.label for row in first.groups[0].rows if not row.published]
-    metrics = first.groups[0].metrics
     definitions = _definitions(runs)
-    scores = {
-        variant: {
-            metric: _spread({seed: _score(own, variant, metric) for seed, own in runs.items()})
-            for metric in metrics
-        }
-        for variant in ours
-    }
-    columns = []
-    for metric in metrics:
-        found = [scores[variant][metric] for variant in ours]
-        means = [score["mean"] for score in found]
-        cells = our_cells(metric, definitions[metric], means, paper_digits=False)
-        columns.append(
-            [
-                _with_deviation(cell, metric, definitions[metric], score["deviation"])
-                for cell, score in zip(cells, found, strict=True)
-            ]
-        )
-    # Before the metrics' cells of a row stand those of the parameters, the same for all seeds.
-    averaged = dict(zip(ours, zip(*columns, strict=True), strict=True))
-    rows = tuple(
-        row
-        if row.published
-        else replace(row, cells=row.cells[: -len(metrics)] + averaged[row.label])
-        for row in first.groups[0].rows
-    )
+    by_seed = {seed: _means(table) for seed, table in tables.items()}
+    records: list[dict[str, Any]] = []
+    scores: dict[str, dict[str, Any]] = {}
+    for row in first.scores.drop(columns="best").to_dict("records"):
+        variant, metric = row["method"], row["measure"]
+        own: dict[str, Any] = {"sign": 0}
+        if (variant, metric) in by_seed[seeds[0]]:
+            spread = _spread(
+                {seed: means.get((variant, metric)) for seed, means in by_seed.items()}
+            )
+            scores.setdefault(variant, {})[metric] = spread
+            own = our_score(metric, definitions[metric], spread["mean"])
+            if spread["deviation"] is not None:
+                deviation = score_text(metric, definitions[metric], spread["deviation"])
+                own["text"] += f" ± {deviation}"
+        records.append(row | own)
     table = replace(
         first,
         caption=f"{first.caption} Mean ± sample standard deviation over {len(seeds)} trainings of "
         f"each variant, with the seeds {_joined(seeds)}: {training}. All were scored on the same "
         f"{some['pictures']} pictures with the same masks.",
-        groups=(replace(first.groups[0], rows=rows),),
+        scores=tidy(records),
         notes=_notes(tables),
         command=command,
     )
@@ -99,7 +88,7 @@ def seeds_table(
         "deviation": "sample standard deviation, with n - 1",
         "variants": {
             variant: {"parameters": parameters[variant]._asdict(), "scores": scores[variant]}
-            for variant in ours
+            for variant in scores
         },
     }
     return table, facts
@@ -124,9 +113,14 @@ def _definitions(runs: Mapping[int, Sequence[Metrics]]) -> dict[str, Definition]
     }
 
 
-def _score(runs: Sequence[Metrics], variant: str, metric: str) -> float | None:
-    run = next((run for run in runs if variant in run["methods"]), None)
-    return None if run is None else mean_score(run, variant, published.ABLATION_BIN, metric)
+def _means(table: Table) -> dict[tuple[str, str], float | None]:
+    """Our means of a table by variant and metric; None where undefined."""
+    ours = table.scores[~table.scores["published"] & (table.scores["measure"] != "")]
+    columns = (ours["method"], ours["measure"], ours["value"])
+    return {
+        (variant, metric): None if math.isnan(value) else value
+        for variant, metric, value in zip(*columns, strict=True)
+    }
 
 
 def _spread(values: Mapping[int, float | None]) -> dict[str, Any]:
@@ -138,14 +132,6 @@ def _spread(values: Mapping[int, float | None]) -> dict[str, Any]:
         "deviation": statistics.stdev(defined) if whole else None,
         "values": {str(seed): value for seed, value in values.items()},
     }
-
-
-def _with_deviation(
-    cell: Cell, metric: str, definition: Definition, deviation: float | None
-) -> Cell:
-    if deviation is None:
-        return cell
-    return replace(cell, text=f"{cell.text} ± {score_text(metric, definition, deviation)}")
 
 
 def _joined(seeds: Sequence[int]) -> str:

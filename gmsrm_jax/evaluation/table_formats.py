@@ -1,75 +1,49 @@
-"""A table of scores in no particular format, and how it reads as text, Markdown, LaTeX and HTML."""
+"""A table of scores as a tidy frame, and how it reads as text, Markdown, LaTeX and HTML."""
 
 import html
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-# Rows that one LaTeX float can hold at \scriptsize; what is longer goes on in the next one.
-_ROWS_OF_A_FLOAT = 52
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandas.io.formats.style import Styler
+
+_ROWS_OF_A_FLOAT = 52  # that fit a page at \scriptsize; a longer table is divided by LaTeX
 _FEW_COLUMNS = 8
-# Characters, with the gaps between columns, that fit the width of a page there.
-_CHARACTERS_OF_A_FLOAT = 115
-_GAP = 2
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "[": "{[}",  # after the \\ of a row it would begin that command's argument
-    "*": "{*}",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "·": r"$\cdot$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "†": r"$\dagger$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-}
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': "''",
+        "[": "{[}",  # after the \\ of a row it would begin that command's argument
+        "*": "{*}",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "·": r"$\cdot$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "†": r"$\dagger$",
+        "–": "--",
+        "—": "---",
+        "…": r"\ldots{}",
+    }
+)
 _MARKDOWN = re.compile(r"([\\`*_{}\[<>#|~])")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One printed value; `marked` refers to the notes on the paper's contradictions."""
-
-    text: str
-    bold: bool = False
-    marked: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method; `priors` is the paper's column "Type", empty where it does not apply."""
-
-    label: str
-    priors: str
-    cells: tuple[Cell, ...]
-    published: bool = False
-
-
-@dataclass(frozen=True)
-class Group:
-    """The rows of one metric; Table IV has one group without a heading."""
-
-    heading: str
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A table in no particular format.
 
@@ -77,10 +51,18 @@ class Table:
         name: file name without ending, such as "table_1".
         title: what it is called, such as "Table I".
         caption: one or two sentences.
-        spans: data sets and the number of columns below each.
-        columns: headings of the columns of values.
-        priors: whether the column "Type" is shown.
-        groups: rows by metric.
+        scores: one row for each printed value, in the order of the table, with the columns
+
+            - measure: its key, such as "psnr";
+            - metric: heading of the rows' group, such as "PSNR [dB] ↑"; empty in Table IV, whose
+              columns are the metrics;
+            - method, type: the row's label, and the paper's "Type", empty where it does not apply;
+            - published: whether the row is the paper's;
+            - data_set, column: the two headings above, such as "Places2" and "20-30%";
+            - value: float, NaN where undefined;
+            - text: as printed;
+            - best: whether it is the best of our rows in its column;
+            - marked: whether the notes tell of a contradiction in the paper.
         notes: lines below the table.
         command: what to type to make it again; empty if that is not said.
     """
@@ -88,38 +70,46 @@ class Table:
     name: str
     title: str
     caption: str
-    spans: tuple[tuple[str, int], ...]
-    columns: tuple[str, ...]
-    priors: bool
-    groups: tuple[Group, ...]
+    scores: "pd.DataFrame"
     notes: tuple[str, ...]
     command: str = ""
 
-    def only(self, keep: Callable[[str], bool]) -> "Table":
-        """The table with only those groups whose first metric is kept."""
-        return replace(self, groups=tuple(g for g in self.groups if keep(g.metrics[0])))
+    def grid(self, values: str = "text") -> "pd.DataFrame":
+        """One column of `scores` as the table shows it, in the order of `scores`.
+
+        Returns:
+            Metric (if there is more than one group) and Method as index, data sets and their
+            columns as columns; "Type" before them where some row has one.
+        """
+        rows, columns = ["metric", "method", "type", "published"], ["data_set", "column"]
+        grid = self.scores.set_index([*rows, *columns], drop=False)[values]
+        grid = grid.unstack(columns, sort=False)
+        types = grid.index.get_level_values("type")
+        kept = ["metric", "method"] if grid.index.get_level_values("metric").any() else ["method"]
+        grid.index = grid.index.droplevel([name for name in rows if name not in kept])
+        grid.index.names = [name.capitalize() for name in kept]
+        grid.columns.names = [None, None]
+        if types.any():
+            grid.insert(0, ("", "Type"), types if values == "text" else False)
+        return grid
 
 
 def to_text(table: Table) -> str:
-    """Caption, aligned columns and notes for a terminal; a star stands behind what is bold.
+    """Caption, aligned columns and notes for a terminal; a star stands behind the best.
 
-    For a table of one data set; headings of groups are left out.
+    For a table of one data set; its metrics are blocks.
     """
-    lines = [[*_stub(table, False), *(f"{column} " for column in table.columns)]]
-    for row in (row for group in table.groups for row in group.rows):
-        cells = [cell.text + ("*" if cell.bold else " ") for cell in row.cells]
-        lines.append([row.label, *[row.priors] * table.priors, *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = 1 + table.priors
-    rows = [
-        "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-        for cells in lines
-    ]
-    head = f"{table.title}. {table.spans[0][0]}. {table.caption}"
-    return "\n".join([head, "", *rows, "", *table.notes])
+    grid = table.grid() + table.grid("best").replace({True: "*", False: " "}).astype(str)
+    grid = grid.droplevel(0, axis="columns").rename(columns=lambda name: f"{name} ")
+    blocks = {"": grid}
+    if grid.index.nlevels > 1:
+        blocks = {name: own.droplevel(0) for name, own in grid.groupby(level=0, sort=False)}
+    texts = []
+    for heading, block in blocks.items():
+        lines = block.rename_axis(None).rename_axis(heading, axis="columns").to_string()
+        texts.append("\n".join(line.rstrip() for line in lines.splitlines()))
+    head = f"{table.title}. {table.scores['data_set'].iloc[0]}. {table.caption}"
+    return "\n\n".join([head.replace("bold:", "*"), *texts, "\n".join(table.notes)])
 
 
 def to_markdown(table: Table) -> str:
@@ -128,205 +118,100 @@ def to_markdown(table: Table) -> str:
     A metric's name stands in the first of its rows; with several data sets their names are part of
     the column headings.
     """
-    several = len(table.spans) > 1
-    names = [f"{span} " if several else "" for span, count in table.spans for _ in range(count)]
-    columns = [f"{name}{column}" for name, column in zip(names, table.columns, strict=True)]
-    grouped = any(group.heading for group in table.groups)
-    stub = _stub(table, grouped)
-    lines = [
-        _pipes([_md(text) for text in (*stub, *columns)]),
-        _pipes(["---"] * len(stub) + ["---:"] * len(columns)),
-    ]
-    for group in table.groups:
-        for index, row in enumerate(group.rows):
-            cells = [f"**{cell.text}**" if cell.bold else _marked(cell, " †") for cell in row.cells]
-            lines.append(_pipes([_md(text) for text in _stub_cells(table, group, index)] + cells))
-    data_set = "" if several else f"{_md(table.spans[0][0])}. "
+    grid = table.grid().map(_md)
+    best, marked = table.grid("best"), table.grid("marked")
+    grid = grid.mask(best, "**" + grid + "**").mask(marked, grid + " †")
+    several = table.scores["data_set"].nunique() > 1
+    heads = [f"{span} {name}" if several and span else name for span, name in grid.columns]
+    frame = grid.set_axis([_md(head) for head in heads], axis="columns").reset_index()
+    if "Metric" in frame:
+        frame["Metric"] = frame["Metric"].mask(frame["Metric"].duplicated(), "")
+    for name in grid.index.names:
+        frame[name] = frame[name].map(_md)
+    left = frame.columns.isin([*grid.index.names, "Type"])
+    lines = [frame.columns, ["---" if stub else "---:" for stub in left], *frame.to_numpy()]
+    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    data_set = "" if several else f"{_md(table.scores['data_set'].iloc[0])}. "
     notes = "".join(f"\n- {_md(note)}" for note in table.notes)
     if table.command:
         notes += f"\n\nTo repeat it:\n\n```bash\n{table.command}\n```"
-    rows = "\n".join(lines)
     return f"### {table.title}\n\n{data_set}{_md(table.caption)}\n\n{rows}\n{notes}\n"
 
 
 def to_latex(table: Table) -> str:
-    r"""One or more `table*` floats, for any class, without packages; the command is a comment.
+    r"""A `table*` for any class, without packages; the command is a comment.
 
+    What is longer than a page is a `longtable`, which needs that package and one column of text.
     Characters outside Latin alphabets, as a method's name may have them, need XeLaTeX or LuaLaTeX.
     """
-    grouped = any(group.heading for group in table.groups)
-    parts = [
-        replace(part, groups=groups) for part in _pages(table) for groups in _floats(part.groups)
-    ]
-    floats = [_float(part, number, grouped) for number, part in enumerate(parts, start=1)]
-    if table.command:
-        commented = "\n% ".join(table.command.splitlines())
-        floats.insert(0, f"% To repeat it:\n% {commented}")
-    return "\n".join(floats)
-
-
-def to_html(table: Table, note: str = "") -> str:
-    """A `<div>` with the table, its notes and its command; the page brings the style.
-
-    Args:
-        table: what to show.
-        note: HTML that stands before the notes.
-    """
-    grouped = any(group.heading for group in table.groups)
-    width = len(table.columns) + table.priors
-    stub = '<th scope="col" rowspan="2">Method</th>'
-    if table.priors:
-        stub += '<th scope="col" rowspan="2" class="priors">Type</th>'
-    spans = "".join(
-        f'<th scope="colgroup" colspan="{count}">{html.escape(name)}</th>'
-        for name, count in table.spans
+    grid, best = table.grid(), table.grid("best")
+    styler = _styled(table, _tex_cell, _tex)
+    bold = best.replace({True: "textbf:--rwrap;", False: ""}).to_numpy()
+    styler.apply(lambda _: bold, axis=None)
+    rules = ("toprule", "midrule", "bottomrule")
+    styler.set_table_styles([{"selector": rule, "props": ":hline"} for rule in rules])
+    long = len(grid) > _ROWS_OF_A_FLOAT
+    caption, label = _tex(table.caption), f"tab:{table.name.replace('_', '-')}"
+    typed = ("", "Type") in grid.columns
+    tabular = styler.to_latex(
+        **({"environment": "longtable", "caption": caption, "label": label} if long else {}),
+        column_format="l" * (grid.index.nlevels + typed) + "r" * (grid.shape[1] - typed),
+        multicol_align="c",
+        multirow_align="naive",
+        clines="skip-last;data",
     )
-    columns = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.columns)
-    body = ""
-    for group in table.groups:
-        if grouped:
-            body += (
-                f'<tbody><tr class="group"><th scope="rowgroup">{html.escape(group.heading)}</th>'
-                f'<td colspan="{width}"></td></tr>'
-            )
-        else:
-            body += "<tbody>"
-        body += "".join(_html_row(table, row) for row in group.rows) + "</tbody>"
-    notes = "".join(f'<p class="note">{html.escape(line)}</p>' for line in table.notes)
-    if table.command:
-        notes += f'<p class="note">To repeat it:</p><pre>{html.escape(table.command)}</pre>'
-    caption = f"<b>{html.escape(table.title)}.</b> {html.escape(table.caption)}"
+    gap = 3 if grid.shape[1] <= _FEW_COLUMNS else 1.5
+    look = f"\\scriptsize\n\\setlength{{\\tabcolsep}}{{{gap}pt}}"
+    notes = "".join(f"{_tex(note)}\\par\n" for note in table.notes)
+    lines = [f"% {line}" for line in ("To repeat it:", *table.command.splitlines())]
+    command = "\n".join(lines) + "\n" if table.command else ""
+    if long:
+        return f"{command}% \\usepackage{{longtable}}\n{{\n{look}\n{tabular}\\noindent\n{notes}}}\n"
     return (
-        f'<div class="wide"><table class="layout"><caption>{caption}</caption>'
-        f"<thead><tr>{stub}{spans}</tr><tr>{columns}</tr></thead>{body}</table></div>{note}{notes}"
+        f"{command}\\begin{{table*}}[tp]\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n"
+        f"\\smallskip\n{look}\n{tabular}\\par\\smallskip\n\\raggedright\n{notes}\\end{{table*}}\n"
     )
 
 
-def _stub(table: Table, grouped: bool) -> list[str]:
-    """Headings of the columns before the values."""
-    return ["Metric"] * grouped + ["Method"] + ["Type"] * table.priors
+def to_html(table: Table) -> str:
+    """The `<table>`, without notes and command; the page brings them and the style.
+
+    Cells are of the class "best", or "published" in a row of the paper.
+    """
+    best, published = table.grid("best"), table.grid("published")
+    classes = published.replace({True: "published", False: ""}).mask(best, "best")
+    styler = _styled(table, _html_cell, html.escape)
+    styler.set_td_classes(classes.set_axis(styler.columns, axis=1).set_axis(styler.index))
+    styler.set_caption(f"<b>{html.escape(table.title)}.</b> {html.escape(table.caption)}")
+    styler.set_table_attributes('class="layout"').set_uuid(table.name)
+    styler.cell_ids = False
+    text = styler.to_html()
+    return text[text.index("<table") :].strip()  # its style sheet is empty
 
 
-def _stub_cells(table: Table, group: Group, index: int) -> list[str]:
-    """What stands before the values of a row."""
-    row = group.rows[index]
-    metric = [group.heading if index == 0 else ""] if group.heading else []
-    return metric + [row.label] + [row.priors] * table.priors
-
-
-def _marked(cell: Cell, mark: str) -> str:
-    return cell.text + mark if cell.marked else cell.text
+def _styled(table: Table, cell: Any, label: Any) -> "Styler":
+    """The printed values with marks; `cell` and `label` escape them and the headings."""
+    grid = table.grid()
+    grid = grid.mask(table.grid("marked"), grid + "†")
+    # The name above the last column before the values, so that no line of the head is for it.
+    grid = grid.rename_axis([None, "Method"], axis="columns")
+    styler = grid.rename_axis([None] * grid.index.nlevels).style.format(cell)
+    for axis in (0, 1):
+        styler.format_index(label, axis=axis)
+    return styler
 
 
 def _md(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
 
 
-def _pipes(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _floats(groups: Sequence[Group]) -> list[tuple[Group, ...]]:
-    """Neighbouring groups as long as their rows fit one float; a group is never divided."""
-    parts: list[list[Group]] = [[]]
-    for group in groups:
-        rows = sum(len(other.rows) for other in parts[-1])
-        if parts[-1] and rows + len(group.rows) > _ROWS_OF_A_FLOAT:
-            parts.append([])
-        parts[-1].append(group)
-    return [tuple(part) for part in parts]
-
-
-def _pages(table: Table) -> list[Table]:
-    """Neighbouring columns as long as they fit the width of one float.
-
-    Columns of several data sets are not divided: they hold single scores, which are short.
-    """
-    if len(table.spans) > 1:
-        return [table]
-    rows = [row for group in table.groups for row in group.rows]
-    label = max((len(row.label) for row in rows), default=0)
-    starts, used = [0], label
-    for place, heading in enumerate(table.columns):
-        width = _GAP + max([len(heading), *(len(row.cells[place].text) for row in rows)])
-        if used + width > _CHARACTERS_OF_A_FLOAT and place:
-            starts.append(place)
-            used = label
-        used += width
-    return [
-        _only_columns(table, slice(start, stop))
-        for start, stop in zip(starts, [*starts[1:], len(table.columns)], strict=True)
-    ]
-
-
-def _only_columns(table: Table, part: slice) -> Table:
-    columns = table.columns[part]
-    groups = [
-        replace(group, rows=tuple(replace(row, cells=row.cells[part]) for row in group.rows))
-        for group in table.groups
-    ]
-    spans = ((table.spans[0][0], len(columns)),)
-    return replace(table, spans=spans, columns=columns, groups=tuple(groups))
-
-
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return text.translate(_LATEX)
 
 
-def _tex_line(cells: Sequence[str]) -> str:
-    return f"    {' & '.join(cells)} \\\\"
+def _html_cell(text: str) -> str:
+    return html.escape(text).replace("†", "<sup>†</sup>")
 
 
-def _float(table: Table, number: int, grouped: bool) -> str:
-    stub = _stub(table, grouped)
-    spans = [f"\\multicolumn{{{count}}}{{c}}{{{_tex(name)}}}" for name, count in table.spans]
-    lines = [
-        "    \\hline",
-        _tex_line([""] * len(stub) + spans),
-        _tex_line([_tex(name) for name in (*stub, *table.columns)]),
-        "    \\hline",
-    ]
-    for group in table.groups:
-        for index, row in enumerate(group.rows):
-            if index and group.rows[index - 1].published and not row.published:
-                lines.append(f"    \\cline{{{1 + grouped}-{len(stub) + len(table.columns)}}}")
-            values = [
-                f"\\textbf{{{text}}}" if cell.bold else text + "\\rlap{$^\\dagger$}" * cell.marked
-                for cell, text in ((cell, _tex(cell.text)) for cell in row.cells)
-            ]
-            lines.append(
-                _tex_line([_tex(text) for text in _stub_cells(table, group, index)] + values)
-            )
-        lines.append("    \\hline")
-    gap = 3 if len(table.columns) <= _FEW_COLUMNS else 1.5
-    more = " (continued)" if number > 1 else ""
-    suffix = f"-{number}" if number > 1 else ""
-    label = table.name.replace("_", "-") + suffix
-    notes = "".join(f"  {_tex(note)}\\par\n" for note in table.notes if number == 1)
-    rows = "\n".join(lines)
-    return (
-        "\\begin{table*}[tp]\n"
-        "  \\centering\n"
-        f"  \\caption{{{_tex(table.caption)}{more}}}\n"
-        f"  \\label{{tab:{label}}}\n"
-        "  \\smallskip\n"
-        "  \\scriptsize\n"
-        f"  \\setlength{{\\tabcolsep}}{{{gap}pt}}\n"
-        f"  \\begin{{tabular}}{{{'l' * len(stub)}{'r' * len(table.columns)}}}\n"
-        f"{rows}\n"
-        "  \\end{tabular}\n"
-        "  \\par\\smallskip\n"
-        "  \\raggedright\n"
-        f"{notes}"
-        "\\end{table*}\n"
-    )
-
-
-def _html_row(table: Table, row: Row) -> str:
-    priors = f'<td class="priors">{html.escape(row.priors)}</td>' if table.priors else ""
-    cells = ""
-    for cell in row.cells:
-        text = f"<b>{cell.text}</b>" if cell.bold else _marked(cell, "<sup>†</sup>")
-        cells += f"<td>{text}</td>"
-    kind = ' class="published"' if row.published else ""
-    return f'<tr{kind}><th scope="row">{html.escape(row.label)}</th>{priors}{cells}</tr>'
+def _tex_cell(text: str) -> str:
+    return _tex(text).replace(r"$\dagger$", r"\rlap{$^\dagger$}")

@@ -1,35 +1,56 @@
-"""Line charts as inline SVG: a run's log over the steps, and scores over the hole's size."""
+"""Line charts by matplotlib: a run's log over the steps, and scores over the hole's size.
+
+matplotlib is imported where something is drawn, so that reading a log stays light.
+"""
 
 import html
+import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 360, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 10, 40
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_WIDTH, _HEIGHT, _LEGEND_LINE = 5.0, 3.05, 0.19  # of a chart and of a line of its legend [inch]
+_PICTURE = (720, 420)  # of `lines_picture`, width and height [px]
 _MAX_POINTS = 240
 _NOT_CURVES = ("step", "images", "seconds")
-_LINE = "#1f5f8b"
-_GRID = "#e3e6e8"
-_INK = "#50575c"
-_PAPER = "#767d82"
-_LEGEND_LINE = 17
-_SHORT_LABEL = 25  # characters that fit half of the width
+_SHORT_LABEL = 25  # characters that fit half of a chart's width
+_INK, _PAPER = "#50575c", "#767d82"
 # Okabe and Ito's colours without yellow, which is too pale on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-_MARKERS = (
-    "M-3.2,0a3.2,3.2 0 1,0 6.4,0a3.2,3.2 0 1,0 -6.4,0z",
-    "M-3,-3h6v6h-6z",
-    "M0,-3.8L3.7,2.8H-3.7z",
-    "M0,-4L4,0L0,4L-4,0z",
-    "M0,3.8L3.7,-2.8H-3.7z",
-    "M-3,-3L3,3M-3,3L3,-3",
-    "M0,-3.8V3.8M-3.8,0H3.8",
-)
-_VIEW_BOX = re.compile(r'viewBox="0 0 \d+ (\d+)"')
+_MARKERS = "os^Dvx+"
+_LOOK = {
+    "axes.edgecolor": _INK,
+    "axes.formatter.useoffset": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": _INK,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.sans-serif": ["DejaVu Sans"],
+    "grid.color": "#e3e6e8",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.0,
+    "svg.fonttype": "none",  # text stays text, for search and for readers who hear it
+    "text.color": _INK,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "ytick.left": False,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,28 @@ class Curve:
         """The part of the tag before the slash."""
         return self.tag.split("/")[0]
 
+    @property
+    def missing(self) -> int:
+        """How many values are not finite."""
+        return len(self.values) - int(np.isfinite(self.values).sum())
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of several in a chart.
+
+    Attributes:
+        label: its name in the legend.
+        x: places, increasing, such as hole sizes [%].
+        y: one value for each; None is a gap in the line.
+        published: drawn dashed and grey, with hollow markers: the paper's.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    published: bool = False
+
 
 def curves_from_log(stage: str, records: Sequence[Mapping[str, float | None]]) -> list[Curve]:
     """Collects one curve per tag from log lines, in the order in which the tags appear.
@@ -74,20 +117,86 @@ def curves_from_log(stage: str, records: Sequence[Mapping[str, float | None]]) -
     return curves
 
 
-def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """At most `count` + 1 round numbers (1, 2 or 5 times a power of ten apart) in [low, high]."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
+def line_chart(curve: Curve) -> str:
+    """Draws a curve; long logs are averaged over runs of steps, with their range as a band.
+
+    Args:
+        curve: at least one value must be finite.
+
+    Returns:
+        An `<svg>` element, well-formed XML; equal curves give equal text.
+    """
+    steps, mean, lowest, highest = _thin(curve)
+    last = next(value for value in reversed(curve.values) if math.isfinite(value))
+    name = f"{curve.stage}: {curve.tag} over the steps, last value {last:.4g}"
+    with _drawing(_WIDTH, _HEIGHT, salt=name) as figure:
+        axes = figure.subplots()
+        axes.set(xlabel="step", ylabel=curve.tag, xlim=(0.0, max(float(steps[-1]), 1.0)))
+        marker = "o" if len(steps) == 1 else ""
+        axes.plot(steps, mean, color=_COLOURS[0], marker=marker, gid="line", clip_on=False)
+        if (lowest < highest).any():
+            axes.fill_between(
+                steps, lowest, highest, color=_COLOURS[0], alpha=0.18, linewidth=0, gid="band"
+            )
+        return _svg(figure, name)
 
 
-def _tick_label(value: float) -> str:
-    for limit, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / unit:.6g}{letter}"
-    return f"{0.0 if abs(value) < 1e-12 else value:.4g}"
+def ratio_chart(panels: Mapping[str, Sequence[Line]]) -> str:
+    """Draws scores over the hole's size as in Figure 7: panels side by side, one legend below.
+
+    Lines differ in colour (safe for colour-blind readers), in marker and, from the eighth on, in
+    the pairing of both, so the chart also reads in grey.
+
+    Args:
+        panels: label of a vertical axis to its lines, whose x is the hole's share [%]; all panels
+            have lines of the same labels in the same order, and one value at least.
+
+    Returns:
+        An `<svg>` element, well-formed XML; equal panels give equal text.
+    """
+    labels = [line.label for line in next(iter(panels.values()))]
+    columns = len(panels) * (2 if max(map(len, labels)) <= _SHORT_LABEL else 1)
+    height = _HEIGHT + _LEGEND_LINE * -(-len(labels) // columns)
+    name = f"{', '.join(panels)} over the size of the hole: {', '.join(labels)}"
+    with _drawing(_WIDTH * len(panels), height, salt=name) as figure:
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (heading, lines) in zip(grid, panels.items(), strict=True):
+            axes.set(xlabel="hole, % of the picture", ylabel=heading, xlim=(0.0, 60.0))
+            handles = _draw_lines(axes, lines)
+        figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+        return _svg(figure, name)
+
+
+def lines_picture(
+    lines: Sequence[Line], x_label: str, y_label: str, from_zero: bool = True
+) -> np.ndarray:
+    """Draws lines as a picture, with a legend above.
+
+    Args:
+        lines: what is drawn, at least one.
+        x_label: below the chart; the axis begins at 0.
+        y_label: left of it.
+        from_zero: whether the vertical axis begins at 0, for values that are never negative.
+
+    Returns:
+        uint8 [420, 720, 3].
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    width, height = _PICTURE
+    dpi = 100
+    with _drawing(width / dpi, height / dpi, dpi=dpi) as figure:
+        axes = figure.subplots()
+        axes.set(xlabel=x_label, ylabel=y_label)
+        handles = _draw_lines(axes, lines)
+        axes.set_xlim(left=0.0)
+        if from_zero:
+            axes.set_ylim(bottom=0.0)
+        labels = [line.label for line in lines]
+        figure.legend(handles, labels, loc="outside upper left", ncols=len(lines))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _thin(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -105,221 +214,58 @@ def _thin(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     )
 
 
-@dataclass(frozen=True)
-class _Axes:
-    """Ranges of a chart and their place in its viewBox, 360 wide."""
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-    def x(self, value: float) -> float:
-        share = (value - self.x_low) / (self.x_high - self.x_low)
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(self, value: float) -> float:
-        share = (value - self.y_low) / (self.y_high - self.y_low)
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
-
-    def path(self, xs: Iterable[float], ys: Iterable[float]) -> str:
-        return " ".join(f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(xs, ys, strict=True))
-
-    def drawn(self, x_label: str, y_label: str) -> list[str]:
-        """Grid lines, ticks and labels."""
-        base = _HEIGHT - _BOTTOM
-        parts = [f'<g font-family="system-ui, sans-serif" font-size="11" fill="{_INK}">']
-        for tick in nice_ticks(self.y_low, self.y_high):
-            y = self.y(tick)
-            parts.append(
-                f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
-                f'stroke="{_GRID}"/><text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{_tick_label(tick)}</text>"
-            )
-        for tick in nice_ticks(self.x_low, self.x_high):
-            x = self.x(tick)
-            parts.append(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}" '
-                f'stroke="{_INK}"/><text x="{x:.1f}" y="{base + 16}" text-anchor="middle">'
-                f"{_tick_label(tick)}</text>"
-            )
-        return [
-            *parts,
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{base}" y2="{base}" stroke="{_INK}"/>',
-            f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 6}" '
-            f'text-anchor="middle">{html.escape(x_label)}</text>',
-            f'<text transform="translate(13 {(_TOP + base) / 2:.0f}) rotate(-90)" '
-            f'text-anchor="middle">{html.escape(y_label)}</text>',
-            "</g>",
-        ]
-
-
-def _widened(low: float, high: float) -> tuple[float, float]:
-    """A range of values with a margin, so that nothing lies on the edge."""
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = 0.1 * abs(low) or 1.0
-    else:
-        margin = 0.06 * (high - low)
-    return low - margin, high + margin
-
-
-def _opened(name: str, height: float) -> list[str]:
-    """The beginning of an `<svg>` with its name for readers who cannot see it."""
-    return [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        f'aria-label="{html.escape(name)}">',
-        f"<title>{html.escape(name)}</title>",
-    ]
-
-
-def line_chart(curve: Curve) -> str:
-    """Draws a curve; long logs are averaged over runs of steps, with their range as a band.
-
-    Args:
-        curve: at least one value must be finite.
-
-    Returns:
-        An `<svg>` element, well-formed XML.
-    """
-    steps, mean, lowest, highest = _thin(curve)
-    y_low, y_high = _widened(float(lowest.min()), float(highest.max()))
-    axes = _Axes(0.0, max(float(steps[-1]), 1.0), y_low, y_high)
-    last = next(value for value in reversed(curve.values) if math.isfinite(value))
-    name = f"{curve.stage}: {curve.tag} over the steps, last value {last:.4g}"
-    parts = _opened(name, _HEIGHT) + axes.drawn("step", curve.tag)
-    if len(steps) == 1:
-        x, y = axes.x(steps[0]), axes.y(mean[0])
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_LINE}"/>')
-    else:
-        band = axes.path(
-            np.concatenate([steps, steps[::-1]]), np.concatenate([highest, lowest[::-1]])
-        )
-        parts += [
-            f'<polygon points="{band}" fill="{_LINE}" fill-opacity="0.18"/>',
-            f'<polyline points="{axes.path(steps, mean)}" fill="none" stroke="{_LINE}" '
-            'stroke-width="1.6" stroke-linejoin="round"/>',
-        ]
-    return "".join([*parts, "</svg>"])
-
-
-@dataclass(frozen=True)
-class RatioLine:
-    """One method's scores over the hole's share of the picture.
-
-    Attributes:
-        label: its name.
-        percents: hole sizes [%], increasing.
-        values: one score per size; None is a gap in the line.
-        published: drawn dashed and grey, with hollow markers: the paper's.
-    """
-
-    label: str
-    percents: tuple[float, ...]
-    values: tuple[float | None, ...]
-    published: bool = False
-
-
-def ratio_chart(heading: str, lines: Sequence[RatioLine]) -> str:
-    """Draws scores over the hole's size, with a legend below, as in Figure 7.
-
-    Lines differ in colour (safe for colour-blind readers), in marker and, from the eighth on, in
-    the pairing of both, so the chart also reads in grey.
-
-    Args:
-        heading: label of the vertical axis.
-        lines: at least one value of one line must be given.
-
-    Returns:
-        An `<svg>` element, well-formed XML; every marker has a title with its numbers.
-    """
-    values = [value for line in lines for value in line.values if value is not None]
-    axes = _Axes(0.0, 60.0, *_widened(min(values), max(values)))
-    columns = 2 if max(len(line.label) for line in lines) <= _SHORT_LABEL else 1
-    height = _HEIGHT + _LEGEND_LINE * -(-len(lines) // columns) + 8
-    names = ", ".join(line.label for line in lines)
-    parts = _opened(f"{heading} over the size of the hole: {names}", height)
-    parts += axes.drawn("hole, % of the picture", heading)
-    styles = _styles(lines)
-    # Ours last, so that they lie above the paper's.
-    for line, style in sorted(
-        zip(lines, styles, strict=True), key=lambda pair: not pair[0].published
-    ):
-        parts.append(_ratio_line(axes, line, style))
-    parts.append(f'<g font-family="system-ui, sans-serif" font-size="11" fill="{_INK}">')
-    for index, (line, style) in enumerate(zip(lines, styles, strict=True)):
-        x = 8 + index % columns * _WIDTH / columns
-        y = _HEIGHT + 10 + index // columns * _LEGEND_LINE
-        parts.append(
-            f'<line x1="{x:.0f}" x2="{x + 26:.0f}" y1="{y}" y2="{y}" {style.stroke}/>'
-            f'{style.marker_at(x + 13, y)}<text x="{x + 32:.0f}" y="{y + 4}">'
-            f"{html.escape(line.label)}</text>"
-        )
-    return "".join([*parts, "</g></svg>"])
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How a line of `ratio_chart` looks."""
-
-    stroke: str
-    marker: str
-    fill: str
-    colour: str
-
-    def marker_at(self, x: float, y: float, title: str = "") -> str:
-        inner = f"<title>{html.escape(title)}</title>" if title else ""
-        return (
-            f'<path d="{self.marker}" transform="translate({x:.1f} {y:.1f})" fill="{self.fill}" '
-            f'stroke="{self.colour}" stroke-width="1.2">{inner}</path>'
-        )
-
-
-def _styles(lines: Sequence[RatioLine]) -> list[_Style]:
-    """The look of each line: ours in colour and filled, the paper's grey, dashed and hollow."""
-    styles, count = [], {True: 0, False: 0}
+def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> list["Line2D"]:
+    """Draws each line: ours in colour and filled, the paper's grey, dashed and hollow below."""
+    handles: list[Line2D] = []
+    count = {True: 0, False: 0}
     for line in lines:
-        place = count[line.published]
+        turn, place = divmod(count[line.published], len(_COLOURS))
         count[line.published] += 1
-        turn, place = divmod(place, len(_COLOURS))
-        marker = _MARKERS[(place + turn) % len(_MARKERS)]
-        colour = _PAPER if line.published else _COLOURS[place]
-        stroke = f'stroke="{colour}" stroke-width="1.6"'
-        if line.published:
-            stroke = f'stroke="{colour}" stroke-width="1.1" stroke-dasharray="4 3"'
-        styles.append(_Style(stroke, marker, "#fff" if line.published else colour, colour))
-    return styles
+        (handle,) = axes.plot(
+            line.x,
+            [math.nan if value is None else value for value in line.y],
+            color=_PAPER if line.published else _COLOURS[place],
+            linestyle=(0, (4, 3)) if line.published else "-",
+            linewidth=1.1 if line.published else 1.6,
+            marker=_MARKERS[(place + turn) % len(_MARKERS)],
+            markerfacecolor="white" if line.published else None,
+            gid=f"line-{len(handles)}",
+            zorder=2 if line.published else 3,
+        )
+        handles.append(handle)
+    return handles
 
 
-def _ratio_line(axes: _Axes, line: RatioLine, style: _Style) -> str:
-    """One method's line with its markers; a value that is missing breaks it."""
-    runs: list[list[tuple[float, float]]] = [[]]
-    for percent, value in zip(line.percents, line.values, strict=True):
-        if value is None:
-            runs.append([])
-        else:
-            runs[-1].append((percent, value))
-    parts = [
-        f'<polyline points="{axes.path(*zip(*run, strict=True))}" fill="none" {style.stroke}/>'
-        for run in runs
-        if len(run) > 1
-    ]
-    for run in runs:
-        for percent, value in run:
-            title = f"{line.label}, hole of {percent:.1f} %: {value:.4g}"
-            parts.append(style.marker_at(axes.x(percent), axes.y(value), title))
-    return "".join(parts)
+@contextmanager
+def _drawing(
+    width: float, height: float, dpi: float = 72, salt: str | None = None
+) -> Iterator["Figure"]:
+    """A figure of that size [inch] in the pages' look; what is drawn with it is drawn inside.
+
+    Args:
+        width: of the figure.
+        height: of the figure.
+        dpi: pixels per inch.
+        salt: makes the ids of an SVG file a function of its content and this text.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_LOOK, "svg.hashsalt": salt}), warnings.catch_warnings():
+        # A browser has the letters that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield Figure((width, height), dpi=dpi)
 
 
-def beside(charts: Sequence[str], width: int = _WIDTH) -> str:
-    """Puts charts of `ratio_chart` side by side in one `<svg>`, for a file of its own."""
-    height = max(int(_VIEW_BOX.findall(chart)[0]) for chart in charts)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width * len(charts)} {height}" '
-        f'width="{width * len(charts) * 2}" height="{height * 2}">',
-        f'<rect width="{width * len(charts)}" height="{height}" fill="#fff"/>',
-    ]
-    for index, chart in enumerate(charts):
-        own = _VIEW_BOX.findall(chart)[0]
-        place = f'<svg x="{index * width}" width="{width}" height="{own}" '
-        parts.append(chart.replace("<svg ", place, 1))
-    return "".join([*parts, "</svg>"])
+def _svg(figure: "Figure", name: str) -> str:
+    """The figure as an element that may stand several times in a page, with its name to hear."""
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(text, format="svg", metadata=nothing)
+    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+    # Its style sheet would be the whole page's, and the ids of its groups not the only ones.
+    drawn = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawn, count=1, flags=re.S)
+    drawn = drawn.replace('<g id="', '<g class="')
+    head = f'<svg role="img" aria-label="{html.escape(name)}" stroke-linejoin="round" '
+    title = f"<title>{html.escape(name)}</title>"
+    return re.sub(r"<svg ([^>]*)>", lambda found: f"{head}{found[1]}>{title}", drawn, count=1)

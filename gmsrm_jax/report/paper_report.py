@@ -12,6 +12,7 @@ from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.labels import heading
 from gmsrm_jax.evaluation.paper_tables import (
+    UNNAMED,
     Parameters,
     ablation_table,
     centre_table,
@@ -20,16 +21,15 @@ from gmsrm_jax.evaluation.paper_tables import (
 )
 from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
-from gmsrm_jax.evaluation.table_formats import Table, to_html, to_latex, to_markdown
+from gmsrm_jax.evaluation.table_formats import Table, to_latex, to_markdown
 from gmsrm_jax.metrics import DEFINITIONS
-from gmsrm_jax.report.charts import RatioLine, beside, ratio_chart
+from gmsrm_jax.report.charts import Line, ratio_chart
+from gmsrm_jax.report.pages import render
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
-from gmsrm_jax.report.style import page
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 
 FIGURE_7_METRICS = ("psnr", "ssim")
-_NO_NAME = "Test pictures"
 _FIGURES = {"CelebA-HQ256": "figure_8", "Places2": "figure_9"}
 _TABLES = ("table_1", "table_2", "table_4", "table_samples", "table_all")
 _FIGURE_FILES = ("figure_6.png", "figure_7.svg", "figure_8.png", "figure_9.png", "figure_10.png")
@@ -88,7 +88,7 @@ def write_outputs(
             (Path(folder) / f"{name}{ending}").unlink(missing_ok=True)
     for name in _FIGURE_FILES:
         (Path(folder) / "figures" / name).unlink(missing_ok=True)
-    label = dataset or _NO_NAME
+    label = dataset or UNNAMED
     runs = {label: metrics}
     bins = set(metrics["mask_list"]["bins"])
     tables = []
@@ -102,10 +102,11 @@ def write_outputs(
     if "samples" in metrics:
         tables.append(samples_table(label, metrics))
     write_tables(folder, [*tables, full_table(runs)])
-    charts, note = figure_7(metrics, label)
-    if charts:
+    panels, note = figure_7(metrics, label)
+    if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
-        write_atomically(path, f"{beside(charts)}\n".encode())
+        write_atomically(path, f"{ratio_chart(panels)}\n".encode())
+    charts = tuple(ratio_chart({heading: lines}) for heading, lines in panels.items())
     drawn = [
         comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
         ablation([examples], pictures, seed),
@@ -143,7 +144,7 @@ def write_ablation(
         UserError: masks or kept examples differ between the evaluations, a variant is there twice,
             or there is none.
     """
-    table = ablation_table(dataset or _NO_NAME, metrics, parameters)
+    table = ablation_table(dataset or UNNAMED, metrics, parameters)
     figure = ablation(examples, pictures, seed)
     figures = () if figure is None else (figure,)
     write_tables(folder, [table])
@@ -176,7 +177,7 @@ def write_seeds(
     Raises:
         UserError: see `seeds_table`.
     """
-    table, facts = seeds_table(dataset or _NO_NAME, metrics, parameters, training, command)
+    table, facts = seeds_table(dataset or UNNAMED, metrics, parameters, training, command)
     write_tables(folder, [table])
     text = json.dumps(facts, indent=1, ensure_ascii=False)
     write_atomically((Path(folder) / table.name).with_suffix(".json"), f"{text}\n".encode())
@@ -189,7 +190,8 @@ def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> Non
         path = Path(folder) / table.name
         write_atomically(path.with_suffix(".md"), to_markdown(table).encode())
         write_atomically(path.with_suffix(".tex"), to_latex(table).encode())
-        write_atomically(path.with_suffix(".html"), page(table.title, to_html(table)).encode())
+        page = render("table.html", title=table.title, table=table)
+        write_atomically(path.with_suffix(".html"), page)
 
 
 def write_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> None:
@@ -199,15 +201,15 @@ def write_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> 
         write_atomically(path, to_png(figure.sheet()))
 
 
-def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...], str]:
+def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[Line]], str]:
     """PSNR and SSIM over the size of irregular holes, one line per method.
 
     Our points stand at the mean hole size of each bin. The paper's numbers behind its Figure 7 are
     those of its Table I; they are drawn at the middle of each bin.
 
     Returns:
-        One `<svg>` per metric and a note on the paper's points; nothing if no irregular hole was
-        scored.
+        What `ratio_chart` draws, a panel for each metric, and a note on the paper's points; nothing
+        if no irregular hole was scored.
     """
     middles = {bin_name(index): 50.0 * sum(ends) for index, ends in enumerate(RATIO_BINS)}
     sizes = {
@@ -216,21 +218,21 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[tuple[str, ...],
         if name in middles
     }
     paper = published.PUBLISHED.get(dataset, {}).get("I", {})
-    charts = []
+    panels = {}
     for metric in FIGURE_7_METRICS:
         lines = []
         for method, kinds in metrics["methods"].items():
             means = tuple(kinds["composite"][name][metric]["mean"] for name in sizes)
-            lines.append(RatioLine(method, tuple(sizes.values()), means))
+            lines.append(Line(method, tuple(sizes.values()), means))
         for method in published.FIGURE_7_METHODS if paper else ():
             scores = paper[method][metric]
             percents = tuple(middles[name] for name in scores)
-            lines.append(RatioLine(f"{method} (paper)", percents, tuple(scores.values()), True))
-        if any(value is not None for line in lines if not line.published for value in line.values):
-            charts.append(ratio_chart(heading(DEFINITIONS[metric]), lines))
+            lines.append(Line(f"{method} (paper)", percents, tuple(scores.values()), True))
+        if any(value is not None for line in lines if not line.published for value in line.y):
+            panels[heading(DEFINITIONS[metric])] = lines
     note = (
         "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
-        if paper and charts
+        if paper and panels
         else ""
     )
-    return tuple(charts), note
+    return panels, note

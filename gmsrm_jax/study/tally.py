@@ -4,8 +4,6 @@ The share of the vote is a method's share of all first places. A sample is won b
 the most first places on it; a sample on which several share that lead is tied, and won by none.
 """
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -224,12 +222,13 @@ def _share_cells(row: Share) -> list[str]:
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
     """Aligns cells: the first column to the left, the others to the right."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
+    import pandas as pd
+
+    (first, *heads), *lines = rows
+    heads = [f" {head}" for head in heads]
+    frame = pd.DataFrame([line[1:] for line in lines], [line[0] for line in lines], heads)
+    text = frame.rename_axis(first or None, axis="columns").to_string()
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def _markdown(result: Tally) -> str:
@@ -254,11 +253,10 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _csv(result: Tally) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_HEAD)
+    import pandas as pd
+
+    rows = []
     for name, row in result.methods.items():
-        low, high = row.interval or ("", "")
-        numbers = [row.first_places, result.votes, row.share, low, high]
-        writer.writerow([name, *numbers, row.winning_samples, row.mean_rank])
-    return text.getvalue()
+        numbers = [row.first_places, result.votes, row.share, *(row.interval or (None, None))]
+        rows.append([name, *numbers, row.winning_samples, row.mean_rank])
+    return pd.DataFrame(rows, columns=_CSV_HEAD).to_csv(index=False, lineterminator="\n")
