@@ -1,10 +1,14 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
+from small_stages import small_config
 
 from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.evaluation.predictions import Predictions, export_inputs, file_name
+from gmsrm_jax.evaluation.rows import open_predictions
 from gmsrm_jax.runtime.errors import UserError
 
 NAMES = ("a.jpg", "deep/b 1.png")
@@ -113,3 +117,12 @@ def test_the_hash_of_a_folder_changes_with_its_pictures(masks, tmp_path):
     for name in NAMES:
         (holed / file_name(name, "0-10%")).unlink()
     assert len({before, changed, Predictions(holed, masks).sha256}) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["mean colour", "PConv (paper)", "GM-BM (paper)", "untrained network"]
+)
+def test_names_of_other_rows_are_refused(masks, tmp_path, name):
+    config = small_config(evaluation__predictions=[f"{name}={tmp_path}"])
+    with pytest.raises(UserError, match=re.escape(f"a row is called '{name}' already; rename it")):
+        open_predictions(config, masks)
