@@ -29,7 +29,7 @@ _INK, _PAPER = "#50575c", "#767d82"
 # Okabe and Ito's colours without yellow, which is too pale on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "os^Dvx+"
-_LOOK: dict[str, Any] = {
+_LOOK = {
     "axes.edgecolor": _INK,
     "axes.formatter.useoffset": False,
     "axes.grid": True,
@@ -251,7 +251,8 @@ def _drawing(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_LOOK, "svg.hashsalt": salt}), warnings.catch_warnings():
+    look: Any = {**_LOOK, "svg.hashsalt": salt}
+    with matplotlib.rc_context(look), warnings.catch_warnings():
         # A browser has the letters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
         yield Figure((width, height), dpi=dpi)
