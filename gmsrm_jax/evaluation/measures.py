@@ -18,6 +18,13 @@ from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS, EXTRA_METRICS, HOLE_METRI
 from gmsrm_jax.metrics.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.metrics.lpips import LpipsWeights
 from gmsrm_jax.metrics.perceptual import VGG_HOLE, lpips, vgg_hole
+from gmsrm_jax.metrics.texture import (
+    SHARPNESS,
+    TEXTURE,
+    TEXTURE_DEFINITIONS,
+    sharpness,
+    texture,
+)
 from gmsrm_jax.nn.vgg import VggWeights
 
 _INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
@@ -41,7 +48,7 @@ class Judge:
         Args:
             lpips_weights: by name of the measure, lpips_vgg or lpips_alex.
             inception_weights: None leaves FID, P-IDS and U-IDS out.
-            vgg_weights: None leaves the VGG distance in the hole out.
+            vgg_weights: None leaves the VGG distance and the texture mismatch in the hole out.
         """
         self._lpips = dict(lpips_weights or {})
         self._inception = inception_weights
@@ -51,8 +58,11 @@ class Judge:
     def definitions(self) -> dict[str, Definition]:
         """What is measured, by name."""
         used = DEFINITIONS | EXTRA_DEFINITIONS
-        names = [*self._lpips, *([] if self._vgg is None else [VGG_HOLE])]
-        used |= {name: perceptual.DEFINITIONS[name] for name in names}
+        used[SHARPNESS] = TEXTURE_DEFINITIONS[SHARPNESS]
+        used |= {name: perceptual.DEFINITIONS[name] for name in self._lpips}
+        if self._vgg is not None:
+            used[VGG_HOLE] = perceptual.DEFINITIONS[VGG_HOLE]
+            used[TEXTURE] = TEXTURE_DEFINITIONS[TEXTURE]
         return used | (distribution.DEFINITIONS if self.compares_sets else {})
 
     @property
@@ -97,10 +107,12 @@ class Judge:
     ) -> dict[str, np.ndarray]:
         found = _other_measures(prediction, image, mask)
         scores = {name: found[name] for name in (*EXTRA_METRICS, *HOLE_METRICS)}
+        scores[SHARPNESS] = sharpness(prediction, image, mask)
         for name, weights in self._lpips.items():
             scores[name] = lpips(weights, prediction, image)
         if self._vgg is not None:
             scores[VGG_HOLE] = vgg_hole(self._vgg, prediction, image, mask)
+            scores[TEXTURE] = texture(self._vgg, prediction, image, mask)
         return {name: np.asarray(values, np.float64) for name, values in scores.items()}
 
     def diversity(self, samples: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax import metrics
 from gmsrm_jax.methods.base import Context, Method, Program, TrainState, Variables
 from gmsrm_jax.methods.filler import Filler
+from gmsrm_jax.metrics.texture import sharpness
 
 
 def steps_of(length_kimg: float, batch_size: int) -> int:
@@ -62,14 +63,17 @@ class FillingStage:
         return ("main",)
 
     def validate(self, state: TrainState) -> dict[str, float]:
-        """PSNR of composites and L1 in the hole, on the pictures kept aside."""
+        """PSNR of composites, L1 and sharpness in the hole, on the pictures kept aside."""
         truth, mask = self.validation["image"].astype(np.float32), self.validation["mask"]
         filled = self.fill(state, self.validation["image"], mask)
         filled = np.where(mask > 0, filled, self.validation["image"]).astype(np.float32)
         hole = (np.abs(filled - truth) * mask).sum() / max(3.0 * mask.sum(), 1.0)
+        sharp = np.asarray(sharpness(filled, truth, mask))
+        defined = sharp[np.isfinite(sharp)]  # not for a picture that is even in its hole
         return {
             "validation/psnr": float(np.mean(np.asarray(metrics.psnr(filled, truth)))),
             "validation/hole_l1": float(hole),
+            **({"validation/sharpness": float(defined.mean())} if len(defined) else {}),
         }
 
     def keep(self, state: TrainState, scores: Mapping[str, float]) -> TrainState:
