@@ -119,7 +119,9 @@ def test_the_hash_of_a_folder_changes_with_its_pictures(masks, tmp_path):
     assert len({before, changed, Predictions(holed, masks).sha256}) == 3
 
 
-@pytest.mark.parametrize("name", ["mean colour", "PConv (paper)", "GM-BM (paper)", "untrained network"])
+@pytest.mark.parametrize(
+    "name", ["mean colour", "PConv (paper)", "GM-BM (paper)", "untrained network"]
+)
 def test_names_of_other_rows_are_refused(masks, tmp_path, name):
     config = small_config(evaluation__predictions=[f"{name}={tmp_path}"])
     with pytest.raises(UserError, match=re.escape(f"a row is called '{name}' already; rename it")):
