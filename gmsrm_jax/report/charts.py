@@ -29,7 +29,7 @@ _INK, _PAPER = "#50575c", "#767d82"
 # Okabe and Ito's colours without yellow, which is too pale on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "os^Dvx+"
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     "axes.edgecolor": _INK,
     "axes.formatter.useoffset": False,
     "axes.grid": True,
