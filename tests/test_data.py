@@ -25,11 +25,6 @@ HELD_OUT = 3
 PIPELINES = ["tfdata", "arrays"]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def make_config(kind, train, bank="", **data):
     config = base_config()
     config.image_size = SIZE

@@ -1,6 +1,6 @@
 """The headers of a whole set of pictures, as arrays, read in parallel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -45,36 +45,37 @@ class Headers:
 
 
 def read_headers(
-    indices: Sequence[int], read: Callable[[int], Header], location: object
-) -> list[Header | str]:
+    count: int, read: Callable[[int], Header], location: object
+) -> tuple[Headers, np.ndarray, dict[int, str]]:
     """Reads headers with several threads, and says how far it is when that takes long.
 
     Args:
-        indices: which pictures.
-        read: reads one header; may raise UnreadablePicture.
+        count: number of pictures N.
+        read: reads the header of a picture by its row, 0 to N - 1; may raise UnreadablePicture.
         location: where the pictures are, for messages.
 
     Returns:
-        For each index its header, or the reason why there is none.
+        The headers of the good pictures; the rows of these, int64, ascending; and row and reason of
+        the others, in the same order.
     """
+    columns = np.zeros((count, 4), np.int32)
+    reasons: dict[int, str] = {}
 
-    def chunk(start: int) -> list[Header | str]:
-        results: list[Header | str] = []
-        for index in indices[start : start + _CHUNK]:
+    def chunk(start: int) -> None:
+        for row in range(start, min(start + _CHUNK, count)):
             try:
-                results.append(read(index))
+                columns[row] = read(row)[:4]
             except UnreadablePicture as error:
-                results.append(error.reason)
-        return results
+                reasons[row] = error.reason
 
-    found: list[Header | str] = []
-    many = len(indices) > _MANY
-    progress = Progress(f"headers of {location}", 0, len(indices), 1) if many else None
+    progress = Progress(f"headers of {location}", 0, count, 1) if count > _MANY else None
     with ThreadPoolExecutor(_THREADS) as pool:
-        for part in pool.map(chunk, range(0, len(indices), _CHUNK)):
-            found += part
+        for number, _ in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
             if progress:
-                progress.update(len(found), "")
+                progress.update(min(number * _CHUNK, count), "")
     if progress:
         progress.close()
-    return found
+    good = np.delete(np.arange(count), list(reasons))
+    codec, orientation, height, width = columns[good].T
+    headers = Headers(codec.astype(np.uint8), orientation.astype(np.uint8), height, width)
+    return headers, good, dict(sorted(reasons.items()))
