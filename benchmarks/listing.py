@@ -1,4 +1,4 @@
-"""How long a large folder of pictures takes to open: the first time, and from its index.
+"""How long a large folder of pictures takes to open.
 
     python benchmarks/listing.py [--files 1000000] [--folder DIR]
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from gmsrm_jax.data.decoding import MAX_PIXELS
-from gmsrm_jax.data.listing import index_folder, walk
+from gmsrm_jax.data.listing import walk
+from gmsrm_jax.data.sources import open_pictures
 
 _PER_FOLDER = 1000
 _LINKS = 60_000  # file systems allow about 65,000 links to a file
@@ -41,7 +41,6 @@ def main() -> None:
     parser.add_argument("--folder", default=None, help="where to make the folder")
     args = parser.parse_args()
     root = Path(tempfile.mkdtemp(dir=args.folder))
-    os.environ["XDG_CACHE_HOME"] = str(root / ".cache")
     try:
         pictures = root / "pictures"
         pictures.mkdir()
@@ -49,17 +48,15 @@ def main() -> None:
         print(f"| step | seconds for {args.files:,} files | files/s |\n| --- | --- | --- |")
         steps = {
             "walk alone": lambda: sum(1 for _ in walk(pictures)),
-            "open, first time": lambda: len(index_folder(pictures, MAX_PIXELS).names),
-            "open, from the index": lambda: len(index_folder(pictures, MAX_PIXELS).names),
+            "open": lambda: len(open_pictures(str(pictures))),
         }
         for name, step in steps.items():
             started = time.monotonic()
             found = step()
             seconds = time.monotonic() - started
             print(f"| {name} | {seconds:.1f} | {found / seconds:,.0f} |")
-        index = next((root / ".cache").rglob("index-*.npz")).stat().st_size
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"\nIndex file: {index / 1e6:.0f} MB. Peak memory of the process: {peak:.0f} MiB.")
+        print(f"\nPeak memory of the process: {peak:.0f} MiB.")
     finally:
         shutil.rmtree(root)
 

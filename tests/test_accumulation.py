@@ -117,7 +117,7 @@ def memory_calls():
         for count in (1, 2):
             config = small_config(
                 accumulation=count,
-                memory__augment="diffaug",
+                memory__augment="ada",
                 memory__style_mixing=0.0,
                 memory__reconstruction_weight=0.5,
                 memory__noise_strength_init=0.1,

@@ -9,103 +9,21 @@ from small_networks import compiled
 from gmsrm_jax.methods.gm_srm.augment import (
     ada_augment,
     adapt_probability,
-    diff_augment,
     draw_ada,
-    draw_diff,
 )
 
 SIZE = 32
-
-
-def differ(key, images):
-    return diff_augment(draw_diff(key, len(images), SIZE), images)
 
 
 def ada(key, images, probability):
     return ada_augment(draw_ada(key, len(images), SIZE, probability), images)
 
 
-_differ = compiled(differ)
 _ada = compiled(ada)
 
 
 def constant(count: int, *colour: float) -> np.ndarray:
     return np.broadcast_to(np.float32(colour), (count, SIZE, SIZE, 3)).copy()
-
-
-@pytest.fixture(scope="module")
-def flat():
-    """DiffAugment of 3000 pictures of one colour, whose channels are 11, 10 and 9."""
-    return np.asarray(_differ(jax.random.key(0), constant(3000, 11, 10, 9)), np.float64)
-
-
-def test_diffaug_brightness_and_saturation_have_their_moments(flat):
-    colours = []
-    for picture in flat:
-        colour = np.unique(picture.round(4).reshape(-1, 3), axis=0)
-        assert len(colour) <= 2  # the one colour, and zeros outside and in the square
-        assert len(colour) == 1 or not colour[0].any() or not colour[1].any()
-        colours.append(colour[np.abs(colour).sum(1).argmax()])
-    grey = np.mean(colours, axis=1)
-    assert np.all(np.abs(grey - 10) <= 0.5 + 1e-3)
-    np.testing.assert_allclose(grey.mean(), 10, atol=0.02)
-    np.testing.assert_allclose(grey.var(), 1 / 12, rtol=0.05)
-    chroma = np.asarray(colours) - grey[:, None]
-    np.testing.assert_allclose(chroma[:, 1], 0, atol=1e-3)
-    # U(0, 2) of the saturation times U(0.5, 1.5) of the contrast around the picture's mean.
-    np.testing.assert_allclose(chroma[:, 0].mean(), 1.0, atol=0.05)
-    np.testing.assert_allclose(chroma[:, 0].var(), 4 / 3 * 13 / 12 - 1, atol=0.04)
-
-
-def test_diffaug_contrast_keeps_the_mean():
-    pictures = constant(2000, 10, 10, 10)
-    pictures[:, :, : SIZE // 2] += 1
-    pictures[:, :, SIZE // 2 :] -= 1
-    got = np.asarray(_differ(jax.random.key(1), pictures))
-    high = got.max((1, 2, 3))
-    low = np.where(got == 0, np.inf, got).min((1, 2, 3))
-    factor = (high - low) / 2
-    assert factor.min() > 0.5 - 1e-3
-    assert factor.max() < 1.5 + 1e-3
-    np.testing.assert_allclose(factor.mean(), 1, atol=0.02)
-    np.testing.assert_allclose(factor.var(), 1 / 12, rtol=0.07)
-    np.testing.assert_allclose(((high + low) / 2).mean(), 10.0, atol=0.02)
-
-
-def test_diffaug_shifts_by_an_eighth_and_cuts_half_a_side(flat):
-    seen = np.abs(flat).sum(3) > 0
-    top = seen.any(2).argmax(1)
-    left = seen.any(1).argmax(1)
-    for shift in (top, left):
-        share = np.bincount(shift, minlength=5) / len(flat)
-        np.testing.assert_allclose(share, [5 / 9] + [1 / 9] * 4, atol=0.03)
-    # The square's rows where nothing was shifted up or down: more zeros than in other rows.
-    level = seen[seen[:, 0].any(1) & seen[:, -1].any(1)]
-    zeros = (~level).sum(2)
-    cut = zeros > zeros.min(1, keepdims=True)
-    ends = set(zip(cut.argmax(1).tolist(), (SIZE - cut[:, ::-1].argmax(1)).tolist(), strict=True))
-    assert ends == {(max(c - 8, 0), min(c + 8, SIZE)) for c in range(SIZE + 1)}
-    rows = np.arange(SIZE)
-    visible, overlap = [], []
-    for move in range(-4, 5):
-        inside = (rows >= move) & (rows < SIZE + move)
-        visible.append(inside.sum())
-        for centre in range(SIZE + 1):
-            overlap.append((inside & (rows >= centre - 8) & (rows < centre + 8)).sum())
-    expected = np.mean(visible) ** 2 - np.mean(overlap) ** 2
-    np.testing.assert_allclose(seen.sum((1, 2)).mean(), expected, rtol=0.01)
-
-
-def test_diffaug_is_differentiable_and_random():
-    images = np.random.default_rng(0).uniform(-1, 1, (4, SIZE, SIZE, 3)).astype(np.float32)
-    gradient = compiled(jax.grad(lambda x: jnp.square(differ(jax.random.key(0), x)).sum()))
-    slope = np.asarray(gradient(images))
-    assert np.all(np.isfinite(slope))
-    assert np.all(np.any(slope != 0, axis=(1, 2, 3)))
-    one, other = (np.asarray(_differ(jax.random.key(k), images)) for k in (0, 1))
-    assert one.shape == images.shape
-    assert np.any(one != other)
-    np.testing.assert_array_equal(one, _differ(jax.random.key(0), images))
 
 
 def test_ada_without_probability_is_the_identity():

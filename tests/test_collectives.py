@@ -29,7 +29,7 @@ SETTINGS = {
         "compute_dtype": "bfloat16",
         "accumulation": 2,
         "model__remat_from": 16,
-        "memory__augment": "diffaug",
+        "memory__augment": "ada",
     },
 }
 

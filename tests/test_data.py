@@ -13,21 +13,16 @@ from PIL import ExifTags, Image
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data import arrays, crops
 from gmsrm_jax.data.decoding import PNG
-from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.data.masks.files import read_mask_bank, write_mask_bank
+from gmsrm_jax.data.masks.files import read_packed_masks, unpack_masks, write_mask_bank
 from gmsrm_jax.data.pipeline import TfData
 from gmsrm_jax.data.splits import split_pictures
+from gmsrm_jax.data.training_data import open_data
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
 COUNT = 14
 HELD_OUT = 3
 PIPELINES = ["tfdata", "arrays"]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def make_config(kind, train, bank="", **data):
@@ -244,7 +239,7 @@ def test_bank_masks_appear_in_all_eight_orientations(sources, tmp_path):
 
 def test_bank_masks_all_appear(sources):
     config = make_config("arrays", sources / "pictures.npy", sources / "bank.npz")
-    bank = read_mask_bank(sources / "bank.npz").sum((1, 2, 3))
+    bank = unpack_masks(*read_packed_masks(sources / "bank.npz")).sum((1, 2, 3))
     drawn = take(config, 1, batch_size=128)[0]["mask"].sum((1, 2, 3))
     assert set(drawn) == set(bank)
 
@@ -411,7 +406,7 @@ _PROCESS = """
 import itertools, json, sys
 import numpy as np
 from ml_collections import ConfigDict
-from gmsrm_jax.data.loading import open_data
+from gmsrm_jax.data.training_data import open_data
 fields, index, path = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 stream = open_data(ConfigDict(fields)).batches(6, 2, 1, index, 2)
 batches = list(itertools.islice(stream, 4))

@@ -9,7 +9,6 @@ from gmsrm_jax.cli import main
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (60, 44, 52, 3), np.uint8)
     for part, numbers in (("train", range(40)), ("test", range(40, 60))):

@@ -1,4 +1,3 @@
-import logging
 import os
 
 import numpy as np
@@ -6,19 +5,11 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.data import decoding, listing
 from gmsrm_jax.data.arrays import write_pictures
-from gmsrm_jax.data.listing import index_folder, list_images
+from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.data.sources import Reading, open_pictures
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import open_text_log
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
 
 
 def save(path, shade=0, size=(40, 40)):
@@ -77,89 +68,31 @@ def test_list_images_says_what_it_found_instead(tmp_path):
         list_images(tmp_path / "absent")
 
 
-def test_index_keeps_headers_of_files_that_did_not_change(tmp_path, cache, monkeypatch):
-    count = 600  # an index of fewer is not kept
-    save(tmp_path / "p" / "Ж.png", size=(50, 40))
-    save(tmp_path / "p" / "0.png")
-    for number in range(1, count):
-        os.link(tmp_path / "p" / "0.png", tmp_path / "p" / f"{number}.png")
-    for number in (8, 11):
-        (tmp_path / "p" / f"{number}.png").unlink()
-        (tmp_path / "p" / f"{number}.png").touch()
-    read = []
-
-    def counted(path, max_pixels):
-        read.append(os.path.basename(path))
-        return decoding.read_header(path, max_pixels)
-
-    monkeypatch.setattr(listing, "read_header", counted)
-    first = index_folder(tmp_path, 10**6)
-    assert len(read) == count + 1
-    assert len(first.names) == count - 1
-    assert first.names[-1] == "p/Ж.png"
-    assert first.headers.width.tolist() == [40] * (count - 2) + [50]
-    assert first.bad == dict.fromkeys(["p/11.png", "p/8.png"], "the file is empty")
-
-    read.clear()
-    again = index_folder(tmp_path, 10**6)
-    assert sorted(read) == ["11.png", "8.png"]
-    assert (again.names, again.bad) == (first.names, first.bad)
-    np.testing.assert_array_equal(again.headers.width, first.headers.width)
-
-    save(tmp_path / "p" / "8.png", size=(60, 40))
-    (tmp_path / "p" / "9.png").unlink()
-    read.clear()
-    changed = index_folder(tmp_path, 10**6)
-    assert sorted(read) == ["11.png", "8.png"]
-    assert changed.names == sorted({*first.names, "p/8.png"} - {"p/9.png"})
-    assert changed.headers.width[changed.names.index("p/8.png")] == 60
-    assert changed.headers.width[changed.names.index("p/7.png")] == 40
-    assert changed.headers.width[-1] == 50
-    assert changed.bad.keys() == {"p/11.png"}
-
-    (index,) = (cache / "gmsrm-jax").iterdir()
-    index.write_bytes(index.read_bytes()[:100])
-    read.clear()
-    assert index_folder(tmp_path, 10**6).names == changed.names
-    assert len(read) == count
+def test_headers_of_many_files_are_read_in_their_order(tmp_path):
+    for side in (40, 50):
+        save(tmp_path / "p" / f"{side}.png", size=(side, 40))
+    expected = []
+    for number in range(600):
+        side = 50 if number % 7 == 0 else 40
+        expected.append((f"p/x{number:03d}.png", side))
+        os.link(tmp_path / "p" / f"{side}.png", tmp_path / expected[-1][0])
+    for number in (300, 8):
+        (tmp_path / "p" / f"x{number:03d}.png").unlink()
+        (tmp_path / "p" / f"x{number:03d}.png").touch()
+    pictures = open_pictures(str(tmp_path), Reading(max_bad_share=0.5))
+    good = [("p/40.png", 40), ("p/50.png", 50), *np.delete(expected, (8, 300), 0).tolist()]
+    assert [pictures.name(row) for row in range(len(pictures))] == [name for name, _ in good]
+    assert pictures.headers[:, 3].tolist() == [int(side) for _, side in good]
+    assert list(pictures.bad.names.items()) == [
+        ("p/x008.png", "the file is empty"),
+        ("p/x300.png", "the file is empty"),
+    ]
 
 
-def test_a_bad_file_is_looked_at_again_though_it_did_not_change(tmp_path, monkeypatch):
-    save(tmp_path / "0.png")
-    for number in range(1, 600):
-        os.link(tmp_path / "0.png", tmp_path / f"{number}.png")
-
-    def refuse(path, max_pixels):
-        if os.path.basename(path) == "77.png":
-            raise decoding.UnreadablePicture("cannot be read (Permission denied)")
-        return decoding.read_header(path, max_pixels)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(listing, "read_header", refuse)
-        assert index_folder(tmp_path, 10**6).bad.keys() == {"77.png"}
-    for _ in range(2):
-        allowed = index_folder(tmp_path, 10**6)
-        assert not allowed.bad
-        assert allowed.headers.width.tolist() == [40] * 600
-
-
-def test_pictures_are_found_where_no_index_can_be_kept(tmp_path, monkeypatch, caplog):
-    save(tmp_path / "set" / "0.png")
-    for number in range(1, 600):
-        os.link(tmp_path / "set" / "0.png", tmp_path / "set" / f"{number}.png")
-    (tmp_path / "file").touch()
-
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr("pathlib.Path.home", homeless)
-    monkeypatch.setattr(logging.getLogger("gmsrm"), "propagate", True)
-    for cache in (str(tmp_path / "file"), ""):
-        monkeypatch.setenv("XDG_CACHE_HOME", cache)
-        caplog.clear()
-        with caplog.at_level(logging.INFO, "gmsrm"):
-            assert len(index_folder(tmp_path / "set", 10**6).names) == 600
-        assert "set XDG_CACHE_HOME" in caplog.text
+def test_a_set_of_bad_files_alone_is_an_error(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(UserError, match="none of its 1 pictures can be used"):
+        open_pictures(str(tmp_path), Reading(max_bad_share=1.0))
 
 
 def test_names_that_are_not_utf8_can_be_said(tmp_path, capsys):

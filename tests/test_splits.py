@@ -10,8 +10,7 @@ from gmsrm_jax.runtime.errors import UserError
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def config(tmp_path):
     config = base_config()
     config.image_size = 32
     config.data.train = str(tmp_path / "set")

@@ -40,7 +40,7 @@ def assert_programs_keep_the_state(stage, state):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"memory__code_source": "mapping", "memory__augment": "diffaug"},
+        {"memory__code_source": "mapping"},
         {"memory__style_mixing": 0.0, "memory__augment": "ada"},
     ],
 )

@@ -40,7 +40,7 @@ class BadPictures:
             found: name and reason of those whose headers are bad.
 
         Raises:
-            UserError: more than the allowed share are left out.
+            UserError: more than the allowed share are left out, or all.
         """
         self.location = location
         self.listed = listed
@@ -48,6 +48,8 @@ class BadPictures:
         self._max_share = max_share
         self._unshared: dict[str, str] = {}
         self._check()
+        if len(self.names) == listed:
+            raise UserError(f"{location}: none of its {listed} pictures can be used")
 
     def add(self, name: str, reason: str) -> None:
         """Leaves a picture out and says so; does nothing the second time.

@@ -1,8 +1,7 @@
-"""The headers of a whole set of pictures, as arrays, read in parallel."""
+"""The headers of a whole set of pictures, read in parallel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,67 +13,36 @@ _CHUNK = 256  # pictures
 _MANY = 20_000  # pictures, from which on progress is shown
 
 
-@dataclass(frozen=True)
-class Headers:
-    """Headers of N pictures, see `decoding.Header`.
-
-    Attributes:
-        codec: uint8 [N].
-        orientation: uint8 [N].
-        height: int32 [N], as stored.
-        width: int32 [N], as stored.
-    """
-
-    codec: np.ndarray
-    orientation: np.ndarray
-    height: np.ndarray
-    width: np.ndarray
-
-    def __len__(self) -> int:
-        """Returns N."""
-        return len(self.codec)
-
-    def take(self, indices: np.ndarray) -> "Headers":
-        """Returns the headers of some of the pictures, in the order given."""
-        return Headers(
-            self.codec[indices],
-            self.orientation[indices],
-            self.height[indices],
-            self.width[indices],
-        )
-
-
 def read_headers(
-    indices: Sequence[int], read: Callable[[int], Header], location: object
-) -> list[Header | str]:
+    count: int, read: Callable[[int], Header], location: object
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Reads headers with several threads, and says how far it is when that takes long.
 
     Args:
-        indices: which pictures.
-        read: reads one header; may raise UnreadablePicture.
+        count: number of pictures N.
+        read: reads the header of a picture by its row, 0 to N - 1; may raise UnreadablePicture.
         location: where the pictures are, for messages.
 
     Returns:
-        For each index its header, or the reason why there is none.
+        The numbers of each good picture's `Header`, int32 [n, 4]; the rows of these, int64 [n],
+        ascending; and row and reason of the others, in the same order.
     """
+    numbers = np.zeros((count, 4), np.int32)
+    reasons: dict[int, str] = {}
 
-    def chunk(start: int) -> list[Header | str]:
-        results: list[Header | str] = []
-        for index in indices[start : start + _CHUNK]:
+    def chunk(start: int) -> None:
+        for row in range(start, min(start + _CHUNK, count)):
             try:
-                results.append(read(index))
+                numbers[row] = read(row)[:4]
             except UnreadablePicture as error:
-                results.append(error.reason)
-        return results
+                reasons[row] = error.reason
 
-    found: list[Header | str] = []
-    many = len(indices) > _MANY
-    progress = Progress(f"headers of {location}", 0, len(indices), 1) if many else None
+    progress = Progress(f"headers of {location}", 0, count, 1) if count > _MANY else None
     with ThreadPoolExecutor(_THREADS) as pool:
-        for part in pool.map(chunk, range(0, len(indices), _CHUNK)):
-            found += part
+        for chunks, _ in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
             if progress:
-                progress.update(len(found), "")
+                progress.update(min(chunks * _CHUNK, count), "")
     if progress:
         progress.close()
-    return found
+    good = np.delete(np.arange(count), list(reasons))
+    return numbers[good], good, dict(sorted(reasons.items()))

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.decoding import MIN_SIDE, UnreadablePicture, decode_image
+from gmsrm_jax.data.decoding import MIN_SIDE, UnreadablePicture, decode_image, read_header
 from gmsrm_jax.data.fields import MAX_PIXELS
-from gmsrm_jax.data.headers import Headers
-from gmsrm_jax.data.listing import Listing, index_files, index_folder
+from gmsrm_jax.data.headers import read_headers
+from gmsrm_jax.data.listing import picture_names
 from gmsrm_jax.runtime.errors import UserError
 
 TFDS = "tfds:"
@@ -52,13 +52,13 @@ class EncodedPictures(Pictures, Protocol):
     Pictures whose headers are bad were left out before they were numbered.
 
     Attributes:
-        headers: of all pictures.
+        headers: int32 [N, 4], codec, orientation, height and width of each `decoding.Header`.
         files: their paths, None where they are no files.
         bad: what was left out, and where to report more.
         max_pixels: largest number of pixels decoded.
     """
 
-    headers: Headers
+    headers: np.ndarray
     files: Sequence[bytes] | None
     bad: BadPictures
     max_pixels: int
@@ -95,21 +95,21 @@ class Reading:
 class FilePictures:
     """Picture files; their names are paths relative to a root folder."""
 
-    def __init__(self, listing: Listing, root: Path, location: str, reading: Reading) -> None:
-        """Names what the listing left out.
+    def __init__(self, names: Sequence[str], root: Path, location: str, reading: Reading) -> None:
+        """Reads the headers of all files.
 
         Raises:
-            UserError: too much is left out, or nothing is left.
+            UserError: too many of them are bad, or all.
         """
         self.location = location
-        self.headers = listing.headers
         self.max_pixels = reading.max_pixels
-        listed = len(listing.names) + len(listing.bad)
-        self.bad = BadPictures(location, listed, reading.max_bad_share, listing.bad)
-        if not listing.names:
-            raise UserError(f"{location}: none of its {listed} pictures can be used")
-        self._names = listing.names
-        self.files = [os.fsencode(root / name) for name in listing.names]
+        self.headers, good, reasons = read_headers(
+            len(names), lambda row: read_header(root / names[row], self.max_pixels), location
+        )
+        bad = {names[row]: reason for row, reason in reasons.items()}
+        self.bad = BadPictures(location, len(names), reading.max_bad_share, bad)
+        self._names = [names[row] for row in good]
+        self.files = [os.fsencode(root / name) for name in self._names]
 
     def __len__(self) -> int:
         """Returns the number of pictures."""
@@ -223,10 +223,10 @@ def open_pictures(spec: str, reading: Reading | None = None, split: str = "train
     if path.suffix == ".npy":
         return ArrayPictures(path)
     if path.suffix in LIST_SUFFIXES:
-        names = _read_list(path)
-        listing = index_files(names, path.parent, path, reading.max_pixels)
-        return FilePictures(listing, path.parent, str(path), reading)
-    return FilePictures(index_folder(path, reading.max_pixels), path, str(path), reading)
+        names, root = _read_list(path), path.parent
+    else:
+        names, root = picture_names(path), path
+    return FilePictures(names, root, str(path), reading)
 
 
 def _read_list(path: Path) -> list[str]:

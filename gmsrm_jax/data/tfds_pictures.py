@@ -6,7 +6,6 @@ A set is named as "tfds:NAME[/CONFIG][:VERSION][#SPLIT]", the split in TFDS's la
 
 import io
 import re
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.decoding import Header, UnreadablePicture, decode_image, read_header
 from gmsrm_jax.data.headers import read_headers
-from gmsrm_jax.data.index_file import Index, read_index, write_index
 from gmsrm_jax.runtime.errors import UserError
 
 try:
@@ -67,18 +65,23 @@ class TfdsPictures:
                 f"{builder.info.file_format.value}, which gives no random access; move that folder "
                 f"away and run `gmsrm data {spec.partition('#')[0]} --prepare`"
             ) from error
-        written = Path(builder.data_path, "dataset_info.json").stat().st_mtime_ns
-        key = f"{builder.data_path}#{split}\0{written}\0{max_pixels}"
-        index = read_index(key)
-        if index is None:
-            index = self._read_all(_filename_feature(builder.info.features), parts)
-            write_index(key, index)
-        self.bad = BadPictures(self.location, len(index.names), max_bad_share, index.bad)
-        self._rows = index.good
-        if not len(self._rows):
-            raise UserError(f"{self.location}: none of its {len(index.names)} pictures can be used")
-        self.headers = index.headers
-        self._names = [index.names[row] for row in self._rows]
+        filename = _filename_feature(builder.info.features)
+        given = [""] * len(self._records)
+
+        def read(row: int) -> Header:
+            record = self._record(row)
+            if filename is not None and record[filename] is not None:
+                given[row] = record[filename].decode("utf-8", "replace")
+            return read_header(io.BytesIO(record[self._feature]), max_pixels)
+
+        self.headers, self._rows, reasons = read_headers(len(given), read, self.location)
+        places = [f"{split}/{row:06d}" for split, rows in parts for row in rows]
+        names = [name or place for name, place in zip(given, places, strict=True)]
+        if len(set(names)) < len(names) or not all(map(_is_relative, names)):
+            names = places
+        bad = {names[row]: reason for row, reason in reasons.items()}
+        self.bad = BadPictures(self.location, len(names), max_bad_share, bad)
+        self._names = [names[row] for row in self._rows]
 
     def __len__(self) -> int:
         """Returns the number of pictures."""
@@ -108,23 +111,6 @@ class TfdsPictures:
         if record[self._feature] is None:
             raise UnreadablePicture("its record is damaged")
         return record
-
-    def _read_all(self, filename: str | None, parts: Sequence[tuple[str, range]]) -> Index:
-        """Reads the name and the header of every record."""
-        names = [""] * len(self._records)
-
-        def read(row: int) -> Header:
-            record = self._record(row)
-            if filename is not None and record[filename] is not None:
-                names[row] = record[filename].decode("utf-8", "replace")
-            return read_header(io.BytesIO(record[self._feature]), self.max_pixels)
-
-        found = read_headers(range(len(names)), read, self.location)
-        places = [f"{split}/{row:06d}" for split, rows in parts for row in rows]
-        named = [name or place for name, place in zip(names, places, strict=True)]
-        unique = len(set(named)) == len(named)
-        names = named if unique and all(map(_is_relative, named)) else places
-        return Index.of(names, np.zeros((len(names), 2), np.int64), found)
 
 
 def open_tfds(

@@ -120,7 +120,7 @@ class Adversary:
         # The renewed vectors do not depend on the examples, so their mean is each of them.
         real, renewed = self.judge(variables[self.name], shown["real"])
         if self.form == "hinge":
-            value = losses.adversarial_discriminator_loss(real, fake, "hinge")
+            value = losses.hinge_discriminator_loss(real, fake)
         else:
             value = losses.logistic_discriminator_loss(real, fake)
         scalars = {

@@ -93,18 +93,14 @@ def adversarial_generator_loss(fake: jax.Array) -> jax.Array:
     return -fake.mean()
 
 
-def adversarial_discriminator_loss(real: jax.Array, fake: jax.Array, form: str) -> jax.Array:
-    """L_D of stage 2, with the real picture in Eq. 13's first term.
+def hinge_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """L_D (Eq. 13) as hinge: mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake)).
 
     Args:
-        real: logits of real pictures.
+        real: logits of real pictures, which Eq. 13's first term means.
         fake: logits of fillings.
-        form: "hinge", mean max(0, 1 - D(real)) + mean max(0, 1 + D(fake)), or "wasserstein",
-            Eq. 13 without clamps, mean (1 - D(real)) + mean D(fake).
     """
-    if form == "hinge":
-        return jax.nn.relu(1.0 - real).mean() + jax.nn.relu(1.0 + fake).mean()
-    return (1.0 - real).mean() + fake.mean()
+    return jax.nn.relu(1.0 - real).mean() + jax.nn.relu(1.0 + fake).mean()
 
 
 def logistic_generator_loss(fake: jax.Array) -> jax.Array:

@@ -4,7 +4,6 @@ Only the last part of a member's name and folders that a builder asks for are ev
 archive cannot make anything be read or written elsewhere.
 """
 
-import gzip
 import os
 import tarfile
 import zipfile
@@ -25,7 +24,6 @@ Member = str | zipfile.ZipInfo | tarfile.TarInfo
 
 _DAMAGED = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_ENTRIES_KEPT = 100_000  # entries of a tar file
 _ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
 
 
@@ -148,33 +146,14 @@ def _members(archive: Path) -> Iterator[tuple[str, Member]]:
                     if not info.is_dir():
                         yield info.filename, info
         else:
-            for member in _tar_members(archive):
-                if member.isreg():
-                    yield member.name, member
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    # A TarFile keeps every entry, gigabytes for millions of pictures.
+                    tar.members.clear()  # type: ignore[attr-defined]
+                    if member.isreg():
+                        yield member.name, member
     except _DAMAGED as error:
         raise _damaged(archive, error) from error
-
-
-def _tar_members(archive: Path) -> Iterator[tarfile.TarInfo]:
-    """Yields the entries of a tar file.
-
-    A TarFile keeps every entry that it has read, gigabytes for millions of pictures, so a new one
-    goes on where the last one has read enough.
-    """
-    opener = open if _suffix(archive) == ".tar" else gzip.open
-    with opener(archive, "rb") as stream:
-        last: tarfile.TarInfo | None = None
-        while True:
-            stream.seek(last.offset if last else 0)
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                for count, member in enumerate(tar):
-                    if count or last is None:
-                        yield member
-                    if count == _ENTRIES_KEPT:
-                        last = member
-                        break
-                else:
-                    return
 
 
 @contextmanager

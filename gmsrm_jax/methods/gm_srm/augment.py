@@ -17,20 +17,6 @@ from jax.scipy.ndimage import map_coordinates
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-class DiffDraws(NamedTuple):
-    """What DiffAugment draws for each image.
-
-    Attributes:
-        colour: U(0, 1), [N, 3], for brightness, saturation and contrast.
-        shift: int32 [N, 2] pixels down and to the right.
-        centre: int32 [N, 2], row and column of the square's centre.
-    """
-
-    colour: jax.Array
-    shift: jax.Array
-    centre: jax.Array
-
-
 class AdaDraws(NamedTuple):
     """What ADA draws for each image, put together.
 
@@ -41,44 +27,6 @@ class AdaDraws(NamedTuple):
 
     inverse: jax.Array
     colour: jax.Array
-
-
-def draw_diff(key: jax.Array, count: int, size: int) -> DiffDraws:
-    """Draws DiffAugment's numbers for `count` images of size × size."""
-    keys, reach = jax.random.split(key, 5), _reach(size)
-    return DiffDraws(
-        jnp.stack([jax.random.uniform(k, (count,)) for k in keys[:3]], 1),
-        jax.random.randint(keys[3], (count, 2), -reach, reach + 1),
-        jax.random.randint(keys[4], (count, 2), 0, size + 1),
-    )
-
-
-def diff_augment(draws: DiffDraws, images: jax.Array) -> jax.Array:
-    """DiffAugment (Zhao et al., arXiv 2006.10738), policy colour, translation, cutout.
-
-    Brightness + U(-0.5, 0.5); saturation × U(0, 2); contrast × U(0.5, 1.5); a shift by up to 1/8
-    of the side with zeros outside; a zero square of half the side, centred anywhere.
-    """
-    _, h, w, _ = images.shape
-    uniform = [draws.colour[:, k, None, None, None] for k in range(3)]
-    x = images + uniform[0] - 0.5
-    grey = x.mean(3, keepdims=True)
-    x = (x - grey) * (2.0 * uniform[1]) + grey
-    mean = x.mean((1, 2, 3), keepdims=True)
-    x = (x - mean) * (uniform[2] + 0.5) + mean
-
-    reach = _reach(h)
-    padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-
-    def window(image: jax.Array, offset: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (h, w, 3))
-
-    x = jax.vmap(window)(padded, draws.shift + reach)
-    centre = draws.centre
-    rows = jnp.abs(jnp.arange(h)[None, :] + 0.5 - centre[:, :1]) <= h / 4
-    columns = jnp.abs(jnp.arange(w)[None, :] + 0.5 - centre[:, 1:]) <= w / 4
-    cut = rows[:, :, None, None] & columns[:, None, :, None]
-    return jnp.where(cut, 0.0, x)
 
 
 def draw_ada(key: jax.Array, count: int, size: int, probability: jax.Array) -> AdaDraws:
@@ -121,11 +69,6 @@ def adapt_probability(
         kimg: thousand images in which p could go from 0 to 1 (500).
     """
     return jnp.clip(probability + jnp.sign(sign - target) * (images / (1000.0 * kimg)), 0.0, 1.0)
-
-
-def _reach(size: int) -> int:
-    """DiffAugment's longest shift, an eighth of the side."""
-    return (size + 4) // 8
 
 
 def _maybe(key: jax.Array, probability: jax.Array, value: jax.Array, neutral: float) -> jax.Array:

@@ -110,7 +110,7 @@ class Memory(Section):
     train_noise_strength: bool = setting(
         True, "False keeps the noise strengths: an L1 term drives them to 0"
     )
-    augment: Literal["none", "diffaug", "ada"] = setting("none", "of both pictures, for small sets")
+    augment: Literal["none", "ada"] = setting("none", "of both pictures, for small sets")
     ada_target: float = setting(0.6, "r_t that ADA steers to", ge=-1, le=1)
     ada_interval: int = setting(4, "steps between two moves of ADA's p", gt=0)
     ada_kimg: float = setting(500.0, "thousand pictures in which p could go from 0 to 1", gt=0)
@@ -158,9 +158,6 @@ class Inpainting(Section):
         "weights/vgg19.safetensors", "written by `gmsrm convert vgg19`; or bundled", local="bundled"
     )
     kl_reduction: Literal["mean", "sum"] = setting("mean", "of Eq. 9 over levels")
-    adversarial_form: Literal["hinge", "wasserstein"] = setting(
-        "hinge", "of the discriminator; wasserstein: Eq. 13 without clamps"
-    )
     discriminator_image: Literal["raw", "composite"] = setting("raw", "what it sees")
     discriminator_mask: bool = setting(False, "condition it on the mask")
     discriminator_features: Channels = setting(

@@ -115,19 +115,13 @@ class MemoryPrograms:
 
     def _draw_view(self, key: jax.Array, count: int, probability: jax.Array) -> Any:
         """What the augmentation draws for so many images; None without one."""
-        kind, size = self.settings.augment, self.resolutions[-1]
-        if kind == "diffaug":
-            return augment.draw_diff(key, count, size)
-        if kind == "ada":
-            return augment.draw_ada(key, count, size, probability)
-        return None
+        if self.settings.augment == "none":
+            return None
+        return augment.draw_ada(key, count, self.resolutions[-1], probability)
 
     def _view(self, drawn: Any, images: jax.Array) -> jax.Array:
         """Images as the discriminator is shown them."""
-        kind = self.settings.augment
-        if kind == "diffaug":
-            return augment.diff_augment(drawn, images)
-        return augment.ada_augment(drawn, images) if kind == "ada" else images
+        return images if drawn is None else augment.ada_augment(drawn, images)
 
     def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """One step of generator and discriminator, both on the same generated images."""

@@ -233,9 +233,7 @@ class InpaintingStage(FillingStage):
             variables = {**before, "params": params}
             fake, _ = self._judge(variables, part["judged"], mask)
             real, renewed = self._judge(variables, image, mask)
-            value = losses.adversarial_discriminator_loss(
-                real, fake, self.settings.adversarial_form
-            )
+            value = losses.hinge_discriminator_loss(real, fake)
             scalars = {
                 "loss/discriminator": value,
                 "logits/real": real.mean(),
