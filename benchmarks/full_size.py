@@ -22,11 +22,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.stages import build_stage, random_pictures, with_random_vgg19
+from benchmarks.stages import build_stage, with_random_vgg19
 from gmsrm_jax.commands.config_files import change_fields
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.methods import DEFAULT, METHODS
-from gmsrm_jax.methods.base import Context, Stage
+from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.runtime.devices import data_mesh, replicated, split
 from gmsrm_jax.training.handover import shapes_given
 from gmsrm_jax.training.loop import abstract_state, lower_programs
@@ -113,9 +113,11 @@ def main() -> None:
     size = config.image_size
     with tempfile.TemporaryDirectory() as folder:
         with_random_vgg19(config, pathlib.Path(folder))
-        for spec in METHODS[args.method].stages_of(config):
-            given = shapes_given(config, spec, Context(1, random_pictures(1, size)))
-            measure(build_stage(config, spec), given, size, wanted, args.run)
+        specs = METHODS[args.method].stages_of(config)
+        stages = {spec.name: build_stage(config, spec) for spec in specs}
+        for spec in specs:
+            given = shapes_given(config, spec, stages)
+            measure(stages[spec.name], given, size, wanted, args.run)
 
 
 if __name__ == "__main__":

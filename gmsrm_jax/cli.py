@@ -39,7 +39,9 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser with all subcommands; parsed arguments have the subcommand as `run`."""
-    parser = _Parser(prog="gmsrm", description="Fills holes in pictures with GM-SRM.")
+    parser = _Parser(
+        prog="gmsrm", description="Fills holes in pictures, and trains what fills them."
+    )
     parser.add_argument("--version", action="version", version=f"gmsrm {gmsrm_jax.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:

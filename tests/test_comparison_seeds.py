@@ -254,8 +254,10 @@ def test_parameters_are_those_that_training_has(comparisons, tmp_path):
     facts = json.loads((tmp_path / "table_4.json").read_text(encoding="utf-8"))
     for variant, row in zip(VARIANTS, ROWS, strict=True):
         own = small_config(variant=variant)
-        last = METHODS["gm_srm"].stages_of(own)[-1]
-        state = abstract_state(last.build(context()), 0, shapes_given(own, last, context()))
+        specs = METHODS["gm_srm"].stages_of(own)
+        stages = {spec.name: spec.build(context()) for spec in specs}
+        given = shapes_given(own, specs[-1], stages)
+        state = abstract_state(stages[specs[-1].name], 0, given)
         counts = {
             name: sum(leaf.size for leaf in jax.tree.leaves(part["network"]))
             for name, part in (("trained", state.variables), ("frozen", state.kept))

@@ -19,8 +19,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "compare",
         help="train and score the variants of a method alike (Table IV)",
         description=(
-            "Trains the first stages once and then every variant of the config's method with the"
-            " same seed, data and steps, evaluates each, and writes Table IV, Figure 10 and"
+            "Trains the stages that variants share once and then every variant of the config's"
+            " method with the same seed, data and steps, evaluates each, and writes Table IV,"
+            " Figure 10 and"
             " report.html. The same command after an interruption goes on. With --seeds it does"
             " so with one seed after the other, in DIR/seed_0, DIR/seed_1 and so on, and writes"
             " Table IV with mean and standard deviation over them into DIR."

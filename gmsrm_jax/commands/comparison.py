@@ -31,10 +31,10 @@ _CURVE = "validation/psnr"
 
 
 def compare(config: ConfigDict, workdir: pathlib.Path, command: str) -> pathlib.Path:
-    """Trains and evaluates every variant of a method, and writes Table IV, Figure 10 and a report.
+    """Trains and evaluates every variant of a method; writes Table IV, Figure 10 and a report.
 
-    The stages before the last are trained once, in `shared`; each variant has a workdir of its own
-    name. What is finished is not done again, so that the same call after an interruption goes on.
+    The stages that variants share are trained once, in `shared`; each variant has a workdir of its
+    own name. What is finished is not done again, so that the same call after an interruption goes on.
 
     Args:
         config: the run's config; its variant plays no part.
@@ -58,7 +58,7 @@ def compare(config: ConfigDict, workdir: pathlib.Path, command: str) -> pathlib.
         )
     lacking: NotScored | None = None
     whole = _whole(config, method)
-    shared = {spec.name: workdir / _SHARED for spec in method.stages_of(whole)[:-1]}
+    shared = {spec.name: workdir / _SHARED for spec in method.stages_of(whole) if spec.shared}
     for stage, folder in shared.items():
         train(whole, folder, stage=stage)
     examples, curves = [], []
@@ -71,7 +71,6 @@ def compare(config: ConfigDict, workdir: pathlib.Path, command: str) -> pathlib.
             train(
                 own,
                 workdir / name,
-                stage=last,
                 earlier=shared,
                 check=functools.partial(check_evaluation, own),
             )
@@ -120,8 +119,8 @@ def _check(config: ConfigDict, method: Method) -> None:
         raise UserError(f"the method {method.name} has no variants to compare")
     if not has_test_pictures(config):
         raise UserError("a comparison needs test pictures; set data.test or data.test_fraction")
-    begin = method.stages_of(config)[-1]
-    if begin.begin_from:
+    begin = method.begins_from(config)
+    if begin is not None:
         raise UserError(
             f"{begin.begin_from_field} = {begin.begin_from!r} brings trained weights, and a "
             "comparison trains its own; set it to ''"
@@ -134,7 +133,7 @@ def _check(config: ConfigDict, method: Method) -> None:
 
 
 def _whole(config: ConfigDict, method: Method) -> ConfigDict:
-    """The config of the variant with the most stages, whose first ones the others share."""
+    """The config of the variant with the most stages, whose shared ones the others need."""
     own = [_changed(config, variant=name) for name in method.variants]
     return max(own, key=lambda each: len(method.stages_of(each)))
 
@@ -219,9 +218,10 @@ def _validation_curve(row: str, lines: list[dict[str, float]]) -> list[Curve]:
 def _lengths(config: ConfigDict, method: Method, workdir: pathlib.Path) -> str:
     """How long each stage was trained, in words."""
     whole = _whole(config, method)
-    *first, last = [spec.name for spec in method.stages_of(whole)]
-    lengths = [(name, _steps(workdir / _SHARED, name)) for name in first]
-    lengths.append((last, _steps(workdir / whole.variant, last)))
+    lengths = [
+        (spec.name, _steps(workdir / (_SHARED if spec.shared else whole.variant), spec.name))
+        for spec in method.stages_of(whole)
+    ]
     return ", ".join(f"{steps:,} steps of the stage {name}" for name, steps in lengths)
 
 

@@ -23,8 +23,14 @@ def check_config(config: ConfigDict) -> None:
             f"config.variant = {run.variant!r}; of the method {run.method} use one of: {known}"
         )
     known_sections = sections(run.method)
+    missing = sorted(known_sections.keys() - fields.keys())
+    if missing:
+        raise UserError(
+            f"config.method = {run.method!r} needs the section {missing[0]}; choose the method "
+            f"behind the config's file, --config=FILE.py:{run.method}, not by --config.method"
+        )
     for name, section in known_sections.items():
-        section.checked(fields.get(name, {}), f"config.{name}.")
+        section.checked(fields[name], f"config.{name}.")
     foreign = fields.keys() - own.keys() - known_sections.keys()
     # A card's config before its argument is applied has the sections of every method.
     if foreign - sections().keys():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -32,9 +33,8 @@ def check_config_of_run(config: ConfigDict, workdir: pathlib.Path, pictures: str
     if not path.exists():
         return
     before = _read(path)
-    # Fields that an earlier version of the program had not are as their defaults are.
     if before["method"] in METHODS:
-        before = flatten(base_config(before["method"]).to_dict()) | before
+        before = _as_then(before["method"]) | before
     now = _fields(config, pictures if pictures is not None else before.get(_PICTURES))
     free = _free(config)
     changed = [
@@ -52,7 +52,7 @@ def check_config_of_run(config: ConfigDict, workdir: pathlib.Path, pictures: str
 def config_of_run(workdir: pathlib.Path) -> ConfigDict:
     """Returns the config that a workdir was begun with, locked.
 
-    Fields that it was begun without, by an earlier version, have their defaults, which is said.
+    Fields that it was begun without, by an earlier version, are as they were then, which is said.
 
     Raises:
         UserError: there is no config.json, or it has fields that are unknown here, or values that
@@ -66,7 +66,7 @@ def config_of_run(workdir: pathlib.Path) -> ConfigDict:
             "use the one that wrote it"
         )
     config = base_config(fields["method"])
-    known = flatten(config.to_dict())
+    known = _as_then(fields["method"])
     fields.pop(_PICTURES, None)
     unknown = ", ".join(sorted(fields.keys() - known.keys()))
     if unknown:
@@ -76,8 +76,8 @@ def config_of_run(workdir: pathlib.Path) -> ConfigDict:
         )
     new = ", ".join(sorted(known.keys() - fields.keys()))
     if new:
-        say(f"{path}: from an earlier version, without {new}; their defaults are taken")
-    set_fields(config, fields)
+        say(f"{path}: from an earlier version, without {new}; they are taken as they were then")
+    set_fields(config, known | fields)
     try:
         check_config(config)
     except UserError as error:
@@ -120,6 +120,11 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
+def _as_then(method: str) -> dict[str, Any]:
+    """Every field of a method as it was before it was a field, or with its default."""
+    return {**flatten(base_config(method).to_dict()), **METHODS[method].before}
+
+
 def _free(config: ConfigDict) -> set[str]:
     """Dotted names of the fields that may differ when a run goes on."""
     known = sections(config.method)
@@ -128,4 +133,7 @@ def _free(config: ConfigDict) -> set[str]:
 
 
 def _fields(config: ConfigDict, pictures: str | None) -> dict[str, Any]:
-    return {**flatten(config.to_dict()), _PICTURES: pictures}
+    every = config.to_dict()
+    own = sections(config.method)  # a card's config may have those of other methods, too
+    kept = {k: v for k, v in every.items() if k in own or not isinstance(v, Mapping)}
+    return {**flatten(kept), _PICTURES: pictures}

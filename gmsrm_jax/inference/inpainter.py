@@ -88,7 +88,6 @@ class Inpainter:
             device=place,
             max_batch=max_batch,
             optimization_level=1,
-            precision=pretrained.config.matmul_precision,
         )
         self.size = self._filler.size
         self.device: str = place.platform

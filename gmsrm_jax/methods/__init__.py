@@ -7,7 +7,7 @@ from gmsrm_jax.methods.gm_srm.method import GM_SRM
 from gmsrm_jax.methods.pconv import PCONV
 from gmsrm_jax.methods.sharpening import sharpened
 
-__all__ = ["CLASSICAL", "DEFAULT", "METHODS", "Method", "rows"]
+__all__ = ["CLASSICAL", "DEFAULT", "FIRST", "METHODS", "Method", "rows"]
 
 METHODS: dict[str, Method] = {
     # Without the KL divergence beside them, the noise statistics of Eq. 8 stay as they are.
@@ -17,6 +17,7 @@ METHODS: dict[str, Method] = {
     **CLASSICAL,
 }
 DEFAULT = GM_SRM.name  # of a config that names none
+FIRST = GM_SRM.name  # of exported folders that name none, format version 1
 
 
 def rows() -> list[Row]:

@@ -152,6 +152,7 @@ class StageSpec:
             given as {"begin_from": …}; "" for none.
         begin_from_field: the field that names it, for messages.
         grow_from: given as {"grow_from": {item: …}}.
+        shared: it is the same for every variant of the method.
     """
 
     name: str
@@ -160,6 +161,7 @@ class StageSpec:
     begin_from: str = ""
     begin_from_field: str = ""
     grow_from: Growth | None = None
+    shared: bool = False
 
 
 class Row(NamedTuple):
@@ -211,8 +213,7 @@ class Method:
         needs: packages that `fill` imports, as `import` calls them.
         sections: its fields in a config, by the name of the section.
         shared: fields of all methods that have another default here, such as "batch_size".
-        variants: values of config.variant and their rows; empty if it has one, `title`. They share
-            every stage before the last.
+        variants: values of config.variant and their rows; empty if it has one, `title`.
         network_fields: dotted names of the fields that `fill` depends on besides image_size and
             variant: what an exported folder holds, and what weights to begin with must agree in.
         before: of the network fields, those that came later: how it was before. A folder that says
@@ -258,6 +259,10 @@ class Method:
         if self.stages is None:
             raise ValueError(f"{self.title} learns nothing")
         return self.stages(config)
+
+    def begins_from(self, config: ConfigDict) -> StageSpec | None:
+        """The stage that begins with a trained network, if the config names one."""
+        return next((spec for spec in self.stages_of(config) if spec.begin_from), None)
 
     def last_stage(self, config: ConfigDict) -> str:
         """Name of the stage whose state fills."""

@@ -1,6 +1,5 @@
 """The only place where a network is applied outside training: uint8 in, uint8 out."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,7 +42,6 @@ class Filler:
         mesh: Mesh | None = None,
         max_batch: int | None = None,
         optimization_level: int | None = None,
-        precision: str | None = None,
     ):
         """Compiles nothing yet.
 
@@ -55,7 +53,6 @@ class Filler:
             mesh: devices that share a batch of `raw`.
             max_batch: rounded down to a power of two; None: 4 on a CPU, 32 elsewhere.
             optimization_level: LLVM's, on a CPU; None for XLA's own.
-            precision: of products, as in jax.default_matmul_precision; None for what is set.
 
         Raises:
             UserError: max_batch is below 1.
@@ -67,7 +64,7 @@ class Filler:
         self.max_batch = 1 << (wanted.bit_length() - 1)
         self.size = int(config.image_size)
         self.variables = variables if device is None else jax.device_put(variables, device)
-        self._method, self._config, self._mesh, self._precision = method, config, mesh, precision
+        self._method, self._config, self._mesh = method, config, mesh
         self._shapes = method.noise_shapes(config)
         self.draws = bool(self._shapes)
         self._lock = threading.Lock()
@@ -218,14 +215,7 @@ class Filler:
             noise = {name: jnp.zeros((len(image), *s)) for name, s in self._shapes.items()}
         elif self.draws:
             noise = jax.vmap(self._noise_of)(numbers[:, 0], numbers[:, 1])
-        with self._products():
-            return self._method.fill(self._config, variables, image, mask, noise)
-
-    def _products(self) -> contextlib.AbstractContextManager[Any]:
-        """The precision of products; without one of its own, what the program has set."""
-        if self._precision is None:
-            return contextlib.nullcontext()
-        return jax.default_matmul_precision(self._precision)
+        return self._method.fill(self._config, variables, image, mask, noise)
 
     def _fill_bytes(
         self, variables: Variables, image: Any, hole: Any, numbers: Any

@@ -8,6 +8,8 @@ every method goes on from its last stage, with
 - a discriminator that sees composite and mask, learns at a rate of its own and some steps ahead;
 - its weight set in every step from the gradients at the filling Î: λ = ratio · ‖∇(L1 + VGG)‖ /
   ‖∇adversarial‖, both norms over the hole, as VQGAN does at its last layer (arXiv 2012.09841).
+
+Everything here is computed in float32, whatever config.compute_dtype.
 """
 
 import dataclasses
@@ -38,7 +40,8 @@ from gmsrm_jax.nn.crops import corners_on_hole, crop
 from gmsrm_jax.nn.feature_discriminator import FeatureDiscriminator
 from gmsrm_jax.nn.optimizers import average_weights
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg19
+from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
 from gmsrm_jax.runtime.pixels import composite, to_signed
 
@@ -107,8 +110,21 @@ def sharpened(method: Method, keeps: tuple[str, ...] = ()) -> Method:
             return method.finish(config, average, kept)
         return _joined(average, kept)
 
+    def check(config: ConfigDict) -> None:
+        method.check(config)
+        crop_side = config.sharpening.crop
+        if crop_side > config.image_size:
+            raise UserError(
+                f"config.sharpening.crop = {crop_side} is above config.image_size = "
+                f"{config.image_size}; use at most that, or 0 for the whole picture"
+            )
+
     return dataclasses.replace(
-        method, stages=with_phase, finish=finish, sections={**method.sections, STAGE: Sharpening}
+        method,
+        stages=with_phase,
+        finish=finish,
+        check=check,
+        sections={**method.sections, STAGE: Sharpening},
     )
 
 
@@ -144,7 +160,7 @@ class SharpeningStage(FillingStage):
         )
         self._keeps = keeps
         self.layers = tuple(settings.vgg_layers)
-        self.constants["vgg"] = load_vgg19(settings.vgg, self.layers)
+        self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="sharpening.vgg")
         b1, b2 = settings.betas
         self.optimizer = optax.adam(settings.learning_rate, b1=b1, b2=b2)
         channels = tuple(settings.discriminator_features)
@@ -159,7 +175,9 @@ class SharpeningStage(FillingStage):
             "hinge",
             optax.adam(settings.discriminator_learning_rate, b1=b1, b2=b2),
         )
-        self.programs = {"head_start": self._head_start, "main": self._main_step}
+        if settings.head_start:
+            self.programs["head_start"] = self._head_start
+        self.programs["main"] = self._main_step
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Begins with what the stage before gives; only the discriminator is drawn.

@@ -12,7 +12,7 @@ from gmsrm_jax.methods.base import Method, Variables
 
 
 def draw_variables(method: Method, config: ConfigDict) -> Variables:
-    """The variables that a training with this config begins with; pure."""
+    """Untrained variables, drawn by config.seed; pure."""
     key, _ = jax.random.split(jax.random.key(config.seed))
     return method.init(config, key)
 

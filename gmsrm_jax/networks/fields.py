@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import gmsrm_jax
 from gmsrm_jax.config import base_config, check_config
 from gmsrm_jax.config.fields import flatten, set_fields
-from gmsrm_jax.methods import DEFAULT, METHODS
+from gmsrm_jax.methods import FIRST, METHODS
 from gmsrm_jax.methods.base import Method
 from gmsrm_jax.networks.card import checked_facts
 from gmsrm_jax.runtime.errors import UserError
@@ -19,7 +19,6 @@ MAX_CONFIG_BYTES = 1 << 20
 DTYPES = ("float32", "float16")
 _SHARED = ("image_size", "variant")
 _FORMAT, _VERSION = "gmsrm-jax", 2
-_FIRST_METHOD = DEFAULT  # format version 1 knew one method, and did not name it
 
 
 def network_config(config: ConfigDict) -> ConfigDict:
@@ -108,7 +107,7 @@ def parse_config(text: bytes, where: str, cure: str) -> tuple[ConfigDict, int, s
         raise UserError(f"{where}: {error}; {cure}") from error
     method, fields = document.get("method"), document.get("fields")
     if version == 1:
-        method, fields = _FIRST_METHOD, document.get("network")
+        method, fields = FIRST, document.get("network")
     if not isinstance(method, str) or method not in METHODS or METHODS[method].stages is None:
         known = ", ".join(name for name, each in METHODS.items() if each.stages is not None)
         raise UserError(

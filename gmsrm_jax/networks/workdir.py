@@ -73,8 +73,10 @@ def _data(config: ConfigDict) -> str:
     if not spec.startswith((BUNDLED, "tfds:")):
         spec = pathlib.Path(spec).name
     data = f"{spec} ({config.data.note})" if config.data.note else spec
-    begin = METHODS[config.method].stages_of(config)[-1].begin_from
-    return f"{data}; begun with the weights of {pathlib.Path(begin).name}" if begin else data
+    begins = METHODS[config.method].begins_from(config)
+    if begins is None:
+        return data
+    return f"{data}; begun with the weights of {pathlib.Path(begins.begin_from).name}"
 
 
 def _table(folder: pathlib.Path, step: int) -> str | None:

@@ -12,6 +12,7 @@ micro-batch:
   mean over the micro-batch's unmixed examples, before the mean over micro-batches;
 - path lengths are compared with the running mean as moved by the micro-batch's own mean length; the
   mean that is kept is that of the whole batch;
+- the adversarial weight of a second phase is found from the micro-batch's gradients;
 - batch norms take the moments of the micro-batch, and running ones move by the mean of these.
 
 ADA's r_t is the mean sign over the whole batch. Power iterations of stage 2's discriminator do not

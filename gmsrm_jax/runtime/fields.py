@@ -10,7 +10,7 @@ A section is a class; its fields are made by `setting`:
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import pydantic
 
@@ -117,10 +117,10 @@ def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix
 
 def choices(cls: type[Section], name: str) -> tuple[Any, ...]:
     """The words of a field's Literal, also of one inside a tuple; none for any other type."""
-    words = get_args(cls.model_fields[name].annotation)
-    while words and get_args(words[0]):
-        words = get_args(words[0])
-    return tuple(word for word in words if word is not Ellipsis)
+    annotation = cls.model_fields[name].annotation
+    while get_origin(annotation) is not Literal and get_args(annotation):
+        annotation = get_args(annotation)[0]
+    return get_args(annotation)
 
 
 def limits(cls: type[Section], name: str) -> dict[str, Any]:

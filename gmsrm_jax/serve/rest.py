@@ -89,7 +89,7 @@ def make_rest_app(
 
     checked = [Depends(check_token)] if token else []
     app = FastAPI(
-        title="GM-SRM",
+        title="gmsrm-jax",
         version=gmsrm_jax.__version__,
         description="Fills holes in pictures.",
         docs_url=None,  # FastAPI's own page loads its scripts from elsewhere

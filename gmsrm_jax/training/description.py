@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gmsrm_jax.data.training_data import TrainingData
-from gmsrm_jax.methods.base import Context, Stage, StageSpec
+from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.networks.folder import Pretrained
 from gmsrm_jax.runtime.devices import check_batch
 from gmsrm_jax.runtime.log import note, say
@@ -38,8 +38,7 @@ def describe_run(
 
 def describe_stage(
     config: ConfigDict,
-    spec: StageSpec,
-    context: Context,
+    stage: Stage,
     given: Mapping[str, Any],
     mesh: Mesh,
     network: Pretrained | None,
@@ -49,8 +48,7 @@ def describe_stage(
 
     Args:
         config: the run's config.
-        spec: the stage.
-        context: what the data say.
+        stage: which one.
         given: shapes of what the stage's `init` is given.
         mesh: devices that share a batch.
         network: what it begins with, if that was read.
@@ -59,7 +57,6 @@ def describe_stage(
     Raises:
         UserError: a batch cannot be split over the devices.
     """
-    stage = spec.build(context)
     if network is not None:
         say(
             f"{stage.name}: begins as {network.source}, weights SHA-256 {network.sha256[:12]}; no "

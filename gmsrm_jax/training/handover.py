@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from gmsrm_jax.checkpoints.steps import saved_steps
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.methods import METHODS
-from gmsrm_jax.methods.base import Context, StageSpec
+from gmsrm_jax.methods.base import Context, Growth, Stage, StageSpec
 from gmsrm_jax.methods.variables import variable_shapes
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.networks.fields import check_begin_from
@@ -31,13 +32,20 @@ def begun(workdir: pathlib.Path, stage: str) -> bool:
     return from_process_0(lambda: bool(saved_steps(folder)))
 
 
-def shapes_given(config: ConfigDict, spec: StageSpec, context: Context) -> dict[str, Any]:
-    """Shapes of what a stage is given, but for what it grows from, which no shape depends on."""
+def shapes_given(
+    config: ConfigDict, spec: StageSpec, stages: Mapping[str, Stage]
+) -> dict[str, Any]:
+    """Shapes of what a stage is given, but for what it grows from, which no shape depends on.
+
+    Args:
+        config: the run's config.
+        spec: the stage.
+        stages: all of the method, built, by name.
+    """
     given: dict[str, Any] = {}
     for name, items in spec.after.items():
-        earlier = _spec(config, name)
-        given_earlier = shapes_given(config, earlier, context)
-        state = abstract_state(earlier.build(context), config.seed, given_earlier)
+        given_earlier = shapes_given(config, _spec(config, name), stages)
+        state = abstract_state(stages[name], config.seed, given_earlier)
         given[name] = {item: getattr(state, item) for item in items}
     if spec.begin_from:
         given["begin_from"] = variable_shapes(METHODS[config.method], config)
@@ -46,29 +54,26 @@ def shapes_given(config: ConfigDict, spec: StageSpec, context: Context) -> dict[
 
 def earlier_items(
     config: ConfigDict,
-    name: str,
-    items: tuple[str, ...],
     spec: StageSpec,
+    name: str,
     workdir: pathlib.Path,
-    context: Context,
+    stages: Mapping[str, Stage],
     mesh: Mesh,
 ) -> dict[str, Any]:
     """Items of the last state of an earlier stage.
 
     Args:
         config: the run's config.
+        spec: the stage that is given them.
         name: of the earlier stage.
-        items: of its state.
-        spec: the stage that is given them, for messages.
         workdir: where the earlier stage was trained.
-        context: what the data say.
+        stages: all of the method, built, by name.
         mesh: devices that get a copy each.
 
     Raises:
         UserError: the earlier stage is not finished.
     """
-    earlier = _spec(config, name)
-    stage = earlier.build(context)
+    stage, items = stages[name], spec.after[name]
     folder = checkpoint_folder(workdir, name)
     checkpoints, step = open_finished(folder, f"run --stage={name} first, with the same --workdir")
     if step < stage.total_steps:
@@ -76,7 +81,8 @@ def earlier_items(
             f"stage {name} in {folder} stands at step {step} of {stage.total_steps}; finish it "
             f"with --stage={name} first"
         )
-    target = abstract_state(stage, config.seed, shapes_given(config, earlier, context))
+    given = shapes_given(config, _spec(config, name), stages)
+    target = abstract_state(stage, config.seed, given)
     wanted = {item: getattr(target, item) for item in items}
     restored = checkpoints.restore_items(step, wanted, replicated(mesh))
     checkpoints.finish()
@@ -114,6 +120,25 @@ def growing_items(
     if growth is None:
         raise ValueError(f"{spec.name} does not grow")
     workdir = pathlib.Path(growth.workdir)
+    smaller, stage, cure = everywhere(lambda: _smaller_stage(config, spec, growth, context))
+    checkpoints, step = open_finished(checkpoint_folder(workdir, spec.name), cure)
+    target = abstract_state(stage, smaller.seed, {})
+    items = {name: getattr(target, name) for name in growth.items}
+    restored = checkpoints.restore_items(step, items, replicated(mesh))
+    checkpoints.finish()
+    say(f"{spec.name}: begins with the weights of {workdir}, {smaller.image_size} px, step {step}")
+    return restored
+
+
+def _smaller_stage(
+    config: ConfigDict, spec: StageSpec, growth: Growth, context: Context
+) -> tuple[ConfigDict, Stage, str]:
+    """Config and stage of the smaller run, and what to do if it has no checkpoint.
+
+    Raises:
+        UserError: see `growing_items`.
+    """
+    workdir = pathlib.Path(growth.workdir)
     cure = f"train it with --stage={spec.name} first, or set {growth.field} to ''"
     if not workdir.is_dir():
         raise UserError(f"{growth.field} = '{workdir}' does not exist; {cure}")
@@ -125,14 +150,7 @@ def growing_items(
             f"{', '.join(stages)}; name one of {config.method} that trained {spec.name}"
         )
     growth.check(smaller)
-    stage = stages[spec.name].build(context)
-    checkpoints, step = open_finished(checkpoint_folder(workdir, spec.name), cure)
-    target = abstract_state(stage, smaller.seed, {})
-    items = {name: getattr(target, name) for name in growth.items}
-    restored = checkpoints.restore_items(step, items, replicated(mesh))
-    checkpoints.finish()
-    say(f"{spec.name}: begins with the weights of {workdir}, {smaller.image_size} px, step {step}")
-    return restored
+    return smaller, stages[spec.name].build(context), cure
 
 
 def _spec(config: ConfigDict, name: str) -> StageSpec:

@@ -22,6 +22,7 @@ from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
 from gmsrm_jax.training.finite import FiniteCheck, guarded
 
 Compiled = dict[str, Any]
+_SAMPLED = 48  # steps in a row that are looked at for the average FLOPs of a step
 
 
 def abstract_state(stage: Stage, seed: int, given: Mapping[str, Any]) -> TrainState:
@@ -70,9 +71,12 @@ def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
         name: program.cost_analysis()["flops"] * stage.accumulation / stage.batch_size
         for name, program in lowered.items()
     }
-    period = min(stage.total_steps, 48)
-    runs = [name for step in range(period) for name in stage.due(step)]
-    flops["average"] = sum(flops[name] for name in runs) / period
+    total = stage.total_steps
+    # Some steps in a row, for regularisers on intervals, in ten places, for what changes later on.
+    starts = {place * max(total - _SAMPLED, 0) // 9 for place in range(10)}
+    steps = {step for start in starts for step in range(start, min(start + _SAMPLED, total))}
+    runs = [name for step in steps for name in stage.due(step)]
+    flops["average"] = sum(flops[name] for name in runs) / len(steps)
     shown = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in flops.items())
     say(f"{stage.name}: GFLOP per picture: {shown}")
 

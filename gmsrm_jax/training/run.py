@@ -50,7 +50,7 @@ def train(
     Args:
         config: the run's config.
         workdir: folder of everything that the run writes.
-        stage: "all", or the name of one.
+        stage: "all" but `earlier` ones, or the name of one.
         dry_run: say what would be done, and end.
         earlier: workdirs of stages that are finished elsewhere, by name.
         check: called by process 0 before anything is trained; raises UserError if what follows the
@@ -64,7 +64,7 @@ def train(
         Stopped: a signal came while a stage was trained; everything is saved.
         UserError: something in config, data or workdir does not allow the run.
     """
-    specs = _wanted(config, stage)
+    specs = _wanted(config, stage, earlier or {})
     whole = specs[-1].name == METHODS[config.method].last_stage(config)
     first, alone = jax.process_index() == 0, jax.process_count() == 1
     with contextlib.ExitStack() as opened:
@@ -128,10 +128,12 @@ class Run:
         data: TrainingData,
         earlier: Mapping[str, pathlib.Path],
     ):
-        """Opens the devices, and the pictures kept aside."""
+        """Opens the devices and the pictures kept aside, and builds every stage of the method."""
         self.config, self.workdir, self.data, self.earlier = config, workdir, data, earlier
         self.mesh: Mesh = data_mesh()
         self.context = Context(data.num_examples, data.validation())
+        specs = METHODS[config.method].stages_of(config)
+        self.stages = {spec.name: spec.build(self.context) for spec in specs}
         self.networks: dict[str, Pretrained] = {}
 
     def read_networks(self, specs: tuple[StageSpec, ...]) -> None:
@@ -149,12 +151,10 @@ class Run:
         """Says what the run will do, on the screen of a dry run with all that there is."""
         describe_run(self.config, self.workdir, self.data, dry_run)
         for spec in specs:
-            given = shapes_given(self.config, spec, self.context)
             describe_stage(
                 self.config,
-                spec,
-                self.context,
-                given,
+                self.stages[spec.name],
+                shapes_given(self.config, spec, self.stages),
                 self.mesh,
                 self.networks.get(spec.name),
                 dry_run,
@@ -163,7 +163,7 @@ class Run:
     def train(self, spec: StageSpec) -> None:
         """Runs a stage to its end, handing over what it begins with."""
         train_stage(
-            spec.build(self.context),
+            self.stages[spec.name],
             data=self.data,
             workdir=self.workdir,
             mesh=self.mesh,
@@ -176,34 +176,37 @@ class Run:
         )
 
     def _given(self, spec: StageSpec) -> dict[str, Any]:
-        """What the stage's `init` is given: arrays, or shapes for what is only restored."""
-        given: dict[str, Any] = {}
-        for name, items in spec.after.items():
+        """What `Stage.init` is given; of a stage that was begun, which is restored, the shapes."""
+        given = shapes_given(self.config, spec, self.stages)
+        if begun(self.workdir, spec.name):
+            return given
+        for name in spec.after:
             workdir = self.earlier.get(name, self.workdir)
-            given[name] = earlier_items(
-                self.config, name, items, spec, workdir, self.context, self.mesh
-            )
+            given[name] = earlier_items(self.config, spec, name, workdir, self.stages, self.mesh)
         if spec.begin_from:
-            network = self.networks.get(spec.name)
-            shapes = shapes_given(self.config, spec, self.context)["begin_from"]
-            given["begin_from"] = shapes if network is None else network.variables
-        if spec.grow_from is not None and not begun(self.workdir, spec.name):
+            given["begin_from"] = self.networks[spec.name].variables
+        if spec.grow_from is not None:
             given["grow_from"] = growing_items(self.config, spec, self.context, self.mesh)
         return given
 
 
-def _wanted(config: ConfigDict, stage: str) -> tuple[StageSpec, ...]:
+def _wanted(
+    config: ConfigDict, stage: str, earlier: Mapping[str, pathlib.Path]
+) -> tuple[StageSpec, ...]:
     """The stages that are asked for.
 
     Raises:
         UserError: the config's method has no such stage.
     """
-    specs = METHODS[config.method].stages_of(config)
-    wanted = tuple(spec for spec in specs if stage in ("all", spec.name))
+    method = METHODS[config.method]
+    specs = method.stages_of(config)
+    every = stage == "all"
+    wanted = tuple(s for s in specs if s.name == stage or (every and s.name not in earlier))
     if not wanted:
         own = ", ".join(["all", *(spec.name for spec in specs)])
         of = f"variant {config.variant}" if config.variant else f"method {config.method}"
-        begin = f" that begins from {specs[-1].begin_from}" if specs[-1].begin_from else ""
+        begins = method.begins_from(config)
+        begin = f" that begins from {begins.begin_from}" if begins else ""
         raise UserError(f"--stage={stage}: {of}{begin} has no such stage; use one of: {own}")
     return wanted
 

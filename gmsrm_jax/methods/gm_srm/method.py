@@ -79,6 +79,7 @@ def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
         "memory",
         lambda context: MemoryStage(config, context),
         grow_from=growth if grow_from else None,
+        shared=True,
     )
     trained_before = VARIANTS[config.variant].memory and not begin_from
     inpainting = StageSpec(
