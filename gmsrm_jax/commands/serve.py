@@ -11,7 +11,7 @@ import warnings
 import webbrowser
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.commands.options import add_network, load_inpainter
+from gmsrm_jax.commands.options import add_network, load_inpainter, whole
 from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.local_address import address, is_local, listen
@@ -48,7 +48,7 @@ def _add_address(serve: argparse.ArgumentParser) -> None:
     )
     serve.add_argument(
         "--port",
-        type=_port,
+        type=whole(0, 65535),
         default=7860,
         metavar="N",
         help="0 for any that is free (default: %(default)s)",
@@ -74,7 +74,7 @@ def _add_address(serve: argparse.ArgumentParser) -> None:
 def _add_limits(serve: argparse.ArgumentParser) -> None:
     def add(flag: str, default: int, metavar: str, meaning: str) -> None:
         meaning += " (default: %(default)s)"
-        serve.add_argument(flag, type=_positive, default=default, metavar=metavar, help=meaning)
+        serve.add_argument(flag, type=whole(1), default=default, metavar=metavar, help=meaning)
 
     add("--max-upload-mb", Limits.upload_bytes // MIB, "N", "largest request in MiB")
     add(
@@ -172,15 +172,3 @@ def _checked_token(args: argparse.Namespace) -> str:
             " with `openssl rand -hex 16`"
         )
     return token
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)

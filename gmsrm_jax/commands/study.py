@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands.options import whole
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -41,7 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     study.add_argument(
         "--count",
-        type=_positive,
+        type=whole(1),
         metavar="N",
         help="samples per participant, drawn for each (default: all)",
     )
@@ -60,7 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     study.add_argument(
         "--port",
-        type=_port,
+        type=whole(0, 65535),
         default=8000,
         metavar="N",
         help="0 for any that is free (default: %(default)s)",
@@ -172,15 +173,3 @@ def _method(text: str) -> tuple[str, str]:
     if not (name and equals and folder) or not name.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
     return name, folder
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
-    return int(text)
