@@ -98,7 +98,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _serve(args: argparse.Namespace, path: Path) -> None:
     from gmsrm_jax.runtime import web
-    from gmsrm_jax.runtime.local_address import address, is_local, listen
 
     web.check_installed("gmsrm study", "fastapi", "uvicorn")
     from gmsrm_jax.study.presentation import Presentation
@@ -107,7 +106,7 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     from gmsrm_jax.study.votes import Votes
 
     methods = _checked(args.methods or [])
-    if not (args.allow_remote or is_local(args.host)):
+    if not (args.allow_remote or web.is_local(args.host)):
         raise UserError(
             f"--host={args.host}: other machines could reach it; give --allow-remote, or leave"
             " --host out"
@@ -121,12 +120,12 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     with contextlib.closing(Votes.open(path, presentation)) as votes:
         token = votes.token() if args.allow_remote else ""
         app = make_study_app(presentation, votes, token, web.names_of(args.host, token))
-        with contextlib.closing(listen(args.host, args.port)) as opened:
+        with contextlib.closing(web.listen(args.host, args.port)) as opened:
             inputs = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
             print(
                 f"{len(methods)} methods, {len(samples)} samples, {presentation.count} for each"
                 f" participant, {inputs}; {len(votes.latest())} votes so far\n"
-                f"open {address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
+                f"open {web.address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
                 " prints the tally",
                 flush=True,
             )
