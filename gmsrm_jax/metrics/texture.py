@@ -8,39 +8,19 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gmsrm_jax.metrics.paper import Definition, each_picture
+from gmsrm_jax.metrics.paper import each_picture
 from gmsrm_jax.nn.vgg import VggWeights, features
 
-SHARPNESS, TEXTURE = "sharpness", "texture"
 TEXTURE_LAYER = "relu3_1"
 _CELL = 4  # side of the pixels' cell behind one position of that layer, after two poolings
-
-TEXTURE_DEFINITIONS: dict[str, Definition] = {
-    SHARPNESS: Definition(
-        "Sharpness",
-        "Mean length of the gradient in the hole, of the filling over that of the truth: forward "
-        "differences of each colour channel, 0 beyond the last row and column; 1 is right, less is "
-        "blur, more is noise; undefined where the truth has no gradient, or without a hole.",
-        "1",
-        "higher",
-    ),
-    TEXTURE: Definition(
-        "Texture mismatch",
-        "Means and standard deviations of the channels of VGG-19's relu3_1 over the hole, each "
-        "position weighted by the share of hole pixels in its 4x4 cell: the sum of their absolute "
-        "differences between filling and truth, over the sum of the truth's; undefined without a "
-        "hole.",
-        "1",
-        "lower",
-    ),
-}
 
 
 @jax.jit
 def sharpness(prediction: ArrayLike, target: ArrayLike, mask: ArrayLike) -> jax.Array:
-    """Mean gradient in the hole, filling over truth; see `TEXTURE_DEFINITIONS["sharpness"]`.
+    """Mean gradient in the hole, filling over truth: 1 is right, less is blur, more is noise.
 
-    With g(x) = √((x(r+1, c) − x(r, c))² + (x(r, c+1) − x(r, c))²) of one channel:
+    With g(x) = √((x(r+1, c) − x(r, c))² + (x(r, c+1) − x(r, c))²) of one channel, differences
+    beyond the last row and column being 0:
 
         sum over hole and channels of g(prediction) / the same of g(target)
 
@@ -50,7 +30,7 @@ def sharpness(prediction: ArrayLike, target: ArrayLike, mask: ArrayLike) -> jax.
         mask: [..., H, W, 1], 1 in the hole.
 
     Returns:
-        float32 [...], at least 0; NaN where it is undefined.
+        float32 [...], at least 0; NaN without a hole, or where the truth has no gradient.
 
     Raises:
         ValueError: the shapes differ or are not as above.
@@ -72,7 +52,7 @@ def sharpness(prediction: ArrayLike, target: ArrayLike, mask: ArrayLike) -> jax.
 def texture(
     weights: VggWeights, prediction: ArrayLike, target: ArrayLike, mask: ArrayLike
 ) -> jax.Array:
-    """Difference of texture statistics in the hole; see `TEXTURE_DEFINITIONS["texture"]`.
+    """Difference of texture statistics in the hole, on VGG-19: less is better.
 
     With φ the activations behind relu3_1, w_p the mean of the mask over the 4x4 pixels of position
     p, m_c = sum_p w_p φ_pc / sum_p w_p and s_c = √(sum_p w_p (φ_pc − m_c)² / sum_p w_p):
