@@ -9,8 +9,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from gmsrm_jax.runtime.local_address import address, listen
-from gmsrm_jax.runtime.web import names_of
+from gmsrm_jax.runtime.web import address, listen, names_of
 from gmsrm_jax.study.server import make_study_app
 from gmsrm_jax.study.votes import Vote
 

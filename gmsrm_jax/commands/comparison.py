@@ -34,7 +34,7 @@ def compare(config: ConfigDict, workdir: pathlib.Path, command: str) -> pathlib.
     """Trains and evaluates every variant of a method; writes Table IV, Figure 10 and a report.
 
     The stages that variants share are trained once, in `shared`; each variant has a workdir of its
-    own name. What is finished is not done again, so that the same call after an interruption goes on.
+    own name. What is finished is not done again; the same call after an interruption goes on.
 
     Args:
         config: the run's config; its variant plays no part.

@@ -1,10 +1,8 @@
 """`gmsrm data`: looks at pictures before a training, and writes array files."""
 
 import argparse
-import contextlib
 import statistics
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
+from gmsrm_jax.commands.options import try_folder, whole, writing
 from gmsrm_jax.data.bad_pictures import BadPictures, printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
@@ -51,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--test", default="", metavar="PICTURES", help="the test pictures")
     parser.add_argument(
         "--size",
-        type=_positive,
+        type=whole(1),
         default=0,
         help="side of the training crop [px]; the config's, or 128",
     )
@@ -62,7 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="SHARE",
         help="share of pictures that may be left out; the config's, or 0.01",
     )
-    parser.add_argument("--threads", type=_positive, default=0, help="default: one per core")
+    parser.add_argument("--threads", type=whole(1), default=0, help="default: one per core")
     parser.add_argument(
         "--sheet",
         default="data_sheet.png",
@@ -84,7 +83,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--side",
-        type=_positive,
+        type=whole(1),
         default=0,
         metavar="PX",
         help="side of --array's squares; default: the longest that training scales to",
@@ -117,10 +116,10 @@ def run(args: argparse.Namespace) -> int:
         looks["test"] = _look(test, config, args)
     findings = _print_splits(config, looks)
     if args.array:
-        with _writing("--array", args.array):
+        with writing(args.array, "--array"):
             _write_array(config, looks, args)
     if args.sheet != "-":
-        with _writing("--sheet", args.sheet):
+        with writing(args.sheet, "--sheet"):
             _write_sheet(config, Path(args.sheet))
     for pictures, look in ((train, looks["train"]), (test, looks["test"])):
         if pictures is not None and look is not None:
@@ -136,24 +135,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
         raise UserError(f"--side={args.side}: training takes pictures from {MIN_SIDE} px")
     for option, path in (("--array", args.array), ("--sheet", args.sheet)):
         if path and path != "-":
-            with _writing(option, path):
-                folder = Path(path).parent
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-
-
-@contextlib.contextmanager
-def _writing(option: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); change {option}") from error
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
+            with writing(path, option):
+                try_folder(Path(path).parent)
 
 
 def _config(args: argparse.Namespace) -> ConfigDict:

@@ -13,22 +13,6 @@ from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.runtime.errors import UserError
 
 _POLL_SECONDS = 10.0
-# Option -> field of config.evaluation; those not given keep what the training's config says.
-_FIELDS = {
-    "masks": "masks",
-    "invert": "invert_masks",
-    "noise": "noise",
-    "samples": "samples",
-    "seed": "seed",
-    "batch_size": "batch_size",
-    "max_images": "max_images",
-    "weights": "weights",
-    "dataset": "dataset",
-    "baselines": "baselines",
-    "predictions": "predictions",
-    "perceptual": "perceptual",
-    "figure_pictures": "figure_pictures",
-}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -48,7 +32,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add("--output", metavar="DIR", help="default: WORKDIR/evaluation and WORKDIR/report.html")
     add("--images", metavar="SPEC", help="the test pictures, as config.data.test; see --dataset")
     add("--masks", metavar="SPEC", help="a mask list *.npz, a folder of masks, or generated")
-    add("--invert", action="store_true", default=None, help="black is the hole in that folder")
+    add(
+        "--invert",
+        dest="invert_masks",
+        action="store_true",
+        default=None,
+        help="black is the hole in that folder",
+    )
     add(
         "--predictions",
         action="append",
@@ -108,8 +98,9 @@ def run(args: argparse.Namespace) -> None:
             config.data.test = args.images
             # The training's name would put the paper's rows beside other pictures.
             config.evaluation.dataset = base_config().evaluation.dataset
-        for option, field in _FIELDS.items():
-            value: Any = getattr(args, option)
+        # Options that are not given keep what the training's config says.
+        for field in config.evaluation:
+            value: Any = getattr(args, field, None)
             if value is not None:
                 config.evaluation[field] = tuple(value) if isinstance(value, list) else value
     check_config(config)

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import logging
-import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -11,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.commands.options import add_network, add_section, load_inpainter, section_of
+from gmsrm_jax.commands.options import (
+    add_network,
+    add_section,
+    load_inpainter,
+    section_of,
+    try_folder,
+    writing,
+)
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
@@ -111,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     todo = [job for job in plan.jobs if not present.issuperset(job.outputs)]
     skipped = [job for job in plan.jobs if present.issuperset(job.outputs)]
     path = Path(args.manifest).expanduser() if args.manifest else plan.folder / "manifest.jsonl"
-    _check_writable(plan.folder)
+    with writing(plan.folder, "--output"):
+        try_folder(plan.folder)
     inpainter = load_inpainter(args) if todo else None
     with contextlib.closing(Manifest(path)) as manifest:
         for job in skipped:
@@ -179,14 +186,3 @@ def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> 
     if encoded:
         say(f"{encoded} with known pixels encoded anew, see known_pixels in the manifest")
     return failed
-
-
-def _check_writable(folder: Path) -> None:
-    """Makes the output folder and writes to it, before the network is loaded."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(
-            f"{printable(str(folder))}: cannot be written ({error.strerror}); change --output"
-        ) from error

@@ -1,12 +1,11 @@
 """`gmsrm masks`: sets of hole masks, drawn, packed, assigned to test pictures, and shown."""
 
 import argparse
-import contextlib
 import os
-from collections.abc import Iterator
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
+from gmsrm_jax.commands.options import whole, writing
 from gmsrm_jax.runtime.errors import UserError
 
 _POLARITY = "White (128 and above) is the hole, black with --invert."
@@ -42,11 +41,11 @@ def _add_draw(actions: Subparsers) -> None:
     draw.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
     draw.add_argument(
         "--count",
-        type=_positive,
+        type=whole(1),
         metavar="N",
         help="number of masks (default: 2000; 1 of centre holes, which are all alike)",
     )
-    draw.add_argument("--seed", type=_seed, default=0, metavar="N", help=_default("seed"))
+    draw.add_argument("--seed", type=whole(0), default=0, metavar="N", help=_default("seed"))
     draw.add_argument(
         "--output", required=True, metavar="BANK.npz|DIR", help="the bank, or a new folder of PNGs"
     )
@@ -92,14 +91,14 @@ def _add_assign(actions: Subparsers) -> None:
     )
     assign.add_argument(
         "--max-images",
-        type=_positive,
+        type=whole(1),
         default=0,
         metavar="N",
         help="the first N pictures, as config.evaluation.max_images (default: all)",
     )
     assign.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
     assign.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help=_default("seed of the assignment")
+        "--seed", type=whole(0), default=0, metavar="N", help=_default("seed of the assignment")
     )
     assign.add_argument(
         "--masks",
@@ -135,9 +134,9 @@ def _add_show(actions: Subparsers) -> None:
         "--size", type=_side, metavar="PX", help="side [px], of a folder or drawn (default: 256)"
     )
     show.add_argument(
-        "--count", type=_positive, metavar="N", help="number of masks to draw (default: 2000)"
+        "--count", type=whole(1), metavar="N", help="number of masks to draw (default: 2000)"
     )
-    show.add_argument("--seed", type=_seed, metavar="N", help="seed of the draw (default: 0)")
+    show.add_argument("--seed", type=whole(0), metavar="N", help="seed of the draw (default: 0)")
     show.add_argument("--invert", action="store_true", help="black is the hole in a folder")
     show.add_argument("--output", metavar="SHEET.png", help="the sheet to write")
     show.set_defaults(run=_show)
@@ -150,7 +149,7 @@ def _draw(args: argparse.Namespace) -> None:
     _prepare()
     check_output(args.output, args.overwrite)
     masks = draw_masks(args.sampler, args.size, args.count, args.seed)
-    with _writing(args.output):
+    with writing(args.output, "--output"):
         write_masks(args.output, masks)
     print(f"{describe(masks)}\nwrote {args.output}")
 
@@ -163,7 +162,7 @@ def _pack(args: argparse.Namespace) -> None:
     _check_suffix(args.output, ".npz")
     check_output(args.output, args.overwrite)
     masks = read_mask_folder(args.input, args.size, args.invert)
-    with _writing(args.output):
+    with writing(args.output, "--output"):
         write_masks(args.output, masks)
     print(f"{describe(masks)}\nwrote {args.output}")
 
@@ -195,7 +194,7 @@ def _assign(args: argparse.Namespace) -> None:
         mask_list = make_mask_list(names, args.size, args.seed)
     else:
         mask_list = assign_from_folder(names, args.size, args.seed, args.masks, args.invert)
-    with _writing(args.output):
+    with writing(args.output, "--output"):
         written = save_mask_list(args.output, mask_list, args.overwrite)
     facts = mask_list.facts()
     shape = f"{len(names)} pictures × {len(mask_list.bins)} masks of {args.size} px"
@@ -218,7 +217,7 @@ def _show(args: argparse.Namespace) -> None:
     masks = open_masks(args.masks, args.size, args.count, args.seed, args.invert)
     print(describe(masks))
     if args.output:
-        with _writing(args.output):
+        with writing(args.output, "--output"):
             write_atomically(args.output, to_png(contact_sheet(masks)))
         print(f"wrote {args.output}")
 
@@ -240,14 +239,6 @@ def _prepare() -> None:
     open_text_log(None)
 
 
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); change --output") from error
-
-
 def _check_suffix(path: str, suffix: str) -> None:
     if not path.endswith(suffix):
         raise UserError(f"--output={path}: its name must end in {suffix}")
@@ -259,21 +250,7 @@ def _default(what: str) -> str:
 
 
 def _side(text: str) -> int:
-    value = _positive(text)
+    value = whole(1)(text)
     if value < 32 or value & (value - 1):
         raise argparse.ArgumentTypeError(f"{value} is no power of two from 32")
     return value
-
-
-def _positive(text: str) -> int:
-    return _integer(text, 1)
-
-
-def _seed(text: str) -> int:
-    return _integer(text, 0)
-
-
-def _integer(text: str, lowest: int) -> int:
-    if not text.isdecimal() or not lowest <= int(text) < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {lowest}")
-    return int(text)

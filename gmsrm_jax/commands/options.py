@@ -1,10 +1,14 @@
-"""Options that subcommands share: those of a section of fields, and which network runs where."""
+"""What subcommands share: numbers, outputs, options of a section, which network runs where."""
 
 import argparse
 import contextlib
 import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Section, choices
 
@@ -12,6 +16,39 @@ if TYPE_CHECKING:
     from gmsrm_jax.inference.inpainter import Inpainter
 
 _Section = TypeVar("_Section", bound=Section)
+
+
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """Returns argparse's type of whole numbers from `least` to `most`."""
+    span = f"from {least}" + (f" to {most}" if most < 2**63 - 1 else "")
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number {span}")
+        return int(text)
+
+    return number
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, option: str) -> Iterator[None]:
+    """Makes an OSError within a UserError that names the path and the option to change."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{printable(str(path))}: cannot be written ({error.strerror}); change {option}"
+        ) from error
+
+
+def try_folder(folder: Path) -> None:
+    """Makes a folder and writes to it, before a long work whose result goes there.
+
+    Raises:
+        OSError: that cannot be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def add_section(parser: argparse.ArgumentParser, section: type[Section]) -> None:

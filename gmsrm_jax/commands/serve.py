@@ -11,10 +11,9 @@ import warnings
 import webbrowser
 
 from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.commands.options import add_network, load_inpainter
+from gmsrm_jax.commands.options import add_network, load_inpainter, whole
 from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.local_address import address, is_local, listen
 from gmsrm_jax.serve.limits import MIB, Limits
 
 _MIN_TOKEN = 16
@@ -48,7 +47,7 @@ def _add_address(serve: argparse.ArgumentParser) -> None:
     )
     serve.add_argument(
         "--port",
-        type=_port,
+        type=whole(0, 65535),
         default=7860,
         metavar="N",
         help="0 for any that is free (default: %(default)s)",
@@ -74,7 +73,7 @@ def _add_address(serve: argparse.ArgumentParser) -> None:
 def _add_limits(serve: argparse.ArgumentParser) -> None:
     def add(flag: str, default: int, metavar: str, meaning: str) -> None:
         meaning += " (default: %(default)s)"
-        serve.add_argument(flag, type=_positive, default=default, metavar=metavar, help=meaning)
+        serve.add_argument(flag, type=whole(1), default=default, metavar=metavar, help=meaning)
 
     add("--max-upload-mb", Limits.upload_bytes // MIB, "N", "largest request in MiB")
     add(
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
 def _serve(args: argparse.Namespace, token: str) -> None:
     web.check_installed("gmsrm serve", "gradio", "fastapi", "uvicorn")
     web.interrupt_on_terminate()
-    with contextlib.closing(listen(args.host, args.port)) as opened:
+    with contextlib.closing(web.listen(args.host, args.port)) as opened:
         _answer(args, token, opened)
 
 
@@ -134,7 +133,7 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
             worker.submit(functools.partial(inpainter.warm_up, batch))
             batch *= 2
         app = make_app(inpainter, worker, limits, storage, token, web.names_of(args.host, token))
-        url = address(opened, args.host)
+        url = web.address(opened, args.host)
         print(
             f"{url} - device {inpainter.device}, checkpoint {inpainter.source}, SHA-256"
             f" {inpainter.sha256[:12]} - Ctrl-C stops",
@@ -159,7 +158,7 @@ def _checked_token(args: argparse.Namespace) -> str:
             f"--token: {len(token)} characters; give {_MIN_TOKEN} or more of ASCII, such as those"
             " of `openssl rand -hex 16`"
         )
-    if is_local(args.host):
+    if web.is_local(args.host):
         return token
     if not args.allow_remote:
         raise UserError(
@@ -172,15 +171,3 @@ def _checked_token(args: argparse.Namespace) -> str:
             " with `openssl rand -hex 16`"
         )
     return token
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands.options import whole
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -41,7 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     study.add_argument(
         "--count",
-        type=_positive,
+        type=whole(1),
         metavar="N",
         help="samples per participant, drawn for each (default: all)",
     )
@@ -60,7 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     study.add_argument(
         "--port",
-        type=_port,
+        type=whole(0, 65535),
         default=8000,
         metavar="N",
         help="0 for any that is free (default: %(default)s)",
@@ -97,7 +98,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _serve(args: argparse.Namespace, path: Path) -> None:
     from gmsrm_jax.runtime import web
-    from gmsrm_jax.runtime.local_address import address, is_local, listen
 
     web.check_installed("gmsrm study", "fastapi", "uvicorn")
     from gmsrm_jax.study.presentation import Presentation
@@ -106,7 +106,7 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     from gmsrm_jax.study.votes import Votes
 
     methods = _checked(args.methods or [])
-    if not (args.allow_remote or is_local(args.host)):
+    if not (args.allow_remote or web.is_local(args.host)):
         raise UserError(
             f"--host={args.host}: other machines could reach it; give --allow-remote, or leave"
             " --host out"
@@ -120,12 +120,12 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     with contextlib.closing(Votes.open(path, presentation)) as votes:
         token = votes.token() if args.allow_remote else ""
         app = make_study_app(presentation, votes, token, web.names_of(args.host, token))
-        with contextlib.closing(listen(args.host, args.port)) as opened:
+        with contextlib.closing(web.listen(args.host, args.port)) as opened:
             inputs = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
             print(
                 f"{len(methods)} methods, {len(samples)} samples, {presentation.count} for each"
                 f" participant, {inputs}; {len(votes.latest())} votes so far\n"
-                f"open {address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
+                f"open {web.address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
                 " prints the tally",
                 flush=True,
             )
@@ -172,15 +172,3 @@ def _method(text: str) -> tuple[str, str]:
     if not (name and equals and folder) or not name.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
     return name, folder
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
-    return int(text)

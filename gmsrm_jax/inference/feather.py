@@ -7,7 +7,7 @@ to nothing over `width` pixels. Known pixels are never written.
 
 import numpy as np
 
-from gmsrm_jax.inference.rings import neighbour_offsets, padded, rings
+from gmsrm_jax.inference.rings import depth_map
 
 
 def feathered(
@@ -36,23 +36,23 @@ def feathered(
     box = np.s_[max(rows[0] - 1, 0) : rows[-1] + 2, max(columns[0] - 1, 0) : columns[-1] + 2]
     inside = hole[box]
     known = ~inside
-    found = rings(inside, known, width)
+    depth = depth_map(inside, known, width)
+    depth[inside & (depth == 0)] = -1  # too deep for a ring
+    level = np.pad(depth, 1, constant_values=-1).ravel()
     stride = inside.shape[1] + 2
-    offsets = neighbour_offsets(stride)
-    level = np.full((inside.shape[0] + 2) * stride, -1, np.int32)
-    level[padded(known).ravel()] = 0
-    error = np.zeros((*padded(inside).shape, 3), np.float32)
+    offsets = np.array([dy * stride + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx])
+    error = np.zeros((inside.shape[0] + 2, stride, 3), np.float32)
     error[1:-1, 1:-1] = np.where(
         known[..., None], picture[box].astype(np.float32) - predicted[box], 0.0
     )
     flat_error = error.reshape(-1, 3)
     correction = np.zeros_like(flat_error)
-    for distance, ring in enumerate(found, 1):
+    for distance in range(1, depth.max() + 1):
+        ring = np.flatnonzero(level == distance)
         around = ring[:, None] + offsets[None, :]
         weight = (level[around] == distance - 1).astype(np.float32)
         summed = np.einsum("nk,nkc->nc", weight, flat_error[around])
         flat_error[ring] = summed / weight.sum(1, keepdims=True)
-        level[ring] = distance
         correction[ring] = flat_error[ring] * np.float32(1.0 - distance / (width + 1.0))
     shift = correction.reshape(error.shape)[1:-1, 1:-1]
     result = filled.copy()

@@ -6,7 +6,6 @@ is checked before anything is decoded, and a picture is decoded to its end befor
 
 import io
 import os
-import struct
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -27,8 +26,6 @@ from gmsrm_jax.runtime.errors import UserError
 
 ImageSource = str | os.PathLike | bytes | bytearray | Image.Image
 
-# Where the picture of EXIF's second directory is, and how long: as a JPEG, or in strips.
-_THUMBNAIL_TAGS = ((513, 514), (273, 279))
 # Tags of a TIFF file that tell of the picture and not of how its pixels are stored.
 _DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853)
 _SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -47,7 +44,7 @@ class Upright(NamedTuple):
 
     Attributes:
         image: the pixels; `info` holds icc_profile, exif, dpi and transparency if there were
-            such, with the orientation cleared and without EXIF's thumbnail, and of a JPEG its
+            such, without EXIF's orientation and thumbnail, and of a JPEG its
             qtables and subsampling.
         stored_size: width and height before any turn, in pixels.
         format: Pillow's name of the file format, None for a picture that comes from no file.
@@ -89,88 +86,6 @@ def open_upright(source: ImageSource, max_pixels: int, name: str) -> Upright:
             return _open(stream, max_pixels, name)
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); allow reading it") from error
-
-
-def clear_orientation(exif: bytes) -> bytes:
-    """Sets the orientation of an EXIF block to 1 and leaves every other byte as it is.
-
-    Raises:
-        ValueError: the block is not EXIF.
-    """
-    start, order = _byte_order(exif)
-    try:
-        (first,) = struct.unpack_from(order + "L", exif, start + 4)
-        entries, _ = _directory(exif, order, start + first)
-    except struct.error as error:
-        raise ValueError("cut short") from error
-    if ORIENTATION not in entries:
-        return exif
-    entry = entries[ORIENTATION]
-    normal = struct.pack(order + "HLHH", 3, 1, 1, 0)  # SHORT, one value: 1
-    return exif[: entry + 2] + normal + exif[entry + 12 :]
-
-
-def without_thumbnail(exif: bytes) -> bytes:
-    """Takes the small copy of the picture out of an EXIF block: it shows what lay in the hole.
-
-    Its bytes are zeroed and the link to it is cut; every other byte stays as it is.
-
-    Raises:
-        ValueError: the block is not EXIF, or cut short.
-    """
-    start, order = _byte_order(exif)
-    kept = bytearray(exif)
-    try:
-        (first,) = struct.unpack_from(order + "L", exif, start + 4)
-        _, link = _directory(exif, order, start + first)
-        if link + 4 > len(exif):  # some leave the last link out
-            return exif
-        (second,) = struct.unpack_from(order + "L", exif, link)
-        if not second:
-            return exif
-        entries, _ = _directory(exif, order, start + second)
-        for places, lengths in _THUMBNAIL_TAGS:
-            if places in entries and lengths in entries:
-                for place, length in zip(
-                    _numbers(exif, order, start, entries[places]),
-                    _numbers(exif, order, start, entries[lengths]),
-                    strict=True,
-                ):
-                    area = slice(start + place, min(start + place + length, len(exif)))
-                    kept[area] = bytes(max(0, area.stop - area.start))
-    except struct.error as error:
-        raise ValueError("cut short") from error
-    kept[link : link + 4] = bytes(4)
-    return bytes(kept)
-
-
-def _byte_order(exif: bytes) -> tuple[int, str]:
-    """Returns where the TIFF header of an EXIF block begins, and its byte order for `struct`."""
-    start = 6 if exif.startswith(b"Exif\0\0") else 0
-    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
-    if order is None:
-        raise ValueError("neither II nor MM at its beginning")
-    return start, order
-
-
-def _directory(exif: bytes, order: str, place: int) -> tuple[dict[int, int], int]:
-    """Returns where each tag's entry is, and where the link to the next directory is."""
-    (count,) = struct.unpack_from(order + "H", exif, place)
-    end = place + 2 + 12 * count
-    tags = (struct.unpack_from(order + "H", exif, k)[0] for k in range(place + 2, end, 12))
-    return dict(zip(tags, range(place + 2, end, 12), strict=True)), end
-
-
-def _numbers(exif: bytes, order: str, start: int, entry: int) -> tuple[int, ...]:
-    """Returns the whole numbers of an entry."""
-    kind, count = struct.unpack_from(order + "HL", exif, entry + 2)
-    code = {3: "H", 4: "L"}.get(kind)
-    if code is None:
-        raise ValueError(f"numbers of type {kind}")
-    place = entry + 8
-    if count * struct.calcsize(order + code) > 4:
-        place = start + struct.unpack_from(order + "L", exif, place)[0]
-    return struct.unpack_from(f"{order}{count}{code}", exif, place)
 
 
 def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
@@ -230,7 +145,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) 
     if orientation > 4 and "dpi" in info:
         info["dpi"] = info["dpi"][::-1]
     try:
-        info |= _metadata(image, orientation)
+        info |= _metadata(image)
     except DAMAGED as error:
         warnings.append(f"{name}: its EXIF data are damaged and left out ({error})")
     turned.info = info
@@ -277,19 +192,23 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[::rows, ::columns]
 
 
-def _metadata(image: Image.Image, orientation: int) -> dict[str, bytes]:
-    kept = {}
+def _metadata(image: Image.Image) -> dict[str, bytes]:
+    """Returns the EXIF data, without the turn that was made and without the thumbnail.
+
+    Raises:
+        ValueError: there are such, but none can be read; what else DAMAGED names, too.
+    """
     raw = image.info.get("exif")
-    if isinstance(raw, bytes) and raw:
-        bare = without_thumbnail(raw)
-        kept["exif"] = clear_orientation(bare) if orientation > 1 else bare
-        return kept
     exif = image.getexif()
+    if isinstance(raw, bytes) and raw:
+        # Written anew without its second directory, whose thumbnail shows what lay in the hole.
+        exif = Image.Exif()
+        exif.load(raw)
+        if not len(exif):
+            raise ValueError("nothing can be read")
     if image.format == "TIFF":
         for tag in set(exif) - set(_DESCRIPTIVE_TAGS):
             del exif[tag]
     elif ORIENTATION in exif:
         del exif[ORIENTATION]
-    if len(exif):
-        kept["exif"] = exif.tobytes()
-    return kept
+    return {"exif": exif.tobytes()} if len(exif) else {}

@@ -60,16 +60,13 @@ def find_regions(hole: np.ndarray, window: int) -> Regions:
         window: side S of the network's square in pixels. Pieces up to S / 4 are joined with those
             whose centres lie in the same S / 2 square, so that specks cost few windows.
     """
+    from scipy import ndimage  # takes a while to import, and small pictures do without
+
     height, width = hole.shape
     cell = max(1, window // _CELLS_PER_WINDOW, -(-max(height, width) // _CELLS_PER_SIDE))
     grid = any_in_cells(hole, np.arange(0, height, cell), np.arange(0, width, cell))
-    piece = _connected(grid)
-    rows, columns = np.nonzero(grid)
-    numbers = piece[rows, columns]
-    tops = _reduced(np.minimum, rows * cell, numbers)
-    lefts = _reduced(np.minimum, columns * cell, numbers)
-    bottoms = _reduced(np.maximum, np.minimum((rows + 1) * cell, height), numbers)
-    rights = _reduced(np.maximum, np.minimum((columns + 1) * cell, width), numbers)
+    piece, _ = ndimage.label(grid, np.ones((3, 3)))  # from 1, by their first cells
+    tops, lefts, bottoms, rights = _bounds(piece, cell, hole.shape).T
     small = np.maximum(bottoms - tops, rights - lefts) <= window // 4
     half = max(1, window // 2)
     square = ((tops + bottoms) // 2 // half) * (width // half + 2) + (lefts + rights) // 2 // half
@@ -77,18 +74,10 @@ def find_regions(hole: np.ndarray, window: int) -> Regions:
     key = np.where(small, square, -1 - np.arange(len(tops)))
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))  # parts by their first pixel, from the top
-    group = order[group]
-    ends = [
-        _reduced(np.minimum, tops, group),
-        _reduced(np.minimum, lefts, group),
-        _reduced(np.maximum, bottoms, group),
-        _reduced(np.maximum, rights, group),
-    ]
-    boxes = [Box(*map(int, box)) for box in zip(*ends, strict=True)]
-    labels = np.full(grid.shape, -1, np.int32)
-    labels[rows, columns] = group[numbers]
+    labels = np.append(np.int32(-1), order[group].astype(np.int32))[piece]
     parts = Regions([], labels, cell)
-    for index, box in enumerate(boxes):
+    for index, bounds in enumerate(_bounds(labels + 1, cell, hole.shape)):
+        box = Box(*map(int, bounds))
         own = parts.member(index, hole, box)
         rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
         top, left = box.top + int(rows[0]), box.left + int(columns[0])
@@ -97,33 +86,10 @@ def find_regions(hole: np.ndarray, window: int) -> Regions:
     return parts
 
 
-def _reduced(operation: np.ufunc, values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Returns the least or the greatest value of each group; groups are numbered from 0."""
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    return operation.reduceat(values[order], starts)
+def _bounds(numbers: np.ndarray, cell: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the bounds in pixels of what is numbered from 1 in a grid, int [count, 4]."""
+    from scipy import ndimage
 
-
-def _connected(grid: np.ndarray) -> np.ndarray:
-    """Numbers the 8-connected pieces of a bool grid from 0, in the order of their first cells."""
-    number = np.full(grid.shape, -1, np.int64)
-    number[grid] = np.arange(np.count_nonzero(grid))
-    pairs = [
-        (number[:, :-1], number[:, 1:]),
-        (number[:-1], number[1:]),
-        (number[:-1, :-1], number[1:, 1:]),
-        (number[:-1, 1:], number[1:, :-1]),
-    ]
-    one = np.concatenate([a[(a >= 0) & (b >= 0)] for a, b in pairs])
-    other = np.concatenate([b[(a >= 0) & (b >= 0)] for a, b in pairs])
-    parent = np.arange(np.count_nonzero(grid))
-    while True:
-        a, b = parent[one], parent[other]
-        if (a == b).all():
-            break
-        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
-        while (parent[parent] != parent).any():
-            parent = parent[parent]
-    labels = np.full(grid.shape, -1, np.int64)
-    labels[grid] = np.unique(parent, return_inverse=True)[1]
-    return labels
+    found = ndimage.find_objects(numbers)
+    ends = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in found]
+    return np.minimum(np.array(ends) * cell, shape * 2)

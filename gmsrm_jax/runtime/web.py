@@ -1,4 +1,4 @@
-"""What the package's web servers share: whom they answer, how much they read, how they end.
+"""What the package's web servers share: where they listen, whom they answer, how they end.
 
 Starlette and uvicorn do the work; both come with the extra `serve`.
 """
@@ -6,6 +6,7 @@ Starlette and uvicorn do the work; both come with the extra `serve`.
 import asyncio
 import contextlib
 import importlib.util
+import ipaddress
 import logging
 import signal
 import socket
@@ -18,6 +19,7 @@ from gmsrm_jax.runtime.errors import UserError
 
 # Names by which only this machine reaches itself.
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_EVERY_INTERFACE = ("0.0.0.0", "::")
 _CONNECTIONS = 256
 _END_SECONDS = 1  # for answers that are under way
 # For which the body of a refused request is read on, so that its sender, who would find the
@@ -39,6 +41,46 @@ def check_installed(command: str, *packages: str) -> None:
             raise UserError(
                 f"{command} needs {package}, which is not installed; pip install 'gmsrm-jax[serve]'"
             )
+
+
+def is_local(host: str) -> bool:
+    """Whether a name or address reaches only the machine it is used on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Opens the address; port 0 takes any that is free.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        opened = socket.socket(family)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((host, port))
+            opened.listen(128)
+        except (OSError, UnicodeError, OverflowError):
+            opened.close()
+            raise
+    except (OSError, UnicodeError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"--host={host} --port={port}: cannot be opened ({reason}); give another --port, 0 for"
+            " any that is free"
+        ) from error
+    return opened
+
+
+def address(opened: socket.socket, host: str) -> str:
+    """Returns the URL, with a slash at its end, under which browsers find what was opened."""
+    name = socket.gethostname() if host in _EVERY_INTERFACE else host
+    name = f"[{name}]" if ":" in name else name
+    return f"http://{name}:{opened.getsockname()[1]}/"
 
 
 def names_of(host: str, token: str) -> list[str]:
@@ -128,7 +170,7 @@ def serve(app: Any, opened: socket.socket) -> None:
 
     Args:
         app: what answers.
-        opened: see `local_address.listen`.
+        opened: see `listen`.
     """
     import uvicorn
 

@@ -28,7 +28,7 @@ from studies import (
     stop,
 )
 
-from gmsrm_jax.runtime.local_address import is_local
+from gmsrm_jax.runtime.web import is_local
 from gmsrm_jax.study.presentation import Presentation
 from gmsrm_jax.study.samples import read_samples
 from gmsrm_jax.study.server import MAX_BODY
