@@ -78,9 +78,7 @@ def parts_of(config: ConfigDict) -> dict[str, Part]:
     pictures = open_pictures(config.data.train, Reading.of(config))
     assert isinstance(pictures, FilePictures)
     files = tf.constant(pictures.files)
-    fields = pictures.headers
-    columns = [fields.codec, fields.orientation, fields.height, fields.width]
-    headers = tf.constant(np.stack(columns, 1).astype(np.int32))
+    headers = tf.constant(pictures.headers)
     size, data, draw = config.image_size, config.data, sampler(config.masks.train)
 
     def decoded(index: tf.Tensor) -> tuple[tf.Tensor, Window]:

@@ -14,7 +14,7 @@ from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data import arrays, crops
 from gmsrm_jax.data.decoding import PNG
 from gmsrm_jax.data.loading import open_data
-from gmsrm_jax.data.masks.files import read_mask_bank, write_mask_bank
+from gmsrm_jax.data.masks.files import read_packed_masks, unpack_masks, write_mask_bank
 from gmsrm_jax.data.pipeline import TfData
 from gmsrm_jax.data.splits import split_pictures
 from gmsrm_jax.runtime.errors import UserError
@@ -239,7 +239,7 @@ def test_bank_masks_appear_in_all_eight_orientations(sources, tmp_path):
 
 def test_bank_masks_all_appear(sources):
     config = make_config("arrays", sources / "pictures.npy", sources / "bank.npz")
-    bank = read_mask_bank(sources / "bank.npz").sum((1, 2, 3))
+    bank = unpack_masks(*read_packed_masks(sources / "bank.npz")).sum((1, 2, 3))
     drawn = take(config, 1, batch_size=128)[0]["mask"].sum((1, 2, 3))
     assert set(drawn) == set(bank)
 

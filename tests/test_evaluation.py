@@ -10,14 +10,9 @@ from made_up_scores import make_metrics
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gmsrm_jax.data.masks.assignment import (
-    assign_from_folder,
-    make_mask_list,
-    open_mask_list,
-    read_mask_list,
-    write_mask_list,
-)
+from gmsrm_jax.data.masks.assignment import assign_from_folder, make_mask_list, open_mask_list
 from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name, ratio_bin
+from gmsrm_jax.data.masks.list_file import read_mask_list, write_mask_list
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS, EvaluationSet, evaluated_names, image_kinds
 from gmsrm_jax.evaluation.evaluate import (

@@ -140,7 +140,7 @@ def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
     masks = random_masks(6, 32)
     files.write_mask_bank(tmp_path / "bank.npz", masks)
     assert [path.name for path in tmp_path.iterdir()] == ["bank.npz"]
-    read = files.read_mask_bank(tmp_path / "bank.npz")
+    read = files.unpack_masks(*files.read_packed_masks(tmp_path / "bank.npz"))
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, masks)
     with np.load(tmp_path / "bank.npz", allow_pickle=False) as file:
@@ -150,7 +150,7 @@ def test_bank_returns_what_was_written_and_leaves_no_other_file(tmp_path):
 def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     def check(name):
         with pytest.raises(UserError, match=rf"{name}.*gmsrm masks draw") as caught:
-            files.read_mask_bank(tmp_path / name)
+            files.read_packed_masks(tmp_path / name)
         assert "\n" not in str(caught.value)
 
     check("absent.npz")

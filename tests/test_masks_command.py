@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.data.masks.assignment import make_mask_list, read_mask_list
+from gmsrm_jax.data.masks.assignment import make_mask_list
+from gmsrm_jax.data.masks.list_file import read_mask_list
 
 BINS = ("no hole", "0-10%", "10-20%", "20-30%", "30-40%", "40-50%", "50-60%", ">60%")
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from gmsrm_jax.data.arrays import write_pictures
-from gmsrm_jax.data.masks.assignment import make_mask_list, write_mask_list
+from gmsrm_jax.data.masks.assignment import make_mask_list
 from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.masks.files import write_mask_bank
+from gmsrm_jax.data.masks.list_file import write_mask_list
 from gmsrm_jax.data.sources import open_pictures
 
 ROOT = pathlib.Path(__file__).parent.parent

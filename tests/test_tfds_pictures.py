@@ -129,8 +129,7 @@ def test_images_and_headers_are_those_of_the_files(faces):
         number = int(Path(pictures.name(row)).stem)
         np.testing.assert_array_equal(pictures.image(row), pixels(number))
     assert len(pictures.headers) == len(pictures) == COUNT
-    assert set(pictures.headers.codec.tolist()) == {PNG}
-    assert set(pictures.headers.height.tolist()) == {SIDE}
+    np.testing.assert_array_equal(pictures.headers, [(PNG, 1, SIDE, SIDE)] * COUNT)
     assert pictures.bad.names == {}
 
 
@@ -174,8 +173,9 @@ def test_takes_the_only_picture_names_by_place_and_leaves_damaged_ones_out(tmp_p
     assert list(pictures.bad.names) == [f"train/{damaged:06d}"]
     assert [pictures.name(row) for row in range(4)] == [f"train/{row:06d}" for row in good]
     assert [pictures.encoded(row) for row in range(4)] == [files[row] for row in good]
-    turned = pictures.headers.orientation == 6
-    assert turned.sum() == 1 and (pictures.headers.codec == JPEG).sum() == 2
+    codec, orientation, _, _ = pictures.headers.T
+    turned = orientation == 6
+    assert turned.sum() == 1 and (codec == JPEG).sum() == 2
     for row in range(4):
         assert pictures.image(row).shape == ((50, 40, 3) if turned[row] else (40, 50, 3))
 

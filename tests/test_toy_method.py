@@ -19,9 +19,10 @@ from gmsrm_jax.cli import main
 from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.config import apply_argument, base_config, check_config
 from gmsrm_jax.data.arrays import write_pictures
-from gmsrm_jax.data.masks.assignment import make_mask_list, write_mask_list
+from gmsrm_jax.data.masks.assignment import make_mask_list
 from gmsrm_jax.data.masks.bins import center_mask
 from gmsrm_jax.data.masks.files import write_mask_bank
+from gmsrm_jax.data.masks.list_file import write_mask_list
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.variables import count_parameters

@@ -10,7 +10,8 @@ change. Needs TensorFlow.
 import argparse
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.data.masks.assignment import make_mask_list, read_mask_list, write_mask_list
+from gmsrm_jax.data.masks.assignment import make_mask_list
+from gmsrm_jax.data.masks.list_file import read_mask_list, write_mask_list
 from gmsrm_jax.data.sources import open_pictures
 
 

@@ -61,9 +61,7 @@ class TfData:
         self._sampler = sampler(config.masks.train)
         # The picture that is shown for each training picture: itself, or the next good one.
         self._shown = np.arange(self.num_examples)
-        headers = split.pictures.headers.take(split.training)
-        columns = [headers.codec, headers.orientation, headers.height, headers.width]
-        self._headers = tf.constant(np.stack(columns, 1).astype(np.int32))
+        self._headers = tf.constant(split.pictures.headers[split.training])
         files = split.pictures.files
         self._files = None if files is None else tf.constant([files[i] for i in split.training])
 

@@ -14,7 +14,7 @@ from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.decoding import MIN_SIDE, UnreadablePicture, decode_image, read_header
 from gmsrm_jax.data.fields import MAX_PIXELS
-from gmsrm_jax.data.headers import Headers, read_headers
+from gmsrm_jax.data.headers import read_headers
 from gmsrm_jax.data.listing import picture_names
 from gmsrm_jax.runtime.errors import UserError
 
@@ -52,13 +52,13 @@ class EncodedPictures(Pictures, Protocol):
     Pictures whose headers are bad were left out before they were numbered.
 
     Attributes:
-        headers: of all pictures.
+        headers: int32 [N, 4], codec, orientation, height and width of each `decoding.Header`.
         files: their paths, None where they are no files.
         bad: what was left out, and where to report more.
         max_pixels: largest number of pixels decoded.
     """
 
-    headers: Headers
+    headers: np.ndarray
     files: Sequence[bytes] | None
     bad: BadPictures
     max_pixels: int

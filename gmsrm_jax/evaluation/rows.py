@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gmsrm_jax.config.fields import UNTRAINED
-from gmsrm_jax.data.masks.assignment import MaskList
+from gmsrm_jax.data.masks.list_file import MaskList
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.batches import Fill
 from gmsrm_jax.evaluation.measures import Judge

@@ -13,9 +13,9 @@ from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.fields import UNTRAINED
 from gmsrm_jax.config.of_run import check_config_of_run
 from gmsrm_jax.data.decoding import resize_for_test
-from gmsrm_jax.data.masks.assignment import MaskList, open_mask_list
+from gmsrm_jax.data.masks.assignment import open_mask_list
 from gmsrm_jax.data.masks.bins import BIN_NAMES
-from gmsrm_jax.data.masks.list_file import write_mask_list
+from gmsrm_jax.data.masks.list_file import MaskList, write_mask_list
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
 from gmsrm_jax.evaluation.batches import (

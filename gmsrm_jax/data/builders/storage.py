@@ -149,7 +149,7 @@ def _members(archive: Path) -> Iterator[tuple[str, Member]]:
             with tarfile.open(archive) as tar:
                 for member in tar:
                     # A TarFile keeps every entry, gigabytes for millions of pictures.
-                    tar.members.clear()
+                    tar.members.clear()  # type: ignore[attr-defined]
                     if member.isreg():
                         yield member.name, member
     except _DAMAGED as error:

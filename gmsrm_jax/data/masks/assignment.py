@@ -20,24 +20,10 @@ from gmsrm_jax.data.masks.bins import (
     hole_ratio,
     ratio_bin,
 )
-from gmsrm_jax.data.masks.list_file import (
-    MaskList,
-    build_mask_list,
-    read_mask_list,
-    write_mask_list,
-)
+from gmsrm_jax.data.masks.list_file import MaskList, build_mask_list, read_mask_list
 from gmsrm_jax.data.masks.sets import read_mask_folder
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import Progress
-
-__all__ = [
-    "MaskList",
-    "assign_from_folder",
-    "make_mask_list",
-    "open_mask_list",
-    "read_mask_list",
-    "write_mask_list",
-]
 
 _SAMPLERS = ("pic_irregular", "pic_regular")
 _DRAWS_AT_ONCE = 16

@@ -100,12 +100,3 @@ def read_packed_masks(path: str | os.PathLike) -> tuple[np.ndarray, int]:
             f"{path}: bits of shape {bits.shape} do not fit {count} masks of {size} px; {cure}"
         )
     return bits, size
-
-
-def read_mask_bank(path: str | os.PathLike) -> np.ndarray:
-    """Reads a mask bank as uint8 masks [N, S, S, 1].
-
-    Raises:
-        UserError: see `read_packed_masks`.
-    """
-    return unpack_masks(*read_packed_masks(path))
