@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from gmsrm_jax.data.loading import open_data
 from PIL import ExifTags, Image
 
 from gmsrm_jax.config.fields import base_config
