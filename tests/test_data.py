@@ -17,7 +17,6 @@ from gmsrm_jax.data.decoding import PNG
 from gmsrm_jax.data.masks.files import read_packed_masks, unpack_masks, write_mask_bank
 from gmsrm_jax.data.pipeline import TfData
 from gmsrm_jax.data.splits import split_pictures
-from gmsrm_jax.data.training_data import open_data
 from gmsrm_jax.runtime.errors import UserError
 
 SIZE = 32
@@ -407,7 +406,6 @@ _PROCESS = """
 import itertools, json, sys
 import numpy as np
 from ml_collections import ConfigDict
-from gmsrm_jax.data.training_data import open_data
 fields, index, path = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 stream = open_data(ConfigDict(fields)).batches(6, 2, 1, index, 2)
 batches = list(itertools.islice(stream, 4))
