@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.presets import PRESETS, make_config
 from benchmarks.stages import first_given
-from gmsrm_jax.data.training_data import open_data
+from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.methods import DEFAULT, METHODS
 from gmsrm_jax.methods.base import StageSpec
 from gmsrm_jax.runtime.devices import replicated, to_devices

@@ -30,10 +30,10 @@ from gmsrm_jax.data.crops import (
     find_window,
     resample,
 )
+from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.data.masks import sampler
 from gmsrm_jax.data.sources import FilePictures, Reading, open_pictures
 from gmsrm_jax.data.tensorflow_cpu import tf
-from gmsrm_jax.data.training_data import open_data
 
 Part = Callable[[tf.Tensor], tf.Tensor]
 _BATCH = 16

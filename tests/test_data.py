@@ -8,12 +8,12 @@ import sys
 import jax
 import numpy as np
 import pytest
-from gmsrm_jax.data.loading import open_data
 from PIL import ExifTags, Image
 
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data import arrays, crops
 from gmsrm_jax.data.decoding import PNG
+from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.data.masks.files import read_packed_masks, unpack_masks, write_mask_bank
 from gmsrm_jax.data.pipeline import TfData
 from gmsrm_jax.data.splits import split_pictures

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.of_run import config_of_run
-from gmsrm_jax.data.training_data import open_data
+from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.methods.base import Context, apply
 from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage

@@ -274,7 +274,7 @@ def _write_array(
 
 def _write_sheet(config: ConfigDict, path: Path) -> None:
     """Writes training samples, and beside each the same with its hole in white."""
-    from gmsrm_jax.data.training_data import open_data
+    from gmsrm_jax.data.loading import open_data
 
     batch = next(open_data(config).batches(_SHEET_COLUMNS // 2 * _SHEET_ROWS, 0, 0))
     image, mask = batch["image"], batch["mask"]

@@ -1,17 +1,11 @@
-"""What every source of training data promises, and opens the one that a config names.
-
-`pipeline.TfData` reads picture files with tf.data and draws masks as it goes; `arrays.ArrayData`
-reads an array file and a mask bank without TensorFlow.
-"""
+"""What every source of training data promises."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.splits import split_pictures
 from gmsrm_jax.runtime.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -70,23 +64,6 @@ class TrainingData(Protocol):
         Returns:
             {"image": uint8 [k, S, S, 3], "mask": uint8 [k, S, S, 1]}.
         """
-
-
-def open_data(config: ConfigDict) -> TrainingData:
-    """Opens config.data.train with config.data.pipeline.
-
-    Raises:
-        UserError: the pictures, the masks or a field cannot be used; names it and the cure.
-    """
-    if config.data.pipeline == "tfdata":
-        from gmsrm_jax.data.pipeline import TfData
-
-        return TfData(config, split_pictures(config))
-    if config.data.pipeline == "arrays":
-        from gmsrm_jax.data.arrays import ArrayData
-
-        return ArrayData(config, split_pictures(config))
-    raise UserError(f"config.data.pipeline = {config.data.pipeline!r}; use one of: tfdata, arrays")
 
 
 def rows_per_process(batch_size: int, process_index: int, process_count: int) -> int:
