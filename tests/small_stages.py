@@ -140,7 +140,7 @@ def assert_slope(
     assert gradient.keys() == leaves(params).keys()
     gradient = {name: g if part in name else 0 * g for name, g in gradient.items()}
     norm = np.sqrt(sum(np.square(g).sum() for g in gradient.values()))
-    length = 0.01 * abs(measure(first.scalars)) / norm
+    length = 0.002 * abs(measure(first.scalars)) / norm
     ends = []
     for side in (length, -length):
 

@@ -92,9 +92,9 @@ def test_programs_sum_gradients_and_gather_nothing(name, setting):
         # Every gradient, some in two parts, and beside them a few scalars and mean codes.
         summed = sum(found["all-reduce"])
         assert 0.9 * weights < summed < 2 * weights + 1000, (program, weights, found)
-        # Style mixing hands the last code of each device to the next; a picture has 3072 numbers.
+        # Style mixing hands codes to the device half a batch away; a picture has 3072 numbers.
         assert set(found) <= {"all-reduce", "collective-permute"}, (program, found)
-        assert sum(found.get("collective-permute", [])) <= 2 * SIZE, (program, found)
+        assert sum(found.get("collective-permute", [])) <= 32 * SIZE, (program, found)
 
 
 @pytest.mark.slow

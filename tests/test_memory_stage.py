@@ -223,7 +223,8 @@ def test_first_steps_have_the_lazy_rates(run):
         (typical(run["path"], "generator", "encoder", "query_4"), 2e-4 * 4 / 5),
     ):
         assert found[0] == pytest.approx(rate, rel=0.01)
-        assert found[1] < rate * 1.001
+        # Equalised weights are of size 1 / rate, so a step of theirs is rounded to a per mille.
+        assert found[1] < rate * 1.01
 
 
 def test_lazy_and_main_steps_share_one_optimizer_state(run):
