@@ -406,6 +406,7 @@ _PROCESS = """
 import itertools, json, sys
 import numpy as np
 from ml_collections import ConfigDict
+from gmsrm_jax.data.loading import open_data
 fields, index, path = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 stream = open_data(ConfigDict(fields)).batches(6, 2, 1, index, 2)
 batches = list(itertools.islice(stream, 4))

@@ -18,8 +18,7 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
     def run():
         # Inside, for signals must be watched before NumPy and JAX start their threads.
         import jax
-        import numpy as np
-        from toy_stage import Data, Stage
+        from toy_stage import GIVEN, Data, Stage
 
         from gmsrm_jax.checkpoints import store
         from gmsrm_jax.runtime.devices import data_mesh
@@ -48,7 +47,7 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
                 workdir=pathlib.Path(workdir),
                 mesh=data_mesh(),
                 seed=3,
-                pretrained=np.ones((3,), np.float32),
+                given=GIVEN,
                 log_every=3,
                 optimization_level=1,
                 tensorboard=False,

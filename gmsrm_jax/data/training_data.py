@@ -75,7 +75,7 @@ def rows_per_process(batch_size: int, process_index: int, process_count: int) ->
     if batch_size % process_count:
         raise UserError(
             f"batch size {batch_size} is not a multiple of the {process_count} processes; "
-            "change the batch size of this stage"
+            "change this stage's batch_size"
         )
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index {process_index} is not below {process_count}")
