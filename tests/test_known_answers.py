@@ -145,7 +145,7 @@ TRAINING = [
     "--config.tensorboard=False",
     # It compiles in half the time.
     "--config.xla_optimization_level=0",
-    # The network of before. Recorded again when the partners of style mixing moved half a batch away;
+    # The network of before. Recorded again when style mixing's partners moved half a batch away;
     # until then the losses were those of the version before, step by step.
     "--config.model.fusion_rescale=True",
     "--config.model.memory_at_full_size=False",

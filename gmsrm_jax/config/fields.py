@@ -164,7 +164,7 @@ def apply_argument(config: ConfigDict, argument: str | None) -> ConfigDict:
                 f"of: {known}"
             )
         config.variant = word
-    _check_one("variants", [word for word in words if word in variants])
+    _check_one("variants", rest)
     config.name = "-".join([config.name, *words])
     for name in set(sections()) - set(sections(config.method)):
         if name in config:

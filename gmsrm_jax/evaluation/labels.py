@@ -5,7 +5,7 @@ from gmsrm_jax.metrics import Definition
 UNDEFINED = "-"
 PAPER_DIGITS = {"psnr": 2, "ssim": 3, "ncc": 3, "lmse": 3}
 """Digits behind the point in the paper's tables."""
-_ARROWS = {"higher": "↑", "lower": "↓"}
+_ARROWS = {"higher": "↑", "lower": "↓", "nearer to 1": "→ 1"}
 _RATIO_DIGITS, _OTHER_DIGITS = 4, 2  # of measures without and with a unit
 _DIGITS = {"fid": 2}  # without a unit, but not between 0 and 1
 

@@ -248,19 +248,19 @@ def mean_score(
 
 def record(row: Row, **values: Any) -> dict[str, Any]:
     """One row of `Table.scores` but for "best", which `tidy` finds."""
-    usual = {"measure": "", "metric": "", "value": math.nan, "marked": False, "sign": 0}
+    usual = {"measure": "", "metric": "", "value": math.nan, "marked": False, "better": ""}
     return {"method": row.label, "type": row.type, "published": row.published} | usual | values
 
 
 def our_score(
     metric: str, definition: Definition, score: float | None, paper_digits: bool = False
 ) -> dict[str, Any]:
-    """What a score of ours adds to a record; "sign" makes larger ones better, 0 compares none."""
+    """What a score of ours adds to a record; "better" says which wins, "" compares none."""
     return {
         "measure": metric,
         "value": math.nan if score is None else score,
         "text": score_text(metric, definition, score, paper_digits),
-        "sign": 1 if definition.better == "higher" else -1,
+        "better": definition.better,
     }
 
 
@@ -272,13 +272,14 @@ def tidy(records: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     import pandas as pd
 
     frame = pd.DataFrame.from_records(records)
-    compared = ~frame["published"] & (frame["sign"] != 0) & (frame["text"] != UNDEFINED)
+    compared = ~frame["published"] & (frame["better"] != "") & (frame["text"] != UNDEFINED)
     # What follows the number, such as a deviation, does not count.
     numbers = frame["text"].str.split().str[0].where(compared).astype(float)
-    printed = numbers * frame["sign"]
+    printed = numbers.where(frame["better"] == "higher", -numbers)
+    printed = printed.where(frame["better"] != "nearer to 1", -(numbers - 1.0).abs())
     columns = printed.groupby([frame[name] for name in ("measure", "data_set", "column")])
     best = (printed == columns.transform("max")) & (columns.transform("count") > 1)
-    return frame.drop(columns="sign").assign(best=best)
+    return frame.drop(columns="better").assign(best=best)
 
 
 def _paper_score(

@@ -28,7 +28,7 @@ def samples_table(data_set: str, run: Mapping[str, Any]) -> Table:
     def add(group: str, metric: str, label: str, scores: Mapping[str, Any]) -> None:
         for name in bins:
             mean = scores[name].get(metric, {}).get("mean")
-            own = our_score(metric, definitions[metric], mean) | {"sign": 0}
+            own = our_score(metric, definitions[metric], mean) | {"better": ""}
             own |= {"metric": group, "data_set": data_set, "column": name}
             records.append(record(Row(label, label), **own))
 

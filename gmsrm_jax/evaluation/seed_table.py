@@ -56,7 +56,7 @@ def seeds_table(
     scores: dict[str, dict[str, Any]] = {}
     for row in first.scores.drop(columns="best").to_dict("records"):
         variant, metric = row["method"], row["measure"]
-        own: dict[str, Any] = {"sign": 0}
+        own: dict[str, Any] = {"better": ""}
         if (variant, metric) in by_seed[seeds[0]]:
             spread = _spread(
                 {seed: means.get((variant, metric)) for seed, means in by_seed.items()}

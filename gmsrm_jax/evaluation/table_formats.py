@@ -33,6 +33,7 @@ _LATEX = str.maketrans(
         "±": r"$\pm$",
         "·": r"$\cdot$",
         "↑": r"$\uparrow$",
+        "→": r"$\to$",
         "↓": r"$\downarrow$",
         "†": r"$\dagger$",
         "–": "--",

@@ -93,8 +93,14 @@ class Worker:
         result = {}
         for name in others[0]:
             values = np.stack([first_scores[f"composite/{name}"], *(s[name] for s in others)])
-            higher = self.judge.definitions[name].better == "higher"
             result[f"samples_mean/{name}"] = values.mean(0)
-            result[f"samples_best/{name}"] = values.max(0) if higher else values.min(0)
+            better = self.judge.definitions[name].better
+            if better == "nearer to 1":
+                nearest = np.abs(values - 1.0).argmin(0)[None]
+                result[f"samples_best/{name}"] = np.take_along_axis(values, nearest, 0)[0]
+            else:
+                result[f"samples_best/{name}"] = (
+                    values.max(0) if better == "higher" else values.min(0)
+                )
         apart = self.judge.diversity(np.stack(filled), mask)
         return result | {f"samples_diversity/{name}": values for name, values in apart.items()}

@@ -22,7 +22,7 @@ TEXTURE_DEFINITIONS: dict[str, Definition] = {
         "differences of each colour channel, 0 beyond the last row and column; 1 is right, less is "
         "blur, more is noise; undefined where the truth has no gradient, or without a hole.",
         "1",
-        "higher",
+        "nearer to 1",
     ),
     TEXTURE: Definition(
         "Texture mismatch",
