@@ -45,7 +45,7 @@ def test_every_network(variant: str, code_source: str) -> None:
     image, mask, noise = inputs(3)
     expected = composite_by_hand(network, image, mask, noise)
     arrays = [image, mask, *noise][: len(program.names)]
-    assert len(arrays) == (2 if variant == "base" else 7)
+    assert len(arrays) == (2 if variant == "base" else 9)
     for rows in (slice(0, 1), slice(1, 3)):
         filled = run(data, program.names, [array[rows] for array in arrays])
         np.testing.assert_allclose(filled, expected[rows], atol=1e-4)
@@ -61,7 +61,7 @@ def test_the_noise_is_an_input() -> None:
     program = fill_program(network)
     assert program.names == (
         *("image", "mask", "noise_4", "noise_8_0", "noise_8_1"),
-        *("noise_16_0", "noise_16_1"),
+        *("noise_16_0", "noise_16_1", "noise_32_0", "noise_32_1"),
     )
     run_time = session(to_onnx(program, None, {}))
 
