@@ -94,7 +94,7 @@ def test_programs_sum_gradients_and_gather_nothing(name, setting):
         assert 0.9 * weights < summed < 2 * weights + 1000, (program, weights, found)
         # Style mixing hands codes to the device half a batch away; a picture has 3072 numbers.
         assert set(found) <= {"all-reduce", "collective-permute"}, (program, found)
-        assert sum(found.get("collective-permute", [])) <= 32 * SIZE, (program, found)
+        assert sum(found.get("collective-permute", [])) < 3 * SIZE**2, (program, found)
 
 
 @pytest.mark.slow
