@@ -14,7 +14,7 @@ from gmsrm_jax.nn.accumulation import in_micro_batches
 # {network: {"params": …, "batch_stats": …}}
 Variables = dict[str, dict[str, Any]]
 Scalars = dict[str, jax.Array]
-Form = Literal["logistic", "hinge"]
+Form = Literal["logistic", "hinge", "wasserstein"]
 
 
 class Played(NamedTuple):
@@ -32,6 +32,11 @@ class Played(NamedTuple):
 
 
 Loss = Callable[[Variables, Any], tuple[jax.Array, Played]]
+_DISCRIMINATOR_LOSSES: dict[Form, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "logistic": losses.logistic_discriminator_loss,
+    "hinge": losses.hinge_discriminator_loss,
+    "wasserstein": losses.wasserstein_discriminator_loss,
+}
 
 
 def gradient_step(
@@ -83,15 +88,19 @@ class Adversary:
     Attributes:
         name: of the network.
         module: module(*shown, update_stats=…) gives logits of any shape.
-        form: "logistic" (non-saturating) or "hinge", of both sides' losses. The discriminator's is
-            the sum of its two means; half of it, as some print it, makes no difference to Adam.
+        form: "logistic" (non-saturating), "hinge" or "wasserstein", of both sides' losses. The
+            discriminator's is the sum of its two means; half of it, as some print it, makes no
+            difference to Adam.
         optimizer: with a rate and betas of its own.
+        penalty_weight: of the gradient penalty at "between", what is shown there beside "real" and
+            "fake"; its first array is that of the pictures.
     """
 
     name: str
     module: nn.Module
     form: Form
     optimizer: optax.GradientTransformation
+    penalty_weight: float = 0.0
 
     def judge(
         self, variables: dict[str, Any], shown: tuple[jax.Array, ...], method: str | None = None
@@ -110,37 +119,45 @@ class Adversary:
 
     def generator_loss(self, fake: jax.Array) -> jax.Array:
         """What the generator makes small, from logits of what it made."""
-        if self.form == "hinge":
-            return losses.adversarial_generator_loss(fake)
-        return losses.logistic_generator_loss(fake)
+        if self.form == "logistic":
+            return losses.logistic_generator_loss(fake)
+        return losses.adversarial_generator_loss(fake)
+
+    def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:
+        """What the discriminator makes small, from logits, without the penalty."""
+        return _DISCRIMINATOR_LOSSES[self.form](real, fake)
 
     def loss(self, variables: Variables, shown: Any) -> tuple[jax.Array, Played]:
-        """What the discriminator makes small, from {"real": …, "fake": …} as `judge` takes them."""
+        """The discriminator's loss, from {"real": …, "fake": …} as `judge` takes them."""
         fake, _ = self.judge(variables[self.name], shown["fake"])
         # The renewed vectors do not depend on the examples, so their mean is each of them.
         real, renewed = self.judge(variables[self.name], shown["real"])
-        if self.form == "hinge":
-            value = losses.hinge_discriminator_loss(real, fake)
-        else:
-            value = losses.logistic_discriminator_loss(real, fake)
+        value = self.discriminator_loss(real, fake)
         scalars = {
-            f"loss/{self.name}": value,
             f"logits/{self.name}_real": real.mean(),
             f"logits/{self.name}_fake": fake.mean(),
         }
+        if self.penalty_weight:
+            images, *others = shown["between"]
+            penalty = losses.gradient_penalty(
+                lambda x: self.judge(variables[self.name], (x, *others))[0], images
+            )
+            value += self.penalty_weight * penalty
+            scalars[f"loss/{self.name}_penalty"] = penalty
+        scalars[f"loss/{self.name}"] = value
         return value, Played(scalars, {self.name: renewed}, ())
 
 
 def adversarial_step(
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    adversary: Adversary,
+    adversary: Adversary | None,
     variables: Variables,
     states: dict[str, Any],
     parts: Any,
     accumulation: int,
 ) -> tuple[Variables, dict[str, Any], Scalars]:
-    """One step of a generator and its discriminator, on the same examples.
+    """One step of a generator and its discriminator, if it has one, on the same examples.
 
     Both gradients are taken at the weights before the step, and the discriminator's statistics move
     on by one power iteration.
@@ -149,7 +166,7 @@ def adversarial_step(
         loss: the generator's; may ask `adversary.judge` with the variables before the step. Its
             rows are {"real": …, "fake": …}, tuples of arrays that the discriminator is shown.
         optimizer: the generator's.
-        adversary: the discriminator.
+        adversary: the discriminator; None for a generator alone.
         variables: of the discriminator and of the generator's networks, which are all others.
         states: of the optimizers, by network.
         parts: arrays whose first axis is that of the examples.
@@ -158,6 +175,11 @@ def adversarial_step(
     Returns:
         Variables, states of the optimizers, scalars of both sides.
     """
+    if adversary is None:
+        made, made_states, played = gradient_step(
+            loss, optimizer, variables, states, parts, accumulation
+        )
+        return made, made_states, played.scalars
     judging = {adversary.name: variables[adversary.name]}
     making = {name: tree for name, tree in variables.items() if name != adversary.name}
     made, made_states, played = gradient_step(loss, optimizer, making, states, parts, accumulation)

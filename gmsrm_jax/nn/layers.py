@@ -19,7 +19,7 @@ and casts its kernel to it. Whatever the `dtype`, float32 are
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -261,7 +261,7 @@ class PlainConv(nn.Module):
         features: output channels.
         kernel_size: side of the kernel.
         stride: between two outputs.
-        pad: pixels added at every side.
+        pad: pixels added at every side; "SAME" for ⌈size / stride⌉ outputs, the odd one added last.
         kernel_init: initialiser.
         result: format of the output; None for that of the input.
         reflect: what is added mirrors the inside, without repeating the border; else it is zero.
@@ -272,7 +272,7 @@ class PlainConv(nn.Module):
     features: int
     kernel_size: int
     stride: int
-    pad: int
+    pad: int | Literal["SAME"]
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     result: DTypeLike | None = None
     reflect: bool = False
@@ -282,7 +282,8 @@ class PlainConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, H, W, I] to [N, H', W', features]."""
-        k, pads = self.kernel_size, [(self.pad, self.pad)] * 2
+        k = self.kernel_size
+        pads: Any = self.pad if self.pad == "SAME" else [(self.pad, self.pad)] * 2
         kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
         if self.reflect:
             x, pads = jnp.pad(x, [(0, 0), *pads, (0, 0)], mode="reflect"), [(0, 0)] * 2

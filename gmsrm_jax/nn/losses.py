@@ -113,6 +113,11 @@ def logistic_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jax.nn.softplus(fake).mean() + jax.nn.softplus(-real).mean()
 
 
+def wasserstein_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Loss of a critic (Arjovsky et al., arXiv 1701.07875): mean D(fake) - mean D(real)."""
+    return fake.mean() - real.mean()
+
+
 def feature_matching_loss(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Array:
     """L_FM (EdgeConnect, Eq. 3): over a discriminator's outputs, the sum of mean |fake - real|.
 
@@ -149,6 +154,19 @@ def r1_penalty(logits: Callable[[jax.Array], jax.Array], images: jax.Array) -> j
     """
     gradient = jax.grad(lambda x: logits(x).sum())(images)
     return 0.5 * jnp.square(gradient).sum((1, 2, 3)).mean()
+
+
+def gradient_penalty(critic: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """Mean of (‖∇_x D(x)‖₂ - 1)² over examples (Gulrajani et al., arXiv 1704.00028, Eq. 3).
+
+    Args:
+        critic: maps images [N, H, W, C] to any number of outputs for each.
+        images: between real and made ones, α · real + (1 - α) · fake.
+    """
+    gradient = jax.grad(lambda x: critic(x).sum())(images)
+    # A norm of exactly 0 has no gradient of its own.
+    norms = jnp.sqrt(jnp.square(gradient).sum((1, 2, 3)) + 1e-12)
+    return jnp.square(norms - 1.0).mean()
 
 
 def path_lengths(
