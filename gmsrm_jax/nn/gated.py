@@ -57,7 +57,6 @@ class GatedConv(nn.Module):
 
 def _gained(key: Any, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
     """A kernel [k, k, I, 2 · features] whose first half is drawn GAIN times as wide."""
-    half = shape[-1] // 2
-    gains = jnp.repeat(jnp.asarray([GAIN, 1.0], dtype), half)
+    gains = jnp.repeat(jnp.asarray([GAIN, 1.0], dtype), shape[-1] // 2)
     drawn: jax.Array = nn.initializers.variance_scaling(1.0, "fan_in", "normal")(key, shape, dtype)
-    return drawn * gains
+    return drawn * gains.reshape(1, 1, 1, -1)
