@@ -17,7 +17,7 @@ from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
-from gmsrm_jax.methods.deepfill2.network import PatchDiscriminator, networks
+from gmsrm_jax.methods.deepfill2.network import PatchDiscriminator, build_network
 from gmsrm_jax.nn.gated import GatedConv
 
 DEEPFILL2 = METHODS["deepfill2"]
@@ -75,17 +75,18 @@ def test_numbers_of_parameters() -> None:
     config = config_of(local=False)
     assert config.image_size == 256 and config.batch_size == 16
     weights = jax.eval_shape(lambda: DEEPFILL2.init(config, jax.random.key(0)))
-    assert count(weights["coarse"]) == 1_631_151
-    assert count(weights["refinement"]) == 2_421_327
+    params = weights["network"]["params"]
+    assert count(params["coarse"]) == 1_631_151
+    assert count(params["refinement"]) == 2_421_327
     assert count(weights) == 4_052_478
-    layers = weights["coarse"]["params"]
+    layers = params["coarse"]
     sizes = {"in": 6_048, "dilated_2": 166_080, "out": 327}
     assert {name: count(layers[name]) for name in sizes} == sizes
-    assert count(weights["refinement"]["params"]["joined_1"]) == 331_968
+    assert count(params["refinement"]["joined_1"]) == 331_968
 
 
 def test_the_discriminator_has_4096_logits() -> None:
-    module = stage_of(config_of(local=False)).adversary.module
+    module = stage_of(config_of(local=False)).adversaries[0].module
     seen = jnp.zeros((2, 256, 256, 3)), jnp.zeros((2, 256, 256, 1))
     logits, variables = jax.eval_shape(
         functools.partial(module.init_with_output, update_stats=False), jax.random.key(0), *seen
@@ -184,9 +185,10 @@ def test_a_filling_is_that_of_numpy() -> None:
     image, mask = batch["image"][:1] / 127.5 - 1, np.float64(batch["mask"][:1])
     fill = compiled(lambda image: DEEPFILL2.fill(config, variables, image, jnp.float32(mask), {}))
     found = fill(jnp.float32(image))
-    first = coarse(image[0], mask[0], variables["coarse"]["params"])
+    params = variables["network"]["params"]
+    first = coarse(image[0], mask[0], params["coarse"])
     pasted = image[0] * (1 - mask[0]) + first * mask[0]
-    expected = refined(pasted, mask[0], variables["refinement"]["params"])
+    expected = refined(pasted, mask[0], params["refinement"])
     assert np.std(expected) > 0.1 and np.std(first) > 0.1
     np.testing.assert_allclose(found[0], expected, atol=1e-4)
     np.testing.assert_array_equal(fill(jnp.float32(image * (1 - mask) + 0.3 * mask)), found)
@@ -219,23 +221,18 @@ def test_signal_at_the_start(start: str) -> None:
 
     A picture of 32 px is the hardest: of the widest kernels only the centre stands on it.
     """
-    config, batch = config_of(start=start, width=24), pictures()
-    variables = compiled(lambda key: DEEPFILL2.init(config, key))(jax.random.key(0))
+    config, batch = config_of(start=start, width=12), pictures()
+    variables = compiled(lambda key: DEEPFILL2.init(config, key))(jax.random.key(0))["network"]
     image, mask = np.float32(batch["image"] / 127.5 - 1)[:1], np.float32(batch["mask"])[:1]
-
-    def output(params: Any) -> tuple[jax.Array, jax.Array]:
-        whole = {name: {"params": params[name]} for name in params}
-        first, second = (m.apply for m in networks(config))
-        coarse = first(whole["coarse"], image * (1 - mask), mask)
-        return coarse, second(whole["refinement"], image * (1 - mask) + coarse * mask, mask)
-
-    params = {name: tree["params"] for name, tree in variables.items()}
-    outputs, pull = compiled(lambda params: jax.vjp(output, params))(params)
-    spreads = [float(np.std(raw)) for raw in outputs]
+    network = build_network(config)
     if start == "glorot":
-        assert max(spreads) < 1e-4
+        outputs = applied(network, variables["params"], image, mask)
+        assert max(np.std(raw) for raw in outputs) < 1e-4
         return
-    assert min(spreads) > 0.015 and max(spreads) < 0.6
+    outputs, pull = compiled(lambda v: jax.vjp(lambda v: network.apply(v, image, mask), v))(
+        variables
+    )
+    assert all(0.01 < np.std(raw) < 0.6 for raw in outputs)
     (gradient,) = pull(tuple(jnp.sign(raw) / raw.size for raw in outputs))
     norms = {n: np.linalg.norm(g) for n, g in leaves(gradient).items() if n.endswith("kernel")}
     assert len(norms) == 17 + 25 and min(norms.values()) > 1e-3
@@ -250,11 +247,9 @@ def test_the_losses_are_those_of_numpy() -> None:
     batch = pictures()
     after, scalars = run(state, batch)
     image, mask = np.float32(batch["image"] / 127.5 - 1), np.float32(batch["mask"])
-    modules = networks(config_of())
-    first = applied(modules[0], state.variables["coarse"]["params"], image * (1 - mask), mask)
-    pasted = np.where(mask > 0, first, image)
-    second = applied(modules[1], state.variables["refinement"]["params"], pasted, mask)
-    judge = compiled(stage.adversary.judge)
+    params = state.variables["network"]["params"]
+    first, second = applied(build_network(config_of()), params, image, mask)
+    judge = compiled(stage.adversaries[0].judge)
     own = state.variables["discriminator"]
     fake, _ = judge(own, (jnp.where(mask > 0, second, image), mask))
     real, renewed = judge(own, (image, mask))
@@ -277,7 +272,7 @@ def test_a_step_moves_all_weights_and_the_average_is_the_last_ones() -> None:
     _, state, run = plain()
     after, scalars = run(state, pictures())
     assert after.step == 1 and all(np.isfinite(value) for value in scalars.values())
-    assert set(after.variables) == {"coarse", "refinement", "discriminator"}
+    assert set(after.variables) == {"network", "discriminator"}
     for name, tree in state.variables.items():
         for leaf, value in leaves(tree["params"]).items():
             moved = leaves(after.variables[name]["params"])[leaf]
@@ -295,9 +290,8 @@ def test_only_the_hole_is_judged() -> None:
 
     def judged(raw: jax.Array) -> jax.Array:
         shown = (image * (1 - mask) + raw * mask, mask)
-        return stage.adversary.generator_loss(
-            stage.adversary.judge(state.variables["discriminator"], shown)[0]
-        )
+        (adversary,) = stage.adversaries
+        return adversary.generator_loss(adversary.judge(state.variables["discriminator"], shown)[0])
 
     gradient = np.asarray(compiled(jax.grad(judged))(jnp.zeros_like(image)))
     hole = np.broadcast_to(mask > 0, gradient.shape)
@@ -307,7 +301,7 @@ def test_only_the_hole_is_judged() -> None:
 def test_without_its_weight_there_is_no_discriminator() -> None:
     stage = stage_of(config_of(adversarial_weight=0.0))
     state = jax.eval_shape(lambda key: stage.init(key, {}), jax.random.key(0))
-    assert set(state.variables) == set(state.optimizer) == {"coarse", "refinement"}
+    assert set(state.variables) == set(state.optimizer) == {"network"}
     after, scalars = jax.eval_shape(stage.programs["main"], state, pictures())
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {name for name in scalars if "loss" in name} == {

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import traverse_util
 from ml_collections import ConfigDict
@@ -17,7 +18,7 @@ from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import apply_argument, base_config
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
-from gmsrm_jax.methods.lbam.maps import AttentionMap, next_mask, projected
+from gmsrm_jax.methods.lbam.maps import AttentionMap, keep_in_ranges, next_mask
 from gmsrm_jax.methods.lbam.network import Critic, LBAMNetwork
 from gmsrm_jax.nn.vgg import features, load_poolings
 from gmsrm_jax.runtime.errors import UserError
@@ -106,7 +107,7 @@ def test_numbers_of_parameters(normed: bool, parameters: int) -> None:
 def test_the_critic_gives_one_number_a_picture(released: bool, parameters: int) -> None:
     form = "released" if released else "wasserstein"
     fields = WITHOUT_VGG | {"adversarial_form": form}
-    module = stage_of(config_of(local=False, **fields)).adversary.module
+    module = stage_of(config_of(local=False, **fields)).adversaries[0].module
     seen = jnp.zeros((2, 256, 256, 3)), jnp.zeros((2, 256, 256, 1))
     logits, variables = jax.eval_shape(
         functools.partial(module.init_with_output, update_stats=False), jax.random.key(0), *seen
@@ -161,10 +162,17 @@ def test_numbers_of_maps_are_brought_back_to_their_ranges() -> None:
         numbers = dict(zip(names, map(jnp.float32, values), strict=True))
         return {"forward_map_1": numbers, "encoder_1": {"kernel": jnp.full((2,), 9.0)}}
 
-    found = projected(tree(9, -1, 9, 0.1))
-    jax.tree.map(np.testing.assert_array_equal, found, tree(6, 0.1, 2, 0.5))
-    within = tree(1.1, 2, 1, 1)
-    jax.tree.map(np.testing.assert_array_equal, projected(within), within)
+    projection, within = keep_in_ranges(), tree(1.1, 2, 1, 1)
+
+    def moved(*steps: float) -> Any:
+        updates, _ = projection.update(tree(*steps), projection.init(within), within)
+        return optax.apply_updates(within, updates)
+
+    changed = {"encoder_1": {"kernel": jnp.full((2,), 18.0)}}
+    jax.tree.map(np.testing.assert_allclose, moved(8, -3, 8, -1), tree(6, 0.1, 2, 0.5) | changed)
+    jax.tree.map(
+        np.testing.assert_allclose, moved(0.5, 0.5, 0.5, 0.5), tree(1.6, 2.5, 1.5, 1.5) | changed
+    )
 
 
 def test_first_numbers_out_of_their_ranges_are_refused() -> None:
@@ -249,11 +257,14 @@ def test_a_filling_is_that_of_numpy(normed: bool) -> None:
     """Forward maps weigh the skips, reverse maps what is decoded; the hole is not looked at."""
     config = config_of(batch_norm=normed, width=2)
     drawn = filled_by_hand(jax.eval_shape(lambda: LBAM.init(config, jax.random.key(0))))["network"]
-    params = projected(drawn["params"])
+    params = dict(drawn["params"])
+    start = {"peak": 1.3, "centre": 1.2, "left": 0.7, "right": 1.4}
     assert ("encoder_norm_2" in params) == normed
     # Responses near the middle of the maps, where they differ.
-    for name in params:
-        if name.startswith(("forward_", "reverse_")) and "map" not in name:
+    for index, name in enumerate(params):
+        if "_map_" in name:
+            params[name] = {key: jnp.float32(v + 0.01 * index) for key, v in start.items()}
+        elif name.startswith(("forward_", "reverse_")):
             params[name] = {"kernel": jnp.abs(params[name]["kernel"])}
     variables = {"params": params}
     if normed:
@@ -357,7 +368,7 @@ def test_the_losses_are_those_of_numpy() -> None:
         [np.asarray(f, np.float64) for f in taken(weights, x)] for x in (signed, raw, pasted)
     )
     pairs = [(f, t) for maps in seen for f, t in zip(maps, target, strict=True)]
-    judge = compiled(stage.adversary.judge)
+    judge = compiled(stage.adversaries[0].judge)
     shown = [(jnp.float32(x), jnp.float32(mask)) for x in (image, made)]
     real, fake = (float(judge(state.variables["critic"], x)[0].mean()) for x in shown)
     penalty = float(scalars["loss/critic_penalty"])
@@ -433,9 +444,9 @@ def test_the_released_signs_pull_alike() -> None:
     """D makes D(real) and D(made) small, and so does what fills; by switch, never by default."""
     stage = stage_of(config_of(adversarial_form="released", **WITHOUT_VGG))
     real, fake = jnp.float32([0.25, 0.75]), jnp.float32([0.5, 0.25])
-    assert float(stage.adversary.discriminator_loss(real, fake)) == 0.5 + 0.375
-    assert float(stage.adversary.generator_loss(fake)) == 0.375
-    ours = plain()[0].adversary
+    assert float(stage.adversaries[0].discriminator_loss(real, fake)) == 0.5 + 0.375
+    assert float(stage.adversaries[0].generator_loss(fake)) == 0.375
+    ours = plain()[0].adversaries[0]
     assert float(ours.discriminator_loss(real, fake)) == 0.375 - 0.5
     assert float(ours.generator_loss(fake)) == -0.375
     state = jax.eval_shape(lambda key: stage.init(key, {}), jax.random.key(0))

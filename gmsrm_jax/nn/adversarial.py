@@ -1,7 +1,7 @@
-"""Steps of optimizers: of networks alone, and of networks that play against a discriminator."""
+"""Steps of optimizers: of networks alone, and of networks that play against discriminators."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -151,42 +151,45 @@ class Adversary:
 def adversarial_step(
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    adversary: Adversary | None,
+    adversaries: Sequence[Adversary],
     variables: Variables,
     states: dict[str, Any],
     parts: Any,
     accumulation: int,
 ) -> tuple[Variables, dict[str, Any], Scalars]:
-    """One step of a generator and its discriminator, if it has one, on the same examples.
+    """One step of a generator and its discriminators, on the same examples.
 
-    Both gradients are taken at the weights before the step, and the discriminator's statistics move
+    All gradients are taken at the weights before the step, and the discriminators' statistics move
     on by one power iteration.
 
     Args:
-        loss: the generator's; may ask `adversary.judge` with the variables before the step. Its
-            rows are {"real": …, "fake": …}, tuples of arrays that the discriminator is shown.
+        loss: the generator's; may ask `Adversary.judge` with the variables before the step. Its
+            rows are {discriminator: {"real": …, "fake": …}}, tuples of arrays that it is shown.
         optimizer: the generator's.
-        adversary: the discriminator; None for a generator alone.
-        variables: of the discriminator and of the generator's networks, which are all others.
+        adversaries: the discriminators.
+        variables: of the discriminators and of the generator's networks, which are all others.
         states: of the optimizers, by network.
         parts: arrays whose first axis is that of the examples.
         accumulation: micro-batches.
 
     Returns:
-        Variables, states of the optimizers, scalars of both sides.
+        Variables, states of the optimizers, scalars of all sides.
     """
-    if adversary is None:
-        made, made_states, played = gradient_step(
-            loss, optimizer, variables, states, parts, accumulation
+    judges = {adversary.name for adversary in adversaries}
+    making = {name: tree for name, tree in variables.items() if name not in judges}
+    moved, renewed, played = gradient_step(loss, optimizer, making, states, parts, accumulation)
+    scalars = dict(played.scalars)
+    for adversary in adversaries:
+        judged, state, told = gradient_step(
+            adversary.loss,
+            adversary.optimizer,
+            {adversary.name: variables[adversary.name]},
+            states,
+            played.rows[adversary.name],
+            accumulation,
         )
-        return made, made_states, played.scalars
-    judging = {adversary.name: variables[adversary.name]}
-    making = {name: tree for name, tree in variables.items() if name != adversary.name}
-    made, made_states, played = gradient_step(loss, optimizer, making, states, parts, accumulation)
-    judged, judged_states, told = gradient_step(
-        adversary.loss, adversary.optimizer, judging, states, played.rows, accumulation
-    )
-    return {**made, **judged}, {**made_states, **judged_states}, played.scalars | told.scalars
+        moved, renewed, scalars = moved | judged, renewed | state, scalars | told.scalars
+    return moved, renewed, scalars
 
 
 def average_variables(average: Variables, variables: Variables, decay: float) -> Variables:

@@ -9,15 +9,16 @@ import optax
 from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.adversarial_stage import AdversarialStage
-from gmsrm_jax.methods.base import Batch, Context, Method, StageSpec, TrainState, Variables
+from gmsrm_jax.methods.base import Batch, Context, Method, StageSpec, TrainState, Variables, apply
 from gmsrm_jax.methods.deepfill2 import network
 from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn.adversarial import Adversary, Played
 from gmsrm_jax.nn.contextual_attention import Grid
 from gmsrm_jax.nn.gated import Start
-from gmsrm_jax.nn.spectral import drawn
 from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
 from gmsrm_jax.runtime.pixels import composite
+
+_JUDGE = "discriminator"
 
 
 class DeepFill2Fields(Section):
@@ -69,7 +70,7 @@ class DeepFill2Stage(AdversarialStage):
         fields = config.deepfill2
         b1, b2 = fields.betas
         adam = optax.adam(fields.learning_rate, b1=b1, b2=b2)
-        module = network.PatchDiscriminator(
+        judge = network.PatchDiscriminator(
             tuple(fields.discriminator_features),
             fields.activated_logits,
             dtype=config.compute_dtype,
@@ -79,23 +80,23 @@ class DeepFill2Stage(AdversarialStage):
             DEEPFILL2,
             config,
             context,
-            fields,
             steps_of(fields.length_kimg, config.batch_size),
+            fields,
             adam,
-            Adversary("discriminator", module, "hinge", adam)
-            if fields.adversarial_weight
-            else None,
+            (Adversary(_JUDGE, judge, "hinge", adam),) if fields.adversarial_weight else (),
         )
+        self.network = network.build_network(config, self.dtype, remat=True)
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Drawn weights; see `base.Stage.init`."""
         del given
-        keys, side = jax.random.split(key), (1, self._config.image_size, self._config.image_size)
-        judging = {}
-        if self.adversary is not None:
-            shown = jnp.zeros((*side, 3)), jnp.zeros((*side, 1))
-            judging[self.adversary.name] = drawn(self.adversary.module, keys[1], *shown)
-        return self._begin(network.init(self._config, keys[0]), judging)
+        keys, side = jax.random.split(key), self.config.image_size
+        variables = network.init(self.config, keys[0])["network"]
+        return self._begin("network", variables, keys[1], {_JUDGE: ((side, 3), (side, 1))})
+
+    def _parts(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state, image, mask
+        return {}
 
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
@@ -106,24 +107,18 @@ class DeepFill2Stage(AdversarialStage):
         """
         del batch
         fields, image, mask = self.fields, part["image"], part["mask"]
-        first, second = network.predicted(
-            self._config, variables, image, mask, self.dtype, remat=True
-        )
+        first, second = apply(self.network, variables["network"], image, mask)
         rows = {"real": (image, mask), "fake": (composite(image, second, mask), mask)}
-        scalars = {
-            "loss/coarse": jnp.abs(first - image).mean(),
-            "loss/refinement": jnp.abs(second - image).mean(),
-        }
-        total = (
-            fields.coarse_weight * scalars["loss/coarse"]
-            + fields.refinement_weight * scalars["loss/refinement"]
-        )
-        if self.adversary is not None:
-            judge = state.variables[self.adversary.name]
-            logits, _ = self.adversary.judge(judge, rows["fake"])
-            scalars["loss/adversarial"] = self.adversary.generator_loss(logits)
-            total += fields.adversarial_weight * scalars["loss/adversarial"]
-        return total, Played({**scalars, "loss/total": total}, {}, rows)
+        terms = {"coarse": jnp.abs(first - image).mean()}
+        terms["refinement"] = jnp.abs(second - image).mean()
+        for adversary in self.adversaries:
+            logits, _ = adversary.judge(state.variables[_JUDGE], rows["fake"])
+            terms["adversarial"] = adversary.generator_loss(logits)
+        total = jnp.zeros(())
+        for name, term in terms.items():
+            total += fields[f"{name}_weight"] * term
+        scalars = {f"loss/{name}": term for name, term in terms.items()}
+        return total, Played({**scalars, "loss/total": total}, {}, {_JUDGE: rows})
 
 
 def _stages(config: ConfigDict) -> tuple[StageSpec, ...]:

@@ -187,51 +187,51 @@ class PatchDiscriminator(nn.Module):
         return x.astype(jnp.float32)
 
 
-def networks(
-    config: ConfigDict,
-    dtype: DTypeLike = jnp.float32,
-    *,
-    start: Start = "gained",
-    remat: bool = False,
-) -> tuple[CoarseNetwork, RefinementNetwork]:
-    """Both networks that a config describes."""
+class DeepFill2Network(nn.Module):
+    """Both networks, one after the other; attributes are theirs."""
+
+    width: int
+    fuse: bool = True
+    grid: Grid = "even"
+    start: Start = "gained"
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Predicts the picture twice.
+
+            Î₁ = G₁([I · K, 1, M]), Î₂ = G₂(I · K + Î₁ · M)
+
+        Args:
+            image: float32 [N, S, S, 3] in [-1, 1]; its hole is not looked at.
+            mask: float32 [N, S, S, 1], 1 in the hole.
+
+        Returns:
+            Î₁ and Î₂, float32 [N, S, S, 3] in [-1, 1].
+        """
+        body = (self.width, self.start, self.dtype)
+        first = CoarseNetwork(*body, name="coarse")(image * (1.0 - mask), mask)
+        refine = RefinementNetwork(*body, self.fuse, self.grid, self.remat, name="refinement")
+        return first, refine(composite(image, first, mask), mask)
+
+
+def build_network(
+    config: ConfigDict, dtype: DTypeLike = jnp.float32, **training: Any
+) -> DeepFill2Network:
+    """The network that a config describes; `training` says what matters there alone."""
     fields = config.deepfill2
-    refinement = RefinementNetwork(fields.width, start, dtype, fields.fuse, fields.grid, remat)
-    return CoarseNetwork(fields.width, start, dtype), refinement
-
-
-def predicted(
-    config: ConfigDict,
-    variables: Variables,
-    image: jax.Array,
-    mask: jax.Array,
-    dtype: DTypeLike = jnp.float32,
-    *,
-    remat: bool = False,
-) -> tuple[jax.Array, jax.Array]:
-    """Î₁ and Î₂, float32 [N, S, S, 3] in [-1, 1], of pictures whose holes are not looked at.
-
-    Î₁ = G₁([I · K, 1, M]), Î₂ = G₂(I · K + Î₁ · M)
-    """
-    coarse, refinement = networks(config, dtype, remat=remat)
-    first = apply(coarse, variables["coarse"], image * (1.0 - mask), mask)
-    pasted = composite(image, first, mask)
-    return first, apply(refinement, variables["refinement"], pasted, mask)
+    return DeepFill2Network(fields.width, fields.fuse, fields.grid, dtype=dtype, **training)
 
 
 def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise: Noise) -> Any:
     """Î₂, see `Method.fill`."""
     del noise
-    return predicted(config, variables, image, mask)[1]
+    return apply(build_network(config), variables["network"], image, mask)[1]
 
 
 def init(config: ConfigDict, key: jax.Array) -> Variables:
-    """Weights of both networks."""
+    """Drawn weights, zero biases."""
     side = (1, config.image_size, config.image_size)
-    shown = jnp.zeros((*side, 3)), jnp.zeros((*side, 1))
-    keys = jax.random.split(key)
-    coarse, refinement = networks(config, start=config.deepfill2.start)
-    return {
-        "coarse": dict(coarse.init(keys[0], *shown)),
-        "refinement": dict(refinement.init(keys[1], *shown)),
-    }
+    network = build_network(config, start=config.deepfill2.start)
+    return {"network": dict(network.init(key, jnp.zeros((*side, 3)), jnp.zeros((*side, 1))))}

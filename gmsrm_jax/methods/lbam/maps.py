@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 import pydantic
 from flax import traverse_util
 
@@ -59,10 +60,18 @@ def next_mask(r: jax.Array) -> jax.Array:
     return jnp.where(above, jnp.where(above, y, 1.0) ** EXPONENT, 0.0).astype(r.dtype)
 
 
-def projected(params: dict[str, Any]) -> dict[str, Any]:
-    """A network's parameters with the numbers of all its maps brought back to their ranges."""
-    flat = {
-        path: jnp.clip(leaf, *RANGES[path[-1]]) if path[-1] in RANGES else leaf
-        for path, leaf in traverse_util.flatten_dict(params).items()
-    }
-    return traverse_util.unflatten_dict(flat)
+def keep_in_ranges() -> optax.GradientTransformation:
+    """Shortens updates of the maps' numbers so that they end in their ranges.
+
+    A projection behind the step: numbers that are clipped on the way forward get no gradient.
+    """
+
+    def update(updates: Any, params: Any) -> Any:
+        flat, before = (traverse_util.flatten_dict(tree) for tree in (updates, params))
+        for path in flat:
+            if path[-1] in RANGES:
+                moved = before[path] + flat[path]
+                flat[path] = jnp.clip(moved, *RANGES[path[-1]]) - before[path]
+        return traverse_util.unflatten_dict(flat)
+
+    return optax.stateless(update)

@@ -22,7 +22,7 @@ from gmsrm_jax.methods.base import (
     Variables,
     apply,
 )
-from gmsrm_jax.methods.lbam.maps import MapStart, projected
+from gmsrm_jax.methods.lbam.maps import MapStart, keep_in_ranges
 from gmsrm_jax.methods.lbam.network import Critic, LBAMNetwork, Start
 from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
@@ -31,6 +31,8 @@ from gmsrm_jax.nn.vgg import features, load_poolings
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Betas, Section, setting
 from gmsrm_jax.runtime.pixels import composite
+
+_CRITIC = "critic"
 
 
 class LBAMFields(Section):
@@ -155,28 +157,25 @@ class LBAMStage(AdversarialStage):
         Raises:
             UserError: lbam.vgg cannot be used.
         """
-        fields = config.lbam
-        released = fields.adversarial_form == "released"
-        adversary = None
-        if fields.adversarial_weight:
-            b1, b2 = fields.critic_betas
-            adversary = (ReleasedAdversary if released else Adversary)(
-                "critic",
-                Critic(fields.critic_width, released, config.compute_dtype),
-                "wasserstein",
-                optax.adam(fields.critic_learning_rate, b1=b1, b2=b2),
-                fields.penalty_weight,
-            )
+        fields, released = config.lbam, config.lbam.adversarial_form == "released"
+        b1, b2 = fields.critic_betas
+        critic = (ReleasedAdversary if released else Adversary)(
+            _CRITIC,
+            Critic(fields.critic_width, released, config.compute_dtype),
+            "wasserstein",
+            optax.adam(fields.critic_learning_rate, b1=b1, b2=b2),
+            fields.penalty_weight,
+        )
         b1, b2 = fields.betas
         super().__init__(
             "inpainting",
             LBAM,
             config,
             context,
-            fields,
             steps_of(fields.length_kimg, config.batch_size),
-            optax.adam(fields.learning_rate, b1=b1, b2=b2),
-            adversary,
+            fields,
+            optax.chain(optax.adam(fields.learning_rate, b1=b1, b2=b2), keep_in_ranges()),
+            (critic,) if fields.adversarial_weight else (),
         )
         self.network = build_network(config, self.dtype)
         if fields.perceptual_weight or fields.style_weight:
@@ -187,24 +186,16 @@ class LBAMStage(AdversarialStage):
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Drawn weights; see `base.Stage.init`."""
         del given
-        keys, side = jax.random.split(key), (1, self._config.image_size, self._config.image_size)
-        judging = {}
-        if self.adversary is not None:
-            shown = jnp.zeros((*side, 3)), jnp.zeros((*side, 1))
-            judge = self.adversary.module.init(keys[1], *shown, update_stats=False)
-            judging[self.adversary.name] = dict(judge)
-        return self._begin(init(self._config, keys[0]), judging)
+        keys, side = jax.random.split(key), self.config.image_size
+        variables = init(self.config, keys[0])["network"]
+        return self._begin("network", variables, keys[1], {_CRITIC: ((side, 3), (side, 1))})
 
-    def _parts(self, step: jax.Array, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-        """α of the gradient penalty, one number an example."""
+    def _parts(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        """α of the gradient penalty, a number an example and step."""
         del mask
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        return {"alpha": jax.random.uniform(jax.random.fold_in(key, step), (len(image), 1, 1, 1))}
-
-    def _projected(self, variables: Variables) -> Variables:
-        """Clipped behind the step, for a number that is clipped before has no gradient."""
-        network = variables["network"]
-        return {**variables, "network": {**network, "params": projected(network["params"])}}
+        key = jax.random.fold_in(key, state.step)
+        return {"alpha": jax.random.uniform(key, (len(image), 1, 1, 1))}
 
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
@@ -228,7 +219,7 @@ class LBAMStage(AdversarialStage):
             scalars["valid"] = losses.masked_l1_loss(made, truth, 1.0 - mask)
         if fields.hole_weight:
             scalars["hole"] = losses.masked_l1_loss(made, truth, mask)
-        if "vgg" in self.constants:
+        if "vgg" in batch:
             target, *seen = (
                 features(batch["vgg"], x, self.taps, self.dtype)
                 for x in (image, raw, composite(image, raw, mask))
@@ -239,14 +230,15 @@ class LBAMStage(AdversarialStage):
             ):
                 if fields[f"{name}_weight"]:
                     scalars[name] = jnp.stack([term(maps, target) for maps in seen]).sum()
-        if self.adversary is not None:
-            fake, _ = self.adversary.judge(state.variables[self.adversary.name], rows["fake"])
-            scalars["adversarial"] = self.adversary.generator_loss(fake)
+        for adversary in self.adversaries:
+            fake, _ = adversary.judge(state.variables[_CRITIC], rows["fake"])
+            scalars["adversarial"] = adversary.generator_loss(fake)
         total = jnp.zeros(())
         for name, value in scalars.items():
             total += fields[f"{name}_weight"] * value
         named = {f"loss/{name}": value for name, value in scalars.items()}
-        return total, Played(named | {"loss/total": total}, {"network": dict(statistics)}, rows)
+        renewed = {"network": dict(statistics)}
+        return total, Played(named | {"loss/total": total}, renewed, {_CRITIC: rows})
 
 
 def _stages(config: ConfigDict) -> tuple[StageSpec, ...]:
