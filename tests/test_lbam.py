@@ -169,10 +169,9 @@ def test_numbers_of_maps_are_brought_back_to_their_ranges() -> None:
         return optax.apply_updates(within, updates)
 
     changed = {"encoder_1": {"kernel": jnp.full((2,), 18.0)}}
-    jax.tree.map(np.testing.assert_allclose, moved(8, -3, 8, -1), tree(6, 0.1, 2, 0.5) | changed)
-    jax.tree.map(
-        np.testing.assert_allclose, moved(0.5, 0.5, 0.5, 0.5), tree(1.6, 2.5, 1.5, 1.5) | changed
-    )
+    near = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(near, moved(8, -3, 8, -1), tree(6, 0.1, 2, 0.5) | changed)
+    jax.tree.map(near, moved(0.5, 0.5, 0.5, 0.5), tree(1.6, 2.5, 1.5, 1.5) | changed)
 
 
 def test_first_numbers_out_of_their_ranges_are_refused() -> None:
@@ -399,9 +398,9 @@ def test_a_step_moves_all_weights_and_the_average_is_the_last_ones() -> None:
         changes = {}
         for leaf, value in leaves(state.variables[name]["params"]).items():
             changes[leaf] = np.abs(leaves(after.variables[name]["params"])[leaf] - value).max()
-        # Masks respond with less than any map's μ as yet.
+        # Masks respond with less than any map's μ as yet; a critic's constant has no effect.
         still = {leaf for leaf, change in changes.items() if not change}
-        assert all(leaf.endswith("/right") for leaf in still)
+        assert {leaf for leaf in still if not leaf.endswith("/right")} <= {"out/bias"}
         # Adam's first step is the rate; a number of order 1 is rounded to 1e-7.
         assert max(changes.values()) < rate + 3e-7
     for leaf, value in leaves(state.variables["network"]["batch_stats"]).items():
