@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attention_references import by_loops
 from flax import traverse_util
 from ml_collections import ConfigDict
 from scipy.special import expit
 from small_networks import applied, compiled, filled_by_hand, normal
-from test_contextual_attention import by_loops
 
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import apply_argument, base_config
