@@ -9,22 +9,11 @@ import numpy as np
 
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS
 from gmsrm_jax.metrics import DEFINITIONS, METRICS, Definition, distribution, perceptual
-from gmsrm_jax.metrics.distribution import (
-    FeatureStatistics,
-    fid,
-    inception_discriminative_scores,
-)
+from gmsrm_jax.metrics.distribution import fid, inception_discriminative_scores
 from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS, EXTRA_METRICS, HOLE_METRICS
 from gmsrm_jax.metrics.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.metrics.lpips import LpipsWeights
-from gmsrm_jax.metrics.perceptual import VGG_HOLE, lpips, vgg_hole
-from gmsrm_jax.metrics.texture import (
-    SHARPNESS,
-    TEXTURE,
-    TEXTURE_DEFINITIONS,
-    sharpness,
-    texture,
-)
+from gmsrm_jax.metrics.perceptual import TEXTURE, VGG_HOLE, lpips, texture, vgg_hole
 from gmsrm_jax.nn.vgg import VggWeights
 
 _INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
@@ -57,12 +46,9 @@ class Judge:
     @property
     def definitions(self) -> dict[str, Definition]:
         """What is measured, by name."""
+        names = [*self._lpips, *((VGG_HOLE, TEXTURE) if self._vgg is not None else ())]
         used = DEFINITIONS | EXTRA_DEFINITIONS
-        used[SHARPNESS] = TEXTURE_DEFINITIONS[SHARPNESS]
-        used |= {name: perceptual.DEFINITIONS[name] for name in self._lpips}
-        if self._vgg is not None:
-            used[VGG_HOLE] = perceptual.DEFINITIONS[VGG_HOLE]
-            used[TEXTURE] = TEXTURE_DEFINITIONS[TEXTURE]
+        used |= {name: perceptual.DEFINITIONS[name] for name in names}
         return used | (distribution.DEFINITIONS if self.compares_sets else {})
 
     @property
@@ -107,7 +93,6 @@ class Judge:
     ) -> dict[str, np.ndarray]:
         found = _other_measures(prediction, image, mask)
         scores = {name: found[name] for name in (*EXTRA_METRICS, *HOLE_METRICS)}
-        scores[SHARPNESS] = sharpness(prediction, image, mask)
         for name, weights in self._lpips.items():
             scores[name] = lpips(weights, prediction, image)
         if self._vgg is not None:
@@ -157,11 +142,7 @@ class Judge:
         Returns:
             fid, p_ids and u_ids, the number of pictures, and a note on what limits their meaning.
         """
-        statistics = []
-        for features in (filled, real):
-            statistics.append(FeatureStatistics(features.shape[1]))
-            statistics[-1].add(features)
-        distance = fid(*statistics)
+        distance = fid(filled, real)
         scores = inception_discriminative_scores(filled, real)
         return {
             "fid": distance.fid,
