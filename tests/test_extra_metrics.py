@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from metric_references import pattern, photographs
 
-from gmsrm_jax.evaluation.labels import heading, score_text
+from gmsrm_jax.evaluation.tables import heading, score_text
 from gmsrm_jax.metrics import DEFINITIONS, psnr, ssim
 from gmsrm_jax.metrics.extra import (
     EXTRA_DEFINITIONS,

@@ -4,7 +4,9 @@ The paper's rows stand above ours where the data set is one of the paper's; they
 never count for the best.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gmsrm_jax.evaluation import published
@@ -48,8 +50,8 @@ def irregular_table(runs: Mapping[str, Metrics]) -> Table:
     """Table I: irregular holes of 20-60 %, metrics as groups of rows, data sets times bins.
 
     Args:
-        runs: data set to the metrics of its evaluation; a data set with a name of
-            `published.PUBLISHED` gets the paper's rows too.
+        runs: data set to the metrics of its evaluation; one that
+            `published.DATA_SETS` names gets the paper's rows too.
     """
     caption = "Irregular holes that cover 20-60% of the picture."
     return _grid("table_1", "Table I", caption, "I", runs)
@@ -61,15 +63,9 @@ def centre_table(runs: Mapping[str, Metrics]) -> Table:
     return _grid("table_2", "Table II", caption, "II", runs)
 
 
-def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Table:
-    """Supplement: every bin that was scored, with more digits and without the paper's rows.
-
-    Args:
-        runs: see `irregular_table`.
-        image_kind: which of `batches.IMAGE_KINDS` was scored.
-    """
-    caption = "Every hole size that was scored."
-    return _grid("table_all", "All hole sizes", caption, "", runs, image_kind)
+def full_table(runs: Mapping[str, Metrics]) -> Table:
+    """Supplement: every bin that was scored, with more digits and without the paper's rows."""
+    return _grid("table_all", "All hole sizes", "Every hole size that was scored.", "", runs)
 
 
 def ablation_table(
@@ -87,38 +83,30 @@ def ablation_table(
     """
     found = _variants(data_set, runs)
     bin_name = published.ABLATION_BIN
-    definitions = _definitions(found.values())
-    paper = published.PUBLISHED.get(data_set, {}).get("IV", {})
-    rows = [(variant, True) for variant in paper]
-    rows += [(variant, False) for variant in VARIANTS if variant in found]
+    definitions = _definitions(found.values(), VARIANTS, [bin_name])
+    papers = [v for v in VARIANTS if (data_set, "IV", v, "psnr", bin_name) in published.PUBLISHED]
     scores = []
-    for name, theirs in rows:
+    for name, theirs in [(v, True) for v in papers] + [(v, False) for v in VARIANTS if v in found]:
         label = f"{name} (paper)" if theirs else name
-        cells: dict[tuple[str, str], float | None] = {}
-        if parameters:
-            for part in Parameters._fields:
-                count = None if theirs else getattr(parameters[name], part)
-                cells["", f"{part.capitalize()} parameters"] = count
+        for part in Parameters._fields if parameters else ():
+            count = None if theirs else getattr((parameters or {})[name], part)
+            column = f"{part.capitalize()} parameters"
+            scores.append(Score("", "", label, data_set, column, count, published=theirs))
+        means = {} if theirs else _means(found[name], name, bin_name)
         for metric, definition in definitions.items():
-            value = (
-                _paper_score(data_set, "IV", name, metric, bin_name)
-                if theirs
-                else mean_score(found[name], name, bin_name, metric)
-            )
-            cells[metric, heading(definition)] = value
-        scores += [
-            Score(metric, "", label, data_set, column, value, published=theirs)
-            for (metric, column), value in cells.items()
-        ]
+            cell = (data_set, "IV", name, metric, bin_name)
+            value = published.PUBLISHED.get(cell) if theirs else means.get(metric)
+            column = heading(definition)
+            scores.append(Score(metric, "", label, data_set, column, value, published=theirs))
     hole = bin_name.replace("centre", "centre hole of")
     return Table(
         name="table_4",
         title="Table IV",
         caption=f"The variants, {hole} of the picture. {_LEGEND}",
         scores=tidy(scores, definitions, paper_digits=True),
-        notes=_notes({data_set: next(iter(found.values()))}, [bin_name], bool(paper))
+        notes=_notes({data_set: next(iter(found.values()))}, [bin_name], bool(papers))
         + ((_PARAMETER_NOTE,) if parameters else ())
-        + _undefined([(run, [v], [bin_name]) for v, run in found.items()], definitions),
+        + _undefined([(run, v, [bin_name]) for v, run in found.items()], definitions),
     )
 
 
@@ -197,96 +185,67 @@ def samples_table(data_set: str, run: Metrics) -> Table:
 
 
 def _grid(
-    name: str,
-    title: str,
-    caption: str,
-    paper_table: str,
-    runs: Mapping[str, Metrics],
-    image_kind: str = "composite",
+    name: str, title: str, caption: str, paper_table: str, runs: Mapping[str, Metrics]
 ) -> Table:
     """A table with metrics as groups of rows and data sets times bins as columns."""
-    bins = published.TABLE_BINS.get(paper_table)
-    definitions = _definitions(runs.values(), image_kind)
+    bins = {
+        data_set: published.TABLE_BINS.get(paper_table) or tuple(run["mask_list"]["bins"])
+        for data_set, run in runs.items()
+    }
     methods = list(dict.fromkeys(method for run in runs.values() for method in run["methods"]))
-    with_paper = bool(paper_table) and any(d in published.PUBLISHED for d in runs)
-    theirs = [(method, True) for method in published.TYPES] if with_paper else []
-    ours = [(method, False) for method in methods]
+    definitions = _definitions(runs.values(), methods, itertools.chain(*bins.values()))
+    columns = [(data_set, name) for data_set, names in bins.items() for name in names]
+    ours = {
+        (*column, method): _means(runs[column[0]], method, column[1])
+        for method in methods
+        for column in columns
+    }
+    with_paper = bool(paper_table) and not set(published.DATA_SETS.values()).isdisjoint(runs)
     scores = []
     for metric, definition in definitions.items():
-        for method, paper in [*theirs, *ours] if metric in published.METRICS else ours:
+        group = (metric, heading(definition))
+        theirs = published.TYPES if with_paper and metric in published.METRICS else {}
+        for (method, own), column in itertools.product(theirs.items(), columns):
+            cell = (column[0], paper_table, method, metric, column[1])
+            given = (published.PUBLISHED.get(cell), own, True, cell in published.DOUBTFUL)
+            scores.append(Score(*group, f"{method} (paper)", *column, *given))
+        for method, column in itertools.product(methods, columns):
             # "GM-SRM, mean noise" learns what GM-SRM learns.
-            own = published.TYPES[method] if paper else _TYPES.get(method.split(",")[0], "")
-            for data_set, run in runs.items():
-                for column in bins or run["mask_list"]["bins"]:
-                    cell = (data_set, paper_table, method, metric, column)
-                    value = (
-                        _paper_score(*cell)
-                        if paper
-                        else mean_score(run, method, column, metric, image_kind)
-                    )
-                    scores.append(
-                        Score(
-                            metric,
-                            heading(definition),
-                            f"{method} (paper)" if paper else method,
-                            data_set,
-                            column,
-                            value,
-                            type=own if paper_table else "",
-                            published=paper,
-                            marked=paper and cell in published.DOUBTFUL,
-                        )
-                    )
+            own = _TYPES.get(method.split(",")[0], "") if paper_table else ""
+            scores.append(Score(*group, method, *column, ours[(*column, method)].get(metric), own))
     frame = tidy(scores, definitions, bool(paper_table))
-    doubt = "† contradicts other scores of its column: PSNR and LMSE of the same pictures differ."
-    places = [(run, methods, bins or list(run["mask_list"]["bins"])) for run in runs.values()]
+    doubt = "† contradicts the other scores of the same pictures, a misprint perhaps."
     return Table(
         name=name,
         title=title,
         caption=f"{caption} {_LEGEND}",
         scores=frame,
-        notes=_notes(runs, bins, with_paper)
+        notes=_notes(runs, set().union(*bins.values()), with_paper)
         + ((doubt,) if frame["marked"].any() else ())
-        + _undefined(places, definitions, image_kind),
+        + _undefined([(r, m, bins[d]) for d, r in runs.items() for m in methods], definitions),
     )
 
 
-def _definitions(runs: Iterable[Metrics], image_kind: str = "composite") -> dict[str, Definition]:
-    """The metrics that images of this kind were scored with: the paper's first."""
+def _definitions(
+    runs: Iterable[Metrics], methods: Sequence[str], bins: Iterable[str]
+) -> dict[str, Definition]:
+    """The metrics that were scored: the paper's first."""
     found: dict[str, Definition] = {}
+    places = list(itertools.product(methods, bins))
     for run in runs:
-        scored = {
-            metric
-            for kinds in run["methods"].values()
-            for scores in kinds[image_kind].values()
-            for metric in scores
-        }
-        if image_kind == "composite" and "distribution" in run:
-            scored |= set(_SETS)
-        for metric, item in run["definitions"].items():
-            if metric in scored:
-                found.setdefault(metric, Definition(**item))
+        scored = set().union(*(_means(run, *place) for place in places))
+        known = {name: Definition(**item) for name, item in run["definitions"].items()}
+        found |= {name: item for name, item in known.items() if name in scored}
     first = [metric for metric in published.METRICS if metric in found]
     return {metric: found[metric] for metric in dict.fromkeys([*first, *found])}
 
 
-def mean_score(
-    run: Metrics, method: str, bin_name: str, metric: str, image_kind: str = "composite"
-) -> float | None:
-    """A method's mean score; None where there is none."""
-    if metric in _SETS:
-        scores = run.get("distribution", {}).get(method, {}).get(bin_name, {})
-        return scores.get(metric)
-    scores = run["methods"].get(method, {}).get(image_kind, {}).get(bin_name, {})
-    return scores[metric]["mean"] if metric in scores else None
-
-
-def _paper_score(*cell: str) -> float | None:
-    """A score of the paper, by data set, table, method, metric and bin; None where there is none."""
-    found: Any = published.PUBLISHED
-    for key in cell:
-        found = found.get(key, {})
-    return found or None
+def _means(run: Metrics, method: str, bin_name: str) -> dict[str, float | None]:
+    """A method's scores of a bin by metric; None where undefined."""
+    scores = run["methods"].get(method, {}).get("composite", {}).get(bin_name, {})
+    sets = run.get("distribution", {}).get(method, {}).get(bin_name, {})
+    means = {metric: score["mean"] for metric, score in scores.items()}
+    return means | {metric: sets[metric] for metric in _SETS if metric in sets}
 
 
 def scored_pictures(data_set: str, run: Metrics) -> str:
@@ -298,17 +257,15 @@ def scored_pictures(data_set: str, run: Metrics) -> str:
     )
 
 
-def _notes(
-    runs: Mapping[str, Metrics], bins: Sequence[str] | None, with_paper: bool
-) -> tuple[str, ...]:
-    """What was scored, and how far the paper's rows can be compared; `bins` None is all."""
+def _notes(runs: Mapping[str, Metrics], bins: Collection[str], with_paper: bool) -> tuple[str, ...]:
+    """What was scored, and how far the paper's rows can be compared."""
     notes = [scored_pictures(data_set, run) for data_set, run in runs.items()]
     limits = {
         scores["note"]
         for run in runs.values()
         for sets in run.get("distribution", {}).values()
         for name, scores in sets.items()
-        if bins is None or name in bins
+        if name in bins
     }
     notes += [f"FID, P-IDS and U-IDS: {limit}." for limit in sorted(limits) if limit]
     if with_paper:
@@ -324,19 +281,17 @@ def _notes(
 
 
 def _undefined(
-    places: Iterable[tuple[Metrics, Sequence[str], Sequence[str]]],
-    definitions: Mapping[str, Definition],
-    image_kind: str = "composite",
+    places: Iterable[tuple[Metrics, str, Iterable[str]]], definitions: Mapping[str, Definition]
 ) -> tuple[str, ...]:
-    """How many scores are undefined and left out of a mean, of (evaluation, methods, bins)."""
-    found: dict[str, tuple[int, int]] = {}
-    for run, methods, bins in places:
-        for method in methods:
-            kinds = run["methods"].get(method, {}).get(image_kind, {})
-            for metric, score in [item for b in bins for item in kinds.get(b, {}).items()]:
+    """How many scores are undefined and left out of a mean, of (evaluation, method, bins)."""
+    undefined: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for run, method, bins in places:
+        for name in bins:
+            scores = run["methods"].get(method, {}).get("composite", {}).get(name, {})
+            for metric, score in scores.items():
                 label = f"{definitions[metric].label} of {method}"
-                missing, total = found.get(label, (0, 0))
-                count = score["count"] + score["undefined"]
-                found[label] = missing + score["undefined"], total + count
-    items = [f"{label}: {some} of {total}" for label, (some, total) in found.items() if some]
+                undefined[label] += score["undefined"]
+                total[label] += score["count"] + score["undefined"]
+    items = [f"{label}: {some} of {total[label]}" for label, some in undefined.items() if some]
     return (f"Undefined and left out of the means: {'; '.join(items)}.",) if items else ()

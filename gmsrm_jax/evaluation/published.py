@@ -39,29 +39,27 @@ VARIANTS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
 The table is of CelebA-HQ256 only, and calls the first row "Base model".
 """
 
-Scores = dict[str, dict[str, dict[str, float]]]
-"""Method to metric to bin to value."""
+Cell = tuple[str, str, str, str, str]
+"""Data set, table ("I", "II", "IV"), method, metric and bin."""
 
-PUBLISHED: dict[str, dict[str, Scores]] = {}
-"""Data set to table ("I", "II", "IV") to method to metric to bin to value."""
 
-DOUBTFUL: set[tuple[str, ...]] = set()
-"""The cells, by data set, table, method, metric and bin, that contradict others.
+def _cells(doubtful: bool = False) -> dict[Cell, float]:
+    text = pathlib.Path(__file__).with_suffix(".csv").read_text(encoding="utf-8")
+    lines = list(csv.reader(text.splitlines()))[1:]
+    return {
+        (data_set, table, method, metric, name): float(value)
+        for data_set, table, method, metric, name, value, mark in lines
+        if mark or not doubtful
+    }
+
+
+PUBLISHED = _cells()
+"""Every cell's value."""
+
+DOUBTFUL = frozenset(_cells(doubtful=True))
+"""The cells that contradict others.
 
 10^(-PSNR/10) / LMSE estimates the mean square of the target pictures, the same for all methods of a
 column. These cells are more than 35 % above or 25 % below their column's median; all other cells
 are within that range.
 """
-
-
-def _read() -> None:
-    text = pathlib.Path(__file__).with_suffix(".csv").read_text(encoding="utf-8")
-    for *cell, value, doubtful in list(csv.reader(text.splitlines()))[1:]:
-        data_set, table, method, metric, bin_name = cell
-        methods = PUBLISHED.setdefault(data_set, {}).setdefault(table, {})
-        methods.setdefault(method, {}).setdefault(metric, {})[bin_name] = float(value)
-        if doubtful:
-            DOUBTFUL.add(tuple(cell))
-
-
-_read()

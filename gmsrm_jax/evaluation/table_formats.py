@@ -1,98 +1,36 @@
-"""A table of scores as a tidy frame, and how it reads as text, Markdown, LaTeX and HTML."""
+"""How a table of scores reads as text, Markdown, LaTeX and HTML."""
 
 import html
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gmsrm_jax.evaluation.tables import Table
+
 if TYPE_CHECKING:
-    import pandas as pd
     from pandas.io.formats.style import Styler
 
 _ROWS_OF_A_FLOAT = 52  # that fit a page at \scriptsize; a longer table is divided by LaTeX
 _FEW_COLUMNS = 8
 _LATEX = str.maketrans(
-    {
+    {sign: f"\\{sign}" for sign in "{}$&#%_"}
+    | {
         "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "$": r"\$",
-        "&": r"\&",
-        "#": r"\#",
-        "%": r"\%",
-        "_": r"\_",
         "^": r"\textasciicircum{}",
         "~": r"\textasciitilde{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        '"': "''",
         "[": "{[}",  # after the \\ of a row it would begin that command's argument
         "*": "{*}",
         "×": r"$\times$",
         "±": r"$\pm$",
-        "·": r"$\cdot$",
         "↑": r"$\uparrow$",
         "→": r"$\to$",
         "↓": r"$\downarrow$",
         "†": r"$\dagger$",
-        "–": "--",
-        "—": "---",
-        "…": r"\ldots{}",
     }
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[<>#|~])")
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table in no particular format.
-
-    Attributes:
-        name: file name without ending, such as "table_1".
-        title: what it is called, such as "Table I".
-        caption: one or two sentences.
-        scores: one row for each printed value, in the order of the table, with the columns
-
-            - measure: its key, such as "psnr";
-            - metric: heading of the rows' group, such as "PSNR [dB] ↑"; empty in Table IV, whose
-              columns are the metrics;
-            - method, type: the row's label, and the paper's "Type", empty where it does not apply;
-            - published: whether the row is the paper's;
-            - data_set, column: the two headings above, such as "Places2" and "20-30%";
-            - value: float, NaN where undefined;
-            - text: as printed;
-            - best: whether it is the best of our rows in its column;
-            - marked: whether the notes tell of a contradiction in the paper.
-        notes: lines below the table.
-        command: what to type to make it again; empty if that is not said.
-    """
-
-    name: str
-    title: str
-    caption: str
-    scores: "pd.DataFrame"
-    notes: tuple[str, ...]
-    command: str = ""
-
-    def grid(self, values: str = "text") -> "pd.DataFrame":
-        """One column of `scores` as the table shows it, in the order of `scores`.
-
-        Returns:
-            Metric (if there is more than one group) and Method as index, data sets and their
-            columns as columns; "Type" before them where some row has one.
-        """
-        rows, columns = ["metric", "method", "type", "published"], ["data_set", "column"]
-        grid = self.scores.set_index([*rows, *columns], drop=False)[values]
-        grid = grid.unstack(columns, sort=False)
-        types = grid.index.get_level_values("type")
-        kept = ["metric", "method"] if grid.index.get_level_values("metric").any() else ["method"]
-        grid.index = grid.index.droplevel([name for name in rows if name not in kept])
-        grid.index.names = [name.capitalize() for name in kept]
-        grid.columns.names = [None, None]
-        if types.any():
-            grid.insert(0, ("", "Type"), types if values == "text" else False)
-        return grid
 
 
 def to_text(table: Table) -> str:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmsrm_jax.evaluation.table_formats import Table, to_html
-from gmsrm_jax.report.charts import Curve, line_chart
+from gmsrm_jax.evaluation.table_formats import to_html
+from gmsrm_jax.report.charts import line_chart
 from gmsrm_jax.runtime.image_grid import to_png
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -32,6 +31,7 @@ def render(template: str, **values: Any) -> bytes:
 @functools.cache
 def _environment() -> "Environment":
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gmsrm_jax.report"),
@@ -41,21 +41,13 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"png": _png, "chart": _chart, "table": _table}
+    environment.filters |= {
+        "png": _png,
+        "chart": lambda curve: Markup(line_chart(curve)),
+        "table": lambda table: Markup(to_html(table)),
+    }
     return environment
 
 
 def _png(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"
-
-
-def _chart(curve: Curve) -> "Markup":
-    from markupsafe import Markup
-
-    return Markup(line_chart(curve))
-
-
-def _table(table: Table) -> "Markup":
-    from markupsafe import Markup
-
-    return Markup(to_html(table))

@@ -10,7 +10,6 @@ from typing import Any
 from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
-from gmsrm_jax.evaluation.labels import heading
 from gmsrm_jax.evaluation.paper_tables import (
     UNNAMED,
     Parameters,
@@ -18,10 +17,11 @@ from gmsrm_jax.evaluation.paper_tables import (
     centre_table,
     full_table,
     irregular_table,
+    samples_table,
 )
-from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
-from gmsrm_jax.evaluation.table_formats import Table, to_latex, to_markdown
+from gmsrm_jax.evaluation.table_formats import to_latex, to_markdown
+from gmsrm_jax.evaluation.tables import Table, heading
 from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.report.charts import Line, ratio_chart
 from gmsrm_jax.report.pages import render
@@ -217,7 +217,7 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[L
         for name, facts in metrics["mask_list"]["bins"].items()
         if name in middles
     }
-    paper = published.PUBLISHED.get(dataset, {}).get("I", {})
+    paper = dataset in published.DATA_SETS.values()
     panels = {}
     for metric in FIGURE_7_METRICS:
         lines = []
@@ -225,14 +225,13 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[L
             means = tuple(kinds["composite"][name][metric]["mean"] for name in sizes)
             lines.append(Line(method, tuple(sizes.values()), means))
         for method in published.FIGURE_7_METHODS if paper else ():
-            scores = paper[method][metric]
-            percents = tuple(middles[name] for name in scores)
-            lines.append(Line(f"{method} (paper)", percents, tuple(scores.values()), True))
+            cells = {
+                name: (dataset, "I", method, metric, name) for name in published.IRREGULAR_BINS
+            }
+            percents = tuple(middles[name] for name in cells)
+            scores = tuple(published.PUBLISHED[cell] for cell in cells.values())
+            lines.append(Line(f"{method} (paper)", percents, scores, True))
         if any(value is not None for line in lines if not line.published for value in line.y):
             panels[heading(DEFINITIONS[metric])] = lines
-    note = (
-        "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
-        if paper and panels
-        else ""
-    )
-    return panels, note
+    note = "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
+    return panels, note if paper and panels else ""
