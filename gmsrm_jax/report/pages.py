@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmsrm_jax.evaluation.table_formats import to_html
+from gmsrm_jax.evaluation.tables import Table
 from gmsrm_jax.report.charts import line_chart
 from gmsrm_jax.runtime.image_grid import to_png
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -31,7 +33,6 @@ def render(template: str, **values: Any) -> bytes:
 @functools.cache
 def _environment() -> "Environment":
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gmsrm_jax.report"),
@@ -41,13 +42,19 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "png": _png,
-        "chart": lambda curve: Markup(line_chart(curve)),
-        "table": lambda table: Markup(to_html(table)),
-    }
+    environment.filters.update(png=_png, svg=_svg, chart=line_chart, table=_table)
     return environment
 
 
 def _png(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"
+
+
+def _svg(text: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _table(table: Table) -> "Markup":
+    from markupsafe import Markup
+
+    return Markup(to_html(table))

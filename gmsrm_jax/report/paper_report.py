@@ -23,7 +23,7 @@ from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import to_latex, to_markdown
 from gmsrm_jax.evaluation.tables import Table, heading
 from gmsrm_jax.metrics import DEFINITIONS
-from gmsrm_jax.report.charts import Line, ratio_chart
+from gmsrm_jax.report.charts import Chart, Line, ratio_chart
 from gmsrm_jax.report.pages import render
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
 from gmsrm_jax.runtime.files import write_atomically
@@ -41,13 +41,13 @@ class PaperOutputs:
 
     Attributes:
         tables: Tables I, II, IV and that of several samples, those that there are scores for.
-        charts: Figure 7's `<svg>` elements, PSNR and SSIM; empty without irregular holes.
+        charts: Figure 7's, PSNR and SSIM; empty without irregular holes.
         chart_note: where the paper's points in them come from; empty if there are none.
         figures: methods side by side.
     """
 
     tables: tuple[Table, ...] = ()
-    charts: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
     chart_note: str = ""
     figures: tuple[Figure, ...] = ()
 
@@ -105,7 +105,7 @@ def write_outputs(
     panels, note = figure_7(metrics, label)
     if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
-        write_atomically(path, f"{ratio_chart(panels)}\n".encode())
+        write_atomically(path, ratio_chart(panels).svg.encode())
     charts = tuple(ratio_chart({heading: lines}) for heading, lines in panels.items())
     drawn = [
         comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
