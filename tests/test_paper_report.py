@@ -13,8 +13,7 @@ from PIL import Image
 from table_readers import html_rows, texts
 
 from gmsrm_jax.data.masks.bins import BIN_NAMES
-from gmsrm_jax.evaluation.examples import Examples
-from gmsrm_jax.evaluation.figure_examples import figure_examples
+from gmsrm_jax.evaluation.examples import Examples, figure_examples
 from gmsrm_jax.evaluation.published import CENTRE_BINS, IRREGULAR_BINS, PUBLISHED
 from gmsrm_jax.report.paper_report import figure_7, write_ablation, write_outputs
 from gmsrm_jax.report.pictures import ablation, comparison, not_filled, panel_rows

@@ -31,7 +31,7 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluate,
     package_versions,
 )
-from gmsrm_jax.evaluation.figure_examples import figure_examples
+from gmsrm_jax.evaluation.examples import figure_examples
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
 from gmsrm_jax.evaluation.predictions import export_inputs
