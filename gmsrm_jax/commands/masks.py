@@ -1,11 +1,11 @@
-"""`gmsrm masks`: sets of hole masks, drawn, packed, assigned to test pictures, and shown."""
+"""`gmsrm masks`: draw, pack, assign and look at hole masks."""
 
 import argparse
 import os
 from collections.abc import Callable
 from typing import Any
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
 from gmsrm_jax.commands.options import whole, writing
 from gmsrm_jax.runtime.errors import UserError
@@ -18,7 +18,6 @@ def _side(text: str) -> int:
     return value
 
 
-_POLARITY = "White (128 and above) is the hole, black with --invert."
 _SAMPLER = (
     "a sampler, of which `gmsrm masks samplers` prints a list; a mixture by weight, such as"
     " pic:0.7,lama:0.3; or centre holes of a share of the picture, such as centre:0.25"
@@ -43,49 +42,21 @@ def add_parser(subparsers: Subparsers) -> None:
     """Adds `masks` with its subcommands."""
     masks = subparsers.add_parser("masks", help="draw, pack, assign and look at hole masks")
     actions = masks.add_subparsers(dest="action", required=True, metavar="ACTION")
-    draw = _action(
-        actions,
-        "draw",
-        _draw,
-        "draw masks from a seed",
-        "Draws masks into a bit-packed bank (*.npz), from which data.pipeline = 'arrays' trains, or"
-        " into a folder of PNGs, white in the hole. Mask k is a function of sampler, size, seed and"
-        " k. Samplers need TensorFlow, centre holes do not.",
-    )
+    draw = add_command(actions, "draw", _draw.__doc__, _draw).add_argument
     draw("--sampler", required=True, metavar="SPEC", help=_SAMPLER)
     draw("--size", **_SIZE)
-    draw(
-        "--count",
-        **_COUNT,
-        help="number of masks (default: 2000; 1 of centre holes, which are all alike)",
-    )
+    count = "number of masks (default: 2000; 1 of centre holes, which are all alike)"
+    draw("--count", **_COUNT, help=count)
     draw("--seed", **_SEED)
     _add_output(draw, "BANK.npz|DIR", "the bank, or a new folder of PNGs")
 
-    pack = _action(
-        actions,
-        "pack",
-        _pack,
-        "put a folder of mask pictures into a bank",
-        "Packs the mask pictures of a folder and its subfolders, NVIDIA's irregular masks or any"
-        f" others, into a bit-packed bank. {_POLARITY} Masks are resized by the nearest pixel,"
-        " which keeps their hole ratio.",
-    )
+    pack = add_command(actions, "pack", _pack.__doc__, _pack).add_argument
     pack("--input", required=True, metavar="DIR", help="folder of mask pictures")
     pack("--size", **_SIZE)
     pack("--invert", **_INVERT)
     _add_output(pack, "BANK.npz", "the bank to write")
 
-    assign = _action(
-        actions,
-        "assign",
-        _assign,
-        "give every test picture its masks, and write the list",
-        "Gives every test picture one mask of each ratio bin, (0, 10] to (50, 60] %, measured after"
-        " the resize, and the two centre holes, and writes them with their hashes to a list for"
-        " config.evaluation.masks. Two lists with the same SHA-256 are the same pixels. A list that"
-        " exists is compared, and kept unless --overwrite is given.",
-    )
+    assign = add_command(actions, "assign", _assign.__doc__, _assign).add_argument
     assign(
         "--images",
         required=True,
@@ -96,50 +67,20 @@ def add_parser(subparsers: Subparsers) -> None:
     assign("--max-images", default=0, **_COUNT, help="the first N pictures (default: all)")
     assign("--size", **_SIZE)
     assign("--seed", **_SEED)
-    assign(
-        "--masks",
-        default="generated",
-        metavar="generated|DIR",
-        help=f"drawn ones, or a folder of mask pictures (default: %(default)s). {_POLARITY}",
-    )
+    masks_help = "drawn ones, or a folder of mask pictures (default: %(default)s)"
+    assign("--masks", default="generated", metavar="generated|DIR", help=masks_help)
     assign("--invert", **_INVERT)
     _add_output(assign, "LIST.npz", "the list to write")
 
-    show = _action(
-        actions,
-        "show",
-        _show,
-        "print how hole ratios are spread, and draw a sheet of masks",
-        "Prints number, mean, standard deviation, quantiles and histogram of the hole ratios of"
-        " masks, measured after the resize; with --output, also draws up to 48 of them, evenly"
-        " spread over the set in the order of their ratios, in one PNG.",
-    )
-    show(
-        "masks",
-        metavar="PATH|SPEC",
-        help="a mask bank or mask list (*.npz), a folder of mask pictures, or masks to draw:"
-        f" {_SAMPLER}. What exists as a path is taken as one.",
-    )
+    show = add_command(actions, "show", _show.__doc__, _show).add_argument
+    show("masks", metavar="PATH|SPEC", help=f"as above, or {_SAMPLER}; a path goes first")
     show("--size", type=_side, metavar="PX", help="side [px], of a folder or drawn (default: 256)")
     show("--count", **_COUNT, help="number of masks to draw (default: 2000)")
     show("--seed", type=whole(0), metavar="N", help="seed of the draw (default: 0)")
     show("--invert", **_INVERT)
     show("--output", metavar="SHEET.png", help="the sheet to write")
 
-    _action(actions, "samplers", _samplers, "list the samplers", "Lists the samplers.")
-
-
-def _action(
-    actions: Subparsers,
-    name: str,
-    run: Callable[[argparse.Namespace], None],
-    about: str,
-    description: str,
-) -> Callable[..., Any]:
-    """Adds a subcommand, and returns what adds its arguments."""
-    parser = actions.add_parser(name, help=about, description=description.replace("%", "%%"))
-    parser.set_defaults(run=run)
-    return parser.add_argument
+    add_command(actions, "samplers", _samplers.__doc__, _samplers)
 
 
 def _add_output(add: Callable[..., Any], metavar: str, about: str) -> None:
@@ -148,6 +89,12 @@ def _add_output(add: Callable[..., Any], metavar: str, about: str) -> None:
 
 
 def _draw(args: argparse.Namespace) -> None:
+    """Draw masks from a seed.
+
+    Draws masks into a bit-packed bank (*.npz), from which data.pipeline = 'arrays' trains, or into
+    a folder of PNGs, white in the hole. Mask k is a function of sampler, size, seed and k. Samplers
+    need TensorFlow, centre holes do not.
+    """
     from gmsrm_jax.data.masks.sets import check_output, draw_masks, write_masks
     from gmsrm_jax.data.masks.summary import describe
 
@@ -160,6 +107,12 @@ def _draw(args: argparse.Namespace) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
+    """Put a folder of mask pictures into a bank.
+
+    Packs the mask pictures of a folder and its subfolders, NVIDIA's irregular masks or any others,
+    into a bit-packed bank. White (128 and above) is the hole, black with --invert. Masks are
+    resized by the nearest pixel, which keeps their hole ratio.
+    """
     from gmsrm_jax.data.masks.sets import check_output, read_mask_folder, write_masks
     from gmsrm_jax.data.masks.summary import describe
 
@@ -173,6 +126,14 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _assign(args: argparse.Namespace) -> None:
+    """Give every test picture its masks, and write the list.
+
+    Gives every test picture one mask of each ratio bin, (0, 10] to (50, 60] %, measured after the
+    resize, and the two centre holes, and writes them with their hashes to a list for
+    config.evaluation.masks. In a folder of masks white (128 and above) is the hole, black with
+    --invert. Two lists with the same SHA-256 are the same pixels. A list that exists is compared,
+    and kept unless --overwrite is given.
+    """
     from gmsrm_jax.config.fields import base_config
     from gmsrm_jax.data.masks.assignment import assign_from_folder, make_mask_list
     from gmsrm_jax.data.masks.list_file import save_mask_list
@@ -211,6 +172,13 @@ def _assign(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
+    """Print how hole ratios are spread, and draw a sheet of masks.
+
+    Prints number, mean, standard deviation, quantiles and histogram of the hole ratios of masks,
+    measured after the resize: of a mask bank or list (*.npz), a folder of mask pictures, or masks
+    to draw. With --output, also draws up to 48 of them, evenly spread over the set in the order of
+    their ratios, in one PNG.
+    """
     from gmsrm_jax.data.masks.sets import open_masks
     from gmsrm_jax.data.masks.summary import contact_sheet, describe
     from gmsrm_jax.runtime.files import write_atomically
@@ -228,6 +196,7 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _samplers(args: argparse.Namespace) -> None:
+    """List the samplers."""
     _prepare()
     from gmsrm_jax.data.masks import DESCRIPTIONS
 

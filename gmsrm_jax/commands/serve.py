@@ -1,4 +1,9 @@
-"""`gmsrm serve`: a page on which people fill holes, and a REST call for programs."""
+"""`gmsrm serve`: fill holes on a local page, or by REST.
+
+Serves a page on which a hole is painted on a picture, or a mask uploaded, and filled; and for
+programs POST /api/v1/inpaint, GET /healthz, and /docs, which explains them. Everything works
+without the net. Ctrl-C stops.
+"""
 
 import argparse
 import contextlib
@@ -10,7 +15,7 @@ import sys
 import warnings
 import webbrowser
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, add_network, load_inpainter, whole
 from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
@@ -22,15 +27,7 @@ _TOKEN_VARIABLE = "GMSRM_TOKEN"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `serve`."""
-    serve = subparsers.add_parser(
-        "serve",
-        help="fill holes on a local page, or by REST",
-        description=(
-            "Serves a page on which a hole is painted on a picture, or a mask uploaded, and filled;"
-            " and for programs POST /api/v1/inpaint, GET /healthz, and /docs, which explains them."
-            " Everything works without the net. Ctrl-C stops."
-        ),
-    )
+    serve = add_command(subparsers, "serve", __doc__, run)
     add_network(serve)
     add_address(
         serve,
@@ -57,7 +54,6 @@ def add_parser(subparsers: Subparsers) -> None:
         meaning += " (default: %(default)s)"
         serve.add_argument(flag, type=whole(1), default=default, metavar=unit, help=meaning)
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
-    serve.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

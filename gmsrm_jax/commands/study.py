@@ -1,29 +1,25 @@
-"""`gmsrm study`: people rank the methods' results on a local page, and their votes are tallied."""
+"""`gmsrm study`: let people rank methods on a local page (the paper's user study).
+
+Serves a page that shows a picture with its hole and the results of all methods, shuffled and
+unlabelled, to be ranked by mouse, touch or keyboard. Every vote is stored at once in
+DIR/study.sqlite; of several by one participant on one sample the latest counts, and all are kept.
+Ctrl-C stops, prints the tally (share of the vote with 95 % intervals, winning samples, mean ranks)
+and writes it to DIR/tally.json, .md and .csv; the same command goes on later.
+"""
 
 import argparse
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, whole
 from gmsrm_jax.runtime.errors import UserError
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `study`."""
-    study = subparsers.add_parser(
-        "study",
-        help="let people rank methods on a local page (the paper's user study)",
-        description=(
-            "Serves a page that shows a picture with its hole and the results of all methods,"
-            " shuffled and unlabelled, to be ranked by mouse, touch or keyboard. Every vote is"
-            " stored at once in DIR/study.sqlite; of several by one participant on one sample the"
-            " latest counts, and all are kept. Ctrl-C stops, prints the tally (share of the vote"
-            " with 95 % intervals, winning samples, mean ranks) and writes it to DIR/tally.json,"
-            " .md and .csv; the same command goes on later."
-        ),
-    )
+    study = add_command(subparsers, "study", __doc__, run)
     add = study.add_argument
     add(
         "--methods",
@@ -55,7 +51,6 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="serve nothing: print and write the tally of the study in --out",
     )
-    study.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Examples:
 def write_examples(path: str | Path, examples: Examples) -> None:
     """Writes the examples to an npz file."""
     buffer = io.BytesIO()
-    kept = {name: np.array(value) for name, value in vars(examples).items()}
+    kept: dict[str, Any] = {name: np.array(value) for name, value in vars(examples).items()}
     for name in _NAMES:  # also if there are none
         kept[name] = kept[name].astype(np.str_)
     np.savez_compressed(buffer, **kept)

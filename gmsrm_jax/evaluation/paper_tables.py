@@ -207,8 +207,9 @@ def _grid(
         theirs = published.TYPES if with_paper and metric in published.METRICS else {}
         for (method, own), column in itertools.product(theirs.items(), columns):
             cell = (column[0], paper_table, method, metric, column[1])
-            given = (published.PUBLISHED.get(cell), own, True, cell in published.DOUBTFUL)
-            scores.append(Score(*group, f"{method} (paper)", *column, *given))
+            value, mark = published.PUBLISHED.get(cell), cell in published.DOUBTFUL
+            label = f"{method} (paper)"
+            scores.append(Score(*group, label, *column, value, own, published=True, marked=mark))
         for method, column in itertools.product(methods, columns):
             # "GM-SRM, mean noise" learns what GM-SRM learns.
             own = _TYPES.get(method.split(",")[0], "") if paper_table else ""

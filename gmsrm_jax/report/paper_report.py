@@ -91,29 +91,29 @@ def write_outputs(
     label = dataset or UNNAMED
     runs = {label: metrics}
     bins = set(metrics["mask_list"]["bins"])
-    tables = []
-    if bins & set(published.IRREGULAR_BINS):
-        tables.append(irregular_table(runs))
-    if bins & set(published.CENTRE_BINS):
-        tables.append(centre_table(runs))
     variants = [name for name in published.VARIANTS if name in metrics["methods"]]
-    if published.ABLATION_BIN in bins and len(variants) > 1:
-        tables.append(ablation_table(label, [metrics]))
-    if "samples" in metrics:
-        tables.append(samples_table(label, metrics))
+    made = (
+        irregular_table(runs) if bins & set(published.IRREGULAR_BINS) else None,
+        centre_table(runs) if bins & set(published.CENTRE_BINS) else None,
+        ablation_table(label, [metrics])
+        if published.ABLATION_BIN in bins and len(variants) > 1
+        else None,
+        samples_table(label, metrics) if "samples" in metrics else None,
+    )
+    tables = tuple(table for table in made if table is not None)
     write_tables(folder, [*tables, full_table(runs)])
     panels, note = figure_7(metrics, label)
     if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
         write_atomically(path, ratio_chart(panels).svg.encode())
     charts = tuple(ratio_chart({heading: lines}) for heading, lines in panels.items())
-    drawn = [
+    drawn = (
         comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
         ablation([examples], pictures, seed),
-    ]
+    )
     figures = tuple(figure for figure in drawn if figure is not None)
     write_figures(folder, figures)
-    return PaperOutputs(tuple(tables), charts, note, figures)
+    return PaperOutputs(tables, charts, note, figures)
 
 
 def write_ablation(
@@ -126,23 +126,10 @@ def write_ablation(
     pictures: Sequence[str] = (),
     seed: int = 0,
 ) -> PaperOutputs:
-    """Writes Table IV and Figure 10 from evaluations of one variant each.
+    """Writes Table IV and Figure 10 from evaluations of one variant each, in the same order.
 
-    Args:
-        folder: where to write table_4.md, .tex, .html and figures/figure_10.png.
-        metrics: the content of each metrics.json.
-        examples: what the same evaluations kept, in the same order.
-        dataset: see `write_outputs`.
-        parameters: see `ablation_table`.
-        pictures: see `write_outputs`.
-        seed: see `write_outputs`.
-
-    Returns:
-        The parts for `write_report`.
-
-    Raises:
-        UserError: masks or kept examples differ between the evaluations, a variant is there twice,
-            or there is none.
+    Arguments are those of `write_outputs` and `ablation_table`; so are the errors, and one if the
+    kept examples differ between the evaluations.
     """
     table = ablation_table(dataset or UNNAMED, metrics, parameters)
     figure = ablation(examples, pictures, seed)
@@ -161,22 +148,7 @@ def write_seeds(
     training: str,
     command: str,
 ) -> Table:
-    """Writes Table IV over several seeds.
-
-    Args:
-        folder: where to write table_4.md, .tex, .html and .json.
-        metrics: for each seed, the content of each variant's metrics.json.
-        dataset: see `write_outputs`.
-        parameters: see `seeds_table`.
-        training: see `seeds_table`.
-        command: see `seeds_table`.
-
-    Returns:
-        The table.
-
-    Raises:
-        UserError: see `seeds_table`.
-    """
+    """Writes Table IV over several seeds, table_4.md, .tex, .html and .json; see `seeds_table`."""
     table, facts = seeds_table(dataset or UNNAMED, metrics, parameters, training, command)
     write_tables(folder, [table])
     text = json.dumps(facts, indent=1, ensure_ascii=False)
