@@ -290,7 +290,7 @@ def test_report_holds_the_tables(report):
         rows = html_rows(table)[1]
         wanted, bold = source.grid(), source.grid("best")
         wanted, bold = (grid.loc[paper_metrics].iloc[:, 1:].to_numpy() for grid in (wanted, bold))
-        shown = [[cell["text"].rstrip("†") for cell in row[3:]] for row in rows]
+        shown = [[cell["text"] for cell in row[3:]] for row in rows]
         assert shown == wanted.tolist()
         assert [[cell["bold"] for cell in row[3:]] for row in rows] == bold.tolist()
     assert [c["text"] for c in tables[4]["rows"][1][1:]] == [*paper_metrics, "L1 ↓"]

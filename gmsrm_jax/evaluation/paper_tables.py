@@ -207,22 +207,18 @@ def _grid(
         theirs = published.TYPES if with_paper and metric in published.METRICS else {}
         for (method, own), column in itertools.product(theirs.items(), columns):
             cell = (column[0], paper_table, method, metric, column[1])
-            value, mark = published.PUBLISHED.get(cell), cell in published.DOUBTFUL
-            label = f"{method} (paper)"
-            scores.append(Score(*group, label, *column, value, own, published=True, marked=mark))
+            value, label = published.PUBLISHED.get(cell), f"{method} (paper)"
+            scores.append(Score(*group, label, *column, value, own, published=True))
         for method, column in itertools.product(methods, columns):
             # "GM-SRM, mean noise" learns what GM-SRM learns.
             own = _TYPES.get(method.split(",")[0], "") if paper_table else ""
             scores.append(Score(*group, method, *column, ours[(*column, method)].get(metric), own))
-    frame = tidy(scores, definitions, bool(paper_table))
-    doubt = "† contradicts the other scores of the same pictures, a misprint perhaps."
     return Table(
         name=name,
         title=title,
         caption=f"{caption} {_LEGEND}",
-        scores=frame,
+        scores=tidy(scores, definitions, bool(paper_table)),
         notes=_notes(runs, set().union(*bins.values()), with_paper)
-        + ((doubt,) if frame["marked"].any() else ())
         + _undefined([(r, m, bins[d]) for d, r in runs.items() for m in methods], definitions),
     )
 
@@ -272,7 +268,8 @@ def _notes(runs: Mapping[str, Metrics], bins: Collection[str], with_paper: bool)
     if with_paper:
         notes.append(
             "Rows marked (paper) are copied from the paper and do not count for bold. Its masks "
-            "are not published, nor whether it scored composites, so compare with care."
+            "are not published, nor whether it scored composites, and some cells contradict others "
+            "of the same pictures, such as LISK's PSNR on Paris StreetView: compare with care."
         )
         sizes = sorted({run["image_size"] for run in runs.values()} - {_PAPER_SIZE})
         if sizes:

@@ -39,27 +39,12 @@ VARIANTS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
 The table is of CelebA-HQ256 only, and calls the first row "Base model".
 """
 
-Cell = tuple[str, str, str, str, str]
-"""Data set, table ("I", "II", "IV"), method, metric and bin."""
 
-
-def _cells(doubtful: bool = False) -> dict[Cell, float]:
+def _cells() -> dict[tuple[str, ...], float]:
     text = pathlib.Path(__file__).with_suffix(".csv").read_text(encoding="utf-8")
-    lines = list(csv.reader(text.splitlines()))[1:]
-    return {
-        (data_set, table, method, metric, name): float(value)
-        for data_set, table, method, metric, name, value, mark in lines
-        if mark or not doubtful
-    }
+    _, *lines = csv.reader(text.splitlines())
+    return {tuple(cell): float(value) for *cell, value in lines}
 
 
 PUBLISHED = _cells()
-"""Every cell's value."""
-
-DOUBTFUL = frozenset(_cells(doubtful=True))
-"""The cells that contradict others.
-
-10^(-PSNR/10) / LMSE estimates the mean square of the target pictures, the same for all methods of a
-column. These cells are more than 35 % above or 25 % below their column's median; all other cells
-are within that range.
-"""
+"""The value of every cell, by data set, table ("I", "II", "IV"), method, metric and bin."""

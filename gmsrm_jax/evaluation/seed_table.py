@@ -63,26 +63,32 @@ def seeds_table(
         notes=_notes(tables),
         command=command,
     )
-    variants = list(dict.fromkeys(variant for variant, _ in spreads))
-    facts = {
-        "seeds": seeds,
-        "training": training,
-        "command": command,
+    facts = {"seeds": seeds, "training": training, "command": command}
+    return table, facts | _facts(data_set, some, spreads, parameters)
+
+
+def _facts(
+    data_set: str,
+    run: Metrics,
+    spreads: Mapping[tuple[str, str], Mapping[str, Any]],
+    parameters: Mapping[str, Parameters],
+) -> dict[str, Any]:
+    """What was scored, and the numbers behind the table."""
+    return {
         "data_set": data_set,
         "bin": published.ABLATION_BIN,
-        "pictures": some["pictures"],
-        "image_size": some["image_size"],
-        "mask_list_sha256": some["mask_list"]["sha256"],
+        "pictures": run["pictures"],
+        "image_size": run["image_size"],
+        "mask_list_sha256": run["mask_list"]["sha256"],
         "deviation": "sample standard deviation, with n - 1",
         "variants": {
             variant: {
                 "parameters": parameters[variant]._asdict(),
                 "scores": {m: spread for (v, m), spread in spreads.items() if v == variant},
             }
-            for variant in variants
+            for variant in dict.fromkeys(variant for variant, _ in spreads)
         },
     }
-    return table, facts
 
 
 def _check_masks(data_set: str, runs: Mapping[int, Sequence[Metrics]]) -> None:

@@ -2,7 +2,8 @@
 
 import html
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gmsrm_jax.evaluation.tables import Table
 
@@ -27,7 +28,6 @@ _LATEX = str.maketrans(
         "↑": r"$\uparrow$",
         "→": r"$\to$",
         "↓": r"$\downarrow$",
-        "†": r"$\dagger$",
     }
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[<>#|~])")
@@ -58,8 +58,7 @@ def to_markdown(table: Table) -> str:
     the column headings.
     """
     grid = table.grid().map(_md)
-    best, marked = table.grid("best"), table.grid("marked")
-    grid = grid.mask(best, "**" + grid + "**").mask(marked, grid + " †")
+    grid = grid.mask(table.grid("best"), "**" + grid + "**")
     several = table.scores["data_set"].nunique() > 1
     heads = [f"{span} {name}" if several and span else name for span, name in grid.columns]
     frame = grid.set_axis([_md(head) for head in heads], axis="columns").reset_index()
@@ -84,7 +83,7 @@ def to_latex(table: Table) -> str:
     Characters outside Latin alphabets, as a method's name may have them, need XeLaTeX or LuaLaTeX.
     """
     grid, best = table.grid(), table.grid("best")
-    styler = _styled(table, _tex_cell, _tex)
+    styler = _styled(table, _tex)
     bold = best.replace({True: "textbf:--rwrap;", False: ""}).to_numpy()
     styler.apply(lambda _: bold, axis=None)
     rules = ("toprule", "midrule", "bottomrule")
@@ -119,7 +118,7 @@ def to_html(table: Table) -> str:
     """
     best, published = table.grid("best"), table.grid("published")
     classes = published.replace({True: "published", False: ""}).mask(best, "best")
-    styler = _styled(table, _html_cell, html.escape)
+    styler = _styled(table, html.escape)
     styler.set_td_classes(classes.set_axis(styler.columns, axis=1).set_axis(styler.index))
     styler.set_caption(f"<b>{html.escape(table.title)}.</b> {html.escape(table.caption)}")
     styler.set_table_attributes('class="layout"').set_uuid(table.name)
@@ -128,16 +127,12 @@ def to_html(table: Table) -> str:
     return text[text.index("<table") :].strip()  # its style sheet is empty
 
 
-def _styled(table: Table, cell: Any, label: Any) -> "Styler":
-    """The printed values with marks; `cell` and `label` escape them and the headings."""
-    grid = table.grid()
-    grid = grid.mask(table.grid("marked"), grid + "†")
+def _styled(table: Table, escape: Callable[[str], str]) -> "Styler":
+    """The printed values and their headings, escaped."""
     # The name above the last column before the values, so that no line of the head is for it.
-    grid = grid.rename_axis([None, "Method"], axis="columns")
-    styler = grid.rename_axis([None] * grid.index.nlevels).style.format(cell)
-    for axis in (0, 1):
-        styler.format_index(label, axis=axis)
-    return styler
+    grid = table.grid().rename_axis([None, "Method"], axis="columns")
+    styler = grid.rename_axis([None] * grid.index.nlevels).style.format(escape)
+    return styler.format_index(escape, axis=0).format_index(escape, axis=1)
 
 
 def _md(text: str) -> str:
@@ -146,11 +141,3 @@ def _md(text: str) -> str:
 
 def _tex(text: str) -> str:
     return text.translate(_LATEX)
-
-
-def _html_cell(text: str) -> str:
-    return html.escape(text).replace("†", "<sup>†</sup>")
-
-
-def _tex_cell(text: str) -> str:
-    return _tex(text).replace(r"$\dagger$", r"\rlap{$^\dagger$}")

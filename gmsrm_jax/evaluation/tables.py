@@ -29,7 +29,6 @@ class Score(NamedTuple):
     value: float | None
     type: str = ""
     published: bool = False
-    marked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +49,7 @@ class Table:
             - data_set, column: the two headings above, such as "Places2" and "20-30%";
             - value: float, NaN where undefined;
             - text: as printed;
-            - best: whether it is the best of our rows in its column;
-            - marked: whether it is one of `published.DOUBTFUL`.
+            - best: whether it is the best of our rows in its column.
         notes: lines below the table.
         command: what to type to make it again; empty if that is not said.
     """

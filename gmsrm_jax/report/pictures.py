@@ -124,18 +124,15 @@ def comparison(
     Raises:
         UserError: a picture is not among the examples.
     """
+    title = f"Methods side by side (the paper's Figure {name.removeprefix('figure_')})"
     chosen = _chosen(examples, IRREGULAR_BINS, pictures, seed)
-    rows = tuple(_outlined_row([examples], index, examples.methods, missing) for index in chosen)
-    number = name.removeprefix("figure_")
-    return (
-        Figure(name, f"Methods side by side (the paper's Figure {number})", rows) if rows else None
-    )
+    return _figure(name, title, [examples], chosen, examples.methods, missing)
 
 
 def ablation(
     runs: Sequence[Examples], pictures: Sequence[str] = (), seed: int = 0
 ) -> Figure | None:
-    """The variants side by side on centre holes of 50 %, as in Figure 10.
+    """The variants side by side on centre holes of 50 %, as in Figure 10; see `comparison`.
 
     Args:
         runs: the examples of evaluations that hold a variant each, with the same pictures and masks
@@ -161,8 +158,29 @@ def ablation(
                 "again with one --masks and the same number of rows"
             )
     chosen = _chosen(first, (ABLATION_BIN,), pictures, seed)
-    rows = tuple(_outlined_row(runs, index, methods) for index in chosen)
-    return Figure("figure_10", "The variants (the paper's Figure 10)", rows) if rows else None
+    return _figure("figure_10", "The variants (the paper's Figure 10)", runs, chosen, methods)
+
+
+def _figure(
+    name: str,
+    title: str,
+    runs: Sequence[Examples],
+    chosen: Sequence[int],
+    methods: Sequence[str],
+    missing: Collection[tuple[str, str]] = (),
+) -> Figure | None:
+    """Input | methods | truth, enlarged if small, the hole outlined in what has one."""
+    first, rows = runs[0], []
+    for index in chosen:
+        factor = -(-_FIGURE_PIXELS // first.truth.shape[1])
+        mask = upscale(first.mask[index], factor)
+        cells = []
+        for label, image in _cells(runs, index, methods, missing):
+            large = upscale(image, factor)
+            plain = label == "truth" or (label, first.bins[index]) in missing
+            cells.append((label, large if plain else outline(large, mask)))
+        rows.append(_row(first, index, cells))
+    return Figure(name, title, tuple(rows)) if rows else None
 
 
 def _row(examples: Examples, index: int, cells: Sequence[tuple[str, np.ndarray]]) -> PanelRow:
@@ -212,20 +230,3 @@ def _cells(
         absent = (method, first.bins[index]) in missing
         cells.append((method, np.full_like(filled, _WHITE) if absent else filled))
     return [*cells, ("truth", truth)]
-
-
-def _outlined_row(
-    runs: Sequence[Examples],
-    index: int,
-    methods: Sequence[str],
-    missing: Collection[tuple[str, str]] = (),
-) -> PanelRow:
-    """Input | methods | truth, enlarged if small, the hole outlined in what has one."""
-    factor = -(-_FIGURE_PIXELS // runs[0].truth.shape[1])
-    mask = upscale(runs[0].mask[index], factor)
-    cells = []
-    for label, image in _cells(runs, index, methods, missing):
-        large = upscale(image, factor)
-        plain = label == "truth" or (label, runs[0].bins[index]) in missing
-        cells.append((label, large if plain else outline(large, mask)))
-    return _row(runs[0], index, cells)
