@@ -45,7 +45,7 @@ def cases(height, width):
     }
 
 
-@pytest.mark.parametrize("size", [(47, 62), (20, 29), (131, 140)])
+@pytest.mark.parametrize("size", [(47, 62), (20, 29)])
 def test_equals_float64(size):
     for case, (prediction, target, mask) in cases(*size).items():
         pair = (prediction.astype(np.float64), target.astype(np.float64))
