@@ -12,7 +12,8 @@ from table_readers import html_rows
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.report.charts import curves_from_log
-from gmsrm_jax.report.report import Picture, panel_rows, write_report
+from gmsrm_jax.report.pictures import Picture, panel_rows
+from gmsrm_jax.report.report import write_report
 
 NASTY = "<script>alert('&')</script>\""
 BINS = ("20-30%", "centre 50%")

@@ -111,7 +111,6 @@ def inception_discriminative_scores(predictions: np.ndarray, targets: np.ndarray
         ValueError: the shapes differ or are not [N, D]; NaN or infinity.
         UserError: no pictures, or scikit-learn is not installed.
     """
-    predictions, targets = np.asarray(predictions), np.asarray(targets)
     if predictions.shape != targets.shape or predictions.ndim != 2:
         raise ValueError(
             f"features must be two arrays [N, D], got {predictions.shape} and {targets.shape}"
@@ -119,7 +118,7 @@ def inception_discriminative_scores(predictions: np.ndarray, targets: np.ndarray
     count, dimension = predictions.shape
     if not count:
         raise UserError("P-IDS and U-IDS need pictures, found none; give at least one")
-    predictions, targets = _checked(predictions, dimension), _checked(targets, dimension)
+    predictions, targets = (_checked(each, dimension) for each in (predictions, targets))
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC

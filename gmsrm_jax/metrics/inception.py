@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.foreign.converted import read_converted
-from gmsrm_jax.foreign.networks import INCEPTION
+from gmsrm_jax.foreign.networks import INCEPTION, Layer
 
 FEATURES = 2048
 SIDE = 299  # of the images that the network was trained on [px]
@@ -119,18 +119,19 @@ class Inception(nn.Module):
         return x.mean((1, 2))
 
 
+def convolve(
+    x: jax.Array, name: str, layer: Layer, stride: int = 1, padding: str | int = "SAME"
+) -> jax.Array:
+    """A published convolution with its ReLU; a submodule of the module that calls."""
+    height, width, _, outputs = layer.kernel
+    highest = jax.lax.Precision.HIGHEST  # the same value on every accelerator
+    made = nn.Conv(outputs, (height, width), stride, padding, precision=highest, name=name)
+    return nn.relu(made(x))
+
+
 def _convolve(x: jax.Array, name: str, stride: int = 1, padding: str = "SAME") -> jax.Array:
-    """A convolution with its ReLU, unpadded if strided; a submodule of the module that calls."""
-    height, width, _, outputs = INCEPTION[name].kernel
-    convolution = nn.Conv(
-        outputs,
-        (height, width),
-        stride,
-        padding if stride == 1 else "VALID",
-        precision=jax.lax.Precision.HIGHEST,  # the same value on every accelerator
-        name=name,
-    )
-    return nn.relu(convolution(x))
+    """One of Inception's, unpadded if strided."""
+    return convolve(x, name, INCEPTION[name], stride, padding if stride == 1 else "VALID")
 
 
 def _chain(x: jax.Array, branch: str, count: int, stride: int = 1) -> jax.Array:

@@ -14,10 +14,8 @@ from gmsrm_jax.evaluation.tables import Table
 from gmsrm_jax.report.charts import Curve
 from gmsrm_jax.report.pages import render
 from gmsrm_jax.report.paper_report import PaperOutputs
-from gmsrm_jax.report.pictures import PanelRow, Picture, panel_rows
+from gmsrm_jax.report.pictures import PanelRow, Picture
 from gmsrm_jax.runtime.files import write_atomically
-
-__all__ = ["PanelRow", "Picture", "panel_rows", "write_report"]
 
 _SHOWN_FIRST = ("loss", "validation")
 
@@ -59,7 +57,6 @@ def write_report(
         paper=paper,
         paper_tables=[_divided(table) for table in paper.tables] if paper else [],
         scores=full_table({UNNAMED: metrics}) if metrics else None,
-        masks=_masks(metrics) if metrics else {},
         panels=panels,
         curves=_by_stage(curves),
         shown_first=_SHOWN_FIRST,
@@ -74,19 +71,6 @@ def _divided(table: Table) -> tuple[Table, Table | None]:
     own = table.scores["measure"].isin(published.METRICS) | (table.scores["metric"] == "")
     further = None if own.all() else replace(table, scores=table.scores[~own])
     return replace(table, scores=table.scores[own]), further
-
-
-def _masks(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    mask_list = metrics["mask_list"]
-    return {
-        "mask list": mask_list["source"],
-        "SHA-256 of the list": mask_list["sha256"],
-        "seed": mask_list["seed"],
-        **{
-            f"{name}: mean hole": f"{item['mean_ratio']:.1%} of the picture, {item['count']} masks"
-            for name, item in mask_list["bins"].items()
-        },
-    }
 
 
 def _by_stage(curves: Sequence[Curve]) -> dict[str, dict[str, list[Curve]]]:
