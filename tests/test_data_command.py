@@ -24,7 +24,7 @@ def test_a_good_folder(folder, capsys):
     assert "set: 60 pictures" in printed
     assert "shorter side: 44 to 44 px" in printed
     assert "60 × 52 x 44" in printed
-    assert "60 × PNG RGB, 8 bit" in printed
+    assert "60 × PNG RGB" in printed
     assert "splits: 16 training, 24 validation, 20 test" in printed
     with Image.open("sheet.png") as sheet:
         assert sheet.size == (8 * 34 - 2, 4 * 34 - 2)

@@ -140,29 +140,6 @@ class Checkpoints:
         self._saving = self._saver.submit(self._finish_save, step)
         return step
 
-    def restore_newest(
-        self, target: TrainState, sharding: jax.sharding.Sharding
-    ) -> TrainState | None:
-        """Restores the newest checkpoint whose files are all as they were written.
-
-        Broken ones that are newer are named aloud and, unless read only, renamed to "STEP.broken",
-        so that training can save their steps again.
-
-        Args:
-            target: the state's shapes, from `jax.eval_shape`.
-            sharding: where every array goes.
-
-        Returns:
-            The state; None if nothing is saved yet.
-
-        Raises:
-            UserError: every checkpoint is broken, or the newest good one is not one of this state.
-        """
-        step = self.newest_good()
-        if step is None:
-            return None
-        return self.restore(step, target, sharding)
-
     def restore(self, step: int, target: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
         """Restores a whole state; see `restore_items`.
 
@@ -253,7 +230,8 @@ class Checkpoints:
     def newest_good(self) -> int | None:
         """Step of the newest checkpoint whose files are all as they were written, or None.
 
-        Broken ones that are newer are treated as in `restore_newest`.
+        Broken ones that are newer are named aloud and, unless read only, renamed to "STEP.broken",
+        so that training can save their steps again.
 
         Raises:
             UserError: every checkpoint is broken.

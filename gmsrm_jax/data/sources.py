@@ -70,6 +70,15 @@ class EncodedPictures(Pictures, Protocol):
             UnreadablePicture: it cannot be read.
         """
 
+    def image(self, index: int) -> np.ndarray:
+        """See `Pictures`."""
+        try:
+            return decode_image(self.encoded(index), self.max_pixels)
+        except UnreadablePicture as error:
+            file = os.fsdecode(self.files[index]) if self.files is not None else ""
+            place = file or f"{self.location}, {self.name(index)}"
+            raise UnreadablePicture(error.reason, place) from error
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -92,7 +101,7 @@ class Reading:
         return cls(data.max_pixels, data.max_bad_share, data.tfds_dir)
 
 
-class FilePictures:
+class FilePictures(EncodedPictures):
     """Picture files; their names are paths relative to a root folder."""
 
     def __init__(self, names: Sequence[str], root: Path, location: str, reading: Reading) -> None:
@@ -121,21 +130,10 @@ class FilePictures:
 
     def encoded(self, index: int) -> bytes:
         """Returns the file's bytes."""
-        path = self.files[index]
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            return Path(os.fsdecode(self.files[index])).read_bytes()
         except OSError as error:
-            reason = f"cannot be read ({error.strerror})"
-            raise UnreadablePicture(reason, os.fsdecode(path)) from error
-
-    def image(self, index: int) -> np.ndarray:
-        """Returns the picture upright, uint8 [H, W, 3]."""
-        encoded = self.encoded(index)
-        try:
-            return decode_image(encoded, self.max_pixels)
-        except UnreadablePicture as error:
-            raise UnreadablePicture(error.reason, os.fsdecode(self.files[index])) from error
+            raise UnreadablePicture(f"cannot be read ({error.strerror})") from error
 
 
 class ArrayPictures:

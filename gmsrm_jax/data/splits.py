@@ -91,15 +91,8 @@ def split_pictures(config: ConfigDict) -> Split:
     of each name alone, so that adding or removing pictures moves few others.
 
     Raises:
-        UserError: too few pictures, or a scale below the crop.
+        UserError: too few pictures.
     """
-    low, high = config.data.scale
-    if not 1.0 <= config.data.shorter_side * low <= config.data.shorter_side * high:
-        raise UserError(
-            f"config.data.scale = {tuple(config.data.scale)} with data.shorter_side = "
-            f"{config.data.shorter_side}: give (low, high) with low <= high and "
-            f"shorter_side * low >= 1, so that a crop fits into the picture"
-        )
     pictures = open_pictures(config.data.train, Reading.of(config))
     parts, rule = _parts(pictures, config)
     training, validation = parts["train"], parts["validation"]

@@ -9,11 +9,10 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.decoding import Header, UnreadablePicture, decode_image, read_header
+from gmsrm_jax.data.decoding import Header, UnreadablePicture, read_header
 from gmsrm_jax.data.headers import read_headers
+from gmsrm_jax.data.sources import EncodedPictures
 from gmsrm_jax.runtime.errors import UserError
 
 try:
@@ -36,8 +35,8 @@ _CONSTRUCTING = re.compile(r'Failed to construct dataset .*?}": ')  # what TFDS 
 _LONG = 400  # characters of TFDS's messages that are shown
 
 
-class TfdsPictures:
-    """The pictures of a split; see `sources.EncodedPictures`.
+class TfdsPictures(EncodedPictures):
+    """The pictures of a split.
 
     Their names are those of the feature `filename`, if there is one that tells all of them apart,
     else SPLIT/INDEX, counted in the whole split.
@@ -94,14 +93,6 @@ class TfdsPictures:
     def encoded(self, index: int) -> bytes:
         """Returns the picture's file as it was stored in the set."""
         return self._record(int(self._rows[index]))[self._feature]
-
-    def image(self, index: int) -> np.ndarray:
-        """Returns the picture upright, uint8 [H, W, 3]."""
-        try:
-            return decode_image(self.encoded(index), self.max_pixels)
-        except UnreadablePicture as error:
-            name = f"{self.location}, {self.name(index)}"
-            raise UnreadablePicture(error.reason, name) from error
 
     def _record(self, row: int) -> dict[str, Any]:
         try:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from gmsrm_jax.data.training_data import TrainingData
+from gmsrm_jax.data.loading import TrainingData
 from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.networks.folder import Pretrained
 from gmsrm_jax.runtime.devices import check_batch

@@ -12,9 +12,8 @@ from ml_collections import ConfigDict
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.config.of_run import check_config_of_run, config_sha256, remember_config
-from gmsrm_jax.data.loading import open_data
+from gmsrm_jax.data.loading import TrainingData, open_data
 from gmsrm_jax.data.sources import TFDS
-from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, StageSpec
 from gmsrm_jax.networks.folder import Pretrained
