@@ -25,7 +25,7 @@ from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data.crops import View, decode_crop
 from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.data.masks import sampler
-from gmsrm_jax.data.sources import FilePictures, Reading, open_pictures
+from gmsrm_jax.data.sources import FilePictures, open_pictures
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 Part = Callable[[tf.Tensor], tf.Tensor]
@@ -68,7 +68,7 @@ class Stream:
 
 def parts_of(config: ConfigDict) -> dict[str, Part]:
     """Returns beginnings of the pipeline, as functions of a picture's number."""
-    pictures = open_pictures(config.data.train, Reading.of(config))
+    pictures = open_pictures(config.data.train, config.data)
     assert isinstance(pictures, FilePictures)
     files = tf.constant(pictures.files)
     headers = tf.constant(pictures.headers)

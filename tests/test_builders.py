@@ -14,11 +14,11 @@ from PIL import Image
 
 from gmsrm_jax.data.builders import BUILDERS, GmsrmCelebaHq, GmsrmParisStreetview, GmsrmPlaces2
 from gmsrm_jax.data.builders.storage import Picture
+from gmsrm_jax.data.fields import Data
 from gmsrm_jax.data.tfds_pictures import TfdsPictures, open_tfds, prepare, split_names
 from gmsrm_jax.runtime.errors import UserError
 
 FORMS = ("folder", "zip", "tar", "tar.gz")
-MAX_PIXELS = 10**6
 
 
 def picture(number: int, kind: str = "JPEG") -> bytes:
@@ -58,7 +58,8 @@ def store(files: dict[str, bytes], folder: Path, form: str, name: str) -> None:
 def prepared(name: str, tmp_path: Path, *splits: str) -> list[TfdsPictures]:
     spec = f"tfds:{name}"
     prepare(spec, str(tmp_path / "data"), str(tmp_path / "manual"))
-    return [open_tfds(spec, split, str(tmp_path / "data"), MAX_PIXELS, 0.0) for split in splits]
+    data = Data(tfds_dir=str(tmp_path / "data"), max_bad_share=0.0)
+    return [open_tfds(spec, split, data) for split in splits]
 
 
 def contents(opened: TfdsPictures) -> dict[str, bytes]:

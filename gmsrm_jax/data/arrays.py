@@ -14,10 +14,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gmsrm_jax.data.loading import Batch, TrainingData
 from gmsrm_jax.data.masks.files import read_packed_masks, unpack_masks
 from gmsrm_jax.data.sources import ArrayPictures
 from gmsrm_jax.data.splits import Split
+from gmsrm_jax.data.training_data import Batch, TrainingData
 from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_SALT = np.uint32(0xFFFFFFFF)  # salts of training streams start at 0

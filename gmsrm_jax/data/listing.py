@@ -68,7 +68,7 @@ def walk(folder: str | os.PathLike) -> Iterator[str]:
             "name another folder"
         ) from error
 
-    for path, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+    for path, folders, files in os.walk(os.fspath(folder), onerror=fail, followlinks=True):
         here = os.path.join(os.path.realpath(path), "")
         folders[:] = [
             name

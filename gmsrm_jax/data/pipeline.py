@@ -1,7 +1,7 @@
 """Training pictures from files, through tf.data.
 
 The stream is addressed by example index: nothing is buffered that a resumed run would miss, and
-memory does not grow with the data set. See `loading.TrainingData` for what it promises.
+memory does not grow with the data set. See `training_data.TrainingData` for what it promises.
 """
 
 import functools
@@ -13,11 +13,11 @@ from ml_collections import ConfigDict
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.crops import View, decode_crop
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
-from gmsrm_jax.data.loading import Batch, TrainingData
 from gmsrm_jax.data.masks import sampler
 from gmsrm_jax.data.sources import EncodedPictures
 from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.tensorflow_cpu import tf
+from gmsrm_jax.data.training_data import Batch, TrainingData
 from gmsrm_jax.runtime.errors import UserError
 
 _PREFETCH = 2  # batches

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.decoding import UnreadablePicture, resize_for_test
-from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
+from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
 from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
@@ -93,7 +93,7 @@ def split_pictures(config: ConfigDict) -> Split:
     Raises:
         UserError: too few pictures.
     """
-    pictures = open_pictures(config.data.train, Reading.of(config))
+    pictures = open_pictures(config.data.train, config.data)
     parts, rule = _parts(pictures, config)
     training, validation = parts["train"], parts["validation"]
     held_out = not len(validation)
@@ -127,13 +127,13 @@ def open_test(config: ConfigDict) -> Pictures:
     Raises:
         UserError: there are no test pictures.
     """
-    data, reading = config.data, Reading.of(config)
+    data = config.data
     if data.test:
-        return open_pictures(data.test, reading, "test")
+        return open_pictures(data.test, data, "test")
     own = _own_test_split(config)
     if own:
-        return open_pictures(data.train, reading, own)
-    pictures = open_pictures(data.train, reading)
+        return open_pictures(data.train, data, own)
+    pictures = open_pictures(data.train, data)
     parts, rule = _parts(pictures, config)
     if not len(parts["test"]):
         cure = "or --config.data.test_fraction above 0"

@@ -9,10 +9,13 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from ml_collections import ConfigDict
+
 from gmsrm_jax.data.bad_pictures import BadPictures
-from gmsrm_jax.data.decoding import Header, UnreadablePicture, read_header
+from gmsrm_jax.data.decoding import Header, UnreadablePicture, decode_image, read_header
+from gmsrm_jax.data.fields import Data
 from gmsrm_jax.data.headers import read_headers
-from gmsrm_jax.data.sources import EncodedPictures
 from gmsrm_jax.runtime.errors import UserError
 
 try:
@@ -35,8 +38,8 @@ _CONSTRUCTING = re.compile(r'Failed to construct dataset .*?}": ')  # what TFDS 
 _LONG = 400  # characters of TFDS's messages that are shown
 
 
-class TfdsPictures(EncodedPictures):
-    """The pictures of a split.
+class TfdsPictures:
+    """The pictures of a split; see `sources.EncodedPictures`.
 
     Their names are those of the feature `filename`, if there is one that tells all of them apart,
     else SPLIT/INDEX, counted in the whole split.
@@ -44,16 +47,14 @@ class TfdsPictures(EncodedPictures):
 
     files = None
 
-    def __init__(
-        self, builder: Any, spec: str, split: str, max_pixels: int, max_bad_share: float
-    ) -> None:
+    def __init__(self, builder: Any, spec: str, split: str, data: Data | ConfigDict) -> None:
         """Reads the header of every record; `builder` is that of a prepared set.
 
         Raises:
             UserError: no such split, no feature to take pictures from, or too many bad pictures.
         """
         self.location = f"{spec.partition('#')[0]}#{split}"
-        self.max_pixels = max_pixels
+        self.max_pixels = data.max_pixels
         self._feature = _image_feature(builder.info.features, self.location)
         parts = _parts(builder, split, self.location)
         try:
@@ -71,7 +72,7 @@ class TfdsPictures(EncodedPictures):
             record = self._record(row)
             if filename is not None and record[filename] is not None:
                 given[row] = record[filename].decode("utf-8", "replace")
-            return read_header(io.BytesIO(record[self._feature]), max_pixels)
+            return read_header(io.BytesIO(record[self._feature]), self.max_pixels)
 
         self.headers, self._rows, reasons = read_headers(len(given), read, self.location)
         places = [f"{split}/{row:06d}" for split, rows in parts for row in rows]
@@ -79,7 +80,7 @@ class TfdsPictures(EncodedPictures):
         if len(set(names)) < len(names) or not all(map(_is_relative, names)):
             names = places
         bad = {names[row]: reason for row, reason in reasons.items()}
-        self.bad = BadPictures(self.location, len(names), max_bad_share, bad)
+        self.bad = BadPictures(self.location, len(names), data.max_bad_share, bad)
         self._names = [names[row] for row in self._rows]
 
     def __len__(self) -> int:
@@ -94,6 +95,14 @@ class TfdsPictures(EncodedPictures):
         """Returns the picture's file as it was stored in the set."""
         return self._record(int(self._rows[index]))[self._feature]
 
+    def image(self, index: int) -> np.ndarray:
+        """Returns the picture upright, uint8 [H, W, 3]."""
+        try:
+            return decode_image(self.encoded(index), self.max_pixels)
+        except UnreadablePicture as error:
+            name = f"{self.location}, {self.name(index)}"
+            raise UnreadablePicture(error.reason, name) from error
+
     def _record(self, row: int) -> dict[str, Any]:
         try:
             record = self._records[row]
@@ -104,23 +113,18 @@ class TfdsPictures(EncodedPictures):
         return record
 
 
-def open_tfds(
-    spec: str, split: str, data_dir: str, max_pixels: int, max_bad_share: float
-) -> TfdsPictures:
+def open_tfds(spec: str, split: str, data: Data | ConfigDict) -> TfdsPictures:
     """Opens a prepared set.
 
     Args:
         spec: "tfds:NAME[/CONFIG][:VERSION][#SPLIT]".
         split: the split if the spec names none.
-        data_dir: where TFDS sets lie; "" for TFDS's own choice.
-        max_pixels: see `decoding.read_header`.
-        max_bad_share: see `BadPictures`.
+        data: config.data, for max_pixels, max_bad_share and tfds_dir.
 
     Raises:
         UserError: the set cannot be used; says why, and what helps.
     """
-    builder = _prepared(spec, data_dir)
-    return TfdsPictures(builder, spec, spec.partition("#")[2] or split, max_pixels, max_bad_share)
+    return TfdsPictures(_prepared(spec, data.tfds_dir), spec, spec.partition("#")[2] or split, data)
 
 
 def split_names(spec: str, data_dir: str) -> list[str]:

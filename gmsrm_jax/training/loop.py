@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
-from gmsrm_jax.data.loading import TrainingData
+from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods.base import Batch, Stage, TrainState
 from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import Stopped, UserError

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.data.listing import list_images
+from gmsrm_jax.data.listing import SUFFIXES, list_images
 from gmsrm_jax.data.masks.bins import center_mask, hole_ratio
 from gmsrm_jax.data.masks.files import (
     pack_masks,
@@ -93,8 +93,8 @@ def draw_masks(sampler_spec: str, size: int, count: int | None, seed: int) -> Ma
         deterministic=True,
     )
     batches = dataset.batch(_AT_ONCE).prefetch(1).as_numpy_iterator()
-    packed = (mask for batch in batches for mask in pack_masks(batch))
-    bits = np.stack([*shown(packed, "drawing masks", count, _MANY)])
+    masks = (mask for batch in batches for mask in pack_masks(batch))
+    bits = np.stack([*shown(masks, "drawing masks", count, _MANY)])
     return MaskSet(bits, size, f"{sampler_spec}, seed {seed}")
 
 
@@ -187,14 +187,14 @@ def check_output(path: str, overwrite: bool) -> None:
     """Checks, before the masks are made, that `write_masks` will take a path.
 
     Args:
-        path: a bank (*.npz) or a folder, whose name has no suffix.
+        path: a bank (*.npz) or a folder.
         overwrite: a bank may be there already.
 
     Raises:
         UserError: the bank exists, the folder is not empty, or the name is that of another file.
     """
     target = Path(path)
-    if target.suffix not in ("", _BANK):
+    if target.suffix in (*SUFFIXES, ".npy", ".zip"):  # a mistyped bank rather than a folder
         raise UserError(f"{path}: masks are written as a bank, *{_BANK}, or to a folder; rename it")
     if target.suffix == _BANK:
         if target.exists() and not overwrite:
