@@ -275,7 +275,7 @@ def test_places2_has_the_numbers_of_the_paper(tmp_path, warnings):
 
 def test_places2_names_a_category_that_is_missing(tmp_path):
     store(pictures(PLACES), tmp_path / "manual", "folder", "")
-    with pytest.raises(UserError, match=r"'buttes' \(there are butte.*places2\.csail\.mit\.edu"):
+    with pytest.raises(UserError, match=r"'buttes' found in .*places2\.csail\.mit\.edu"):
         prepare("tfds:gmsrm_places2/buttes", str(tmp_path), str(tmp_path / "manual"))
 
 

@@ -274,14 +274,6 @@ def test_very_first_save_killed_before_its_manifest_starts_anew(tmp_path, caplog
     assert names(tmp_path) == ["4.unfinished"]
 
 
-def test_checkpoints_of_a_version_without_manifests_are_refused_not_overwritten(folder):
-    for step in ("4", "8"):
-        (folder / step / MANIFEST).unlink()
-    with pytest.raises(UserError, match=r"4, 8 have no manifest\.json.*another --workdir"):
-        Checkpoints(folder)
-    assert names(folder) == ["4", "8"]
-
-
 def test_what_a_killed_removal_left_is_removed(folder):
     shutil.copytree(folder / "4", folder / "2")  # it was not begun
     shutil.copytree(folder / "4", folder / "3.removing")

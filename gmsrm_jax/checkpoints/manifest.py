@@ -8,9 +8,8 @@ import contextlib
 import json
 import os
 import pathlib
-import secrets
 
-from gmsrm_jax.runtime.files import file_sha256
+from gmsrm_jax.runtime.files import file_sha256, replacing
 from gmsrm_jax.runtime.sha256sums import difference, one_line
 
 MANIFEST = "manifest.json"
@@ -33,12 +32,10 @@ def write_manifest(step: pathlib.Path) -> None:
         if path.is_file()
     }
     text = json.dumps({"format": _FORMAT, "files": files}, indent=1)
-    temporary = step / f".{MANIFEST}.{secrets.token_hex(4)}.tmp"
-    with temporary.open("w", encoding="ascii") as file:
+    with replacing(step / MANIFEST) as temporary, temporary.open("w", encoding="ascii") as file:
         file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, step / MANIFEST)
     for folder in (step, step.parent):
         sync_folder(folder)
 

@@ -52,17 +52,9 @@ def tidy(folder: pathlib.Path) -> None:
     """Sets aside aloud what was not saved whole, and ends removals that a kill cut off.
 
     A training does this before it looks for its newest checkpoint.
-
-    Raises:
-        UserError: all steps are from a version of the program that wrote no manifests.
     """
     folders, saved = step_folders(folder), saved_steps(folder)
     unfinished = [step for step in folders if step not in saved]
-    if len(unfinished) > 1 and not saved:
-        raise UserError(
-            f"{folder}: {', '.join(map(str, unfinished))} have no {MANIFEST}, so an earlier "
-            "version of the program wrote them; go on with that version, or use another --workdir"
-        )
     for path in folder.glob(f"*.{_REMOVING}*"):
         shutil.rmtree(path)
     for step in unfinished:

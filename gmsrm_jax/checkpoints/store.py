@@ -60,9 +60,6 @@ class Checkpoints:
         Args:
             folder: made if it is missing, unless read only.
             read_only: write and clean up nothing, as beside a run that is saving there.
-
-        Raises:
-            UserError: all steps are from a version of the program that wrote no manifests.
         """
         self.folder = folder
         self._read_only = read_only

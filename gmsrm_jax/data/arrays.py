@@ -5,9 +5,7 @@ Starts fast and runs on machines that have no TensorFlow.
 
 import itertools
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -19,6 +17,7 @@ from gmsrm_jax.data.sources import ArrayPictures
 from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.training_data import Batch, TrainingData
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import replacing
 
 _VALIDATION_SALT = np.uint32(0xFFFFFFFF)  # salts of training streams start at 0
 
@@ -98,22 +97,12 @@ class ArrayData(TrainingData):
         return (mask[:, ::-1] if draw[3] < 0.5 else mask)[..., None]
 
 
-class Numbered(Protocol):
-    """Pictures that are made one at a time, uint8 [H, W, 3] each; an array [N, H, W, 3] is one."""
-
-    def __len__(self) -> int:
-        """Returns the number of pictures."""
-
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        """Returns picture `index`."""
-
-
-def write_pictures(path: str | os.PathLike, images: Numbered) -> None:
+def write_pictures(path: str | os.PathLike, images: Sequence[np.ndarray] | np.ndarray) -> None:
     """Writes pictures of one size as an array file, uint8 [N, H, W, 3].
 
     Args:
         path: the file, *.npy.
-        images: each is asked for once, in order; the first one twice.
+        images: uint8 [H, W, 3] each, asked for once, in order; the first one twice.
 
     Raises:
         UserError: there is no picture, or they differ in size.
@@ -121,11 +110,8 @@ def write_pictures(path: str | os.PathLike, images: Numbered) -> None:
     if len(images) == 0:
         raise UserError(f"{path}: no pictures to write; give at least one")
     shape = images[0].shape
-    # Written row by row, for the array can be larger than the memory.
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
+        # Written row by row, for the array can be larger than the memory.
         array = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(len(images), *shape)
         )
@@ -138,9 +124,6 @@ def write_pictures(path: str | os.PathLike, images: Numbered) -> None:
                 )
             array[index] = image
         array.flush()
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draws(seed: int, salt: np.uint32, examples: np.ndarray) -> np.ndarray:

@@ -69,13 +69,14 @@ def walk(folder: str | os.PathLike) -> Iterator[str]:
         ) from error
 
     for path, folders, files in os.walk(os.fspath(folder), onerror=fail, followlinks=True):
-        here = os.path.join(os.path.realpath(path), "")
+        inside = Path(path).relative_to(folder)
+        above = Path(path).parents[: len(inside.parts)]
+        entered = {os.path.realpath(holder) for holder in (path, *above)}
         folders[:] = [
             name
             for name in folders
             if not name.startswith(".")
-            and not here.startswith(os.path.join(os.path.realpath(os.path.join(path, name)), ""))
+            and os.path.realpath(os.path.join(path, name)) not in entered
         ]
-        inside = os.path.relpath(path, folder).replace(os.sep, "/")
-        prefix = "" if inside == os.curdir else f"{inside}/"
+        prefix = f"{inside.as_posix()}/" if inside.parts else ""
         yield from (prefix + name for name in files if not name.startswith("."))

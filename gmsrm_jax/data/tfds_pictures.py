@@ -58,7 +58,9 @@ class TfdsPictures:
         self._feature = _image_feature(builder.info.features, self.location)
         parts = _parts(builder, split, self.location)
         try:
-            self._records = builder.as_data_source(split, decoders=_undecoded(builder))
+            stored = _of_type(builder.info.features, tfds.features.Image)
+            undecoded = dict.fromkeys(stored, tfds.decode.SkipDecoding())
+            self._records = builder.as_data_source(split, decoders=undecoded)
         except NotImplementedError as error:
             raise UserError(
                 f"{self.location}: lies in {builder.data_path} as "
@@ -192,12 +194,6 @@ def _prepared(spec: str, data_dir: str) -> Any:
             "with --config.data.tfds_dir"
         )
     return builder
-
-
-def _undecoded(builder: Any) -> dict[str, Any]:
-    """Returns decoders that leave all pictures as they are stored."""
-    images = _of_type(builder.info.features, tfds.features.Image)
-    return {feature: tfds.decode.SkipDecoding() for feature in images}
 
 
 def _image_feature(features: Any, location: str) -> str:

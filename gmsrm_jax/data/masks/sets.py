@@ -4,7 +4,6 @@ Packed, the 12,000 masks of NVIDIA's irregular test set take 94 MiB at 256 px.
 """
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from gmsrm_jax.data.masks.files import (
 )
 from gmsrm_jax.data.masks.list_file import read_mask_list
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import shown
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
@@ -212,16 +211,12 @@ def write_masks(path: str, masks: MaskSet) -> None:
     if target.suffix == _BANK:
         write_packed_masks(target, masks.bits, masks.size)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(target) as temporary:
         digits = max(5, len(str(len(masks) - 1)))
+        temporary.mkdir()
         for index in range(len(masks)):
             png = to_png(masks.mask(index) * np.uint8(255))
-            write_atomically(temporary / f"{index:0{digits}d}.png", png)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (temporary / f"{index:0{digits}d}.png").write_bytes(png)
 
 
 def _is_list(path: Path) -> bool:

@@ -17,10 +17,18 @@ than half hole is below 1e-14.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
-from gmsrm_jax.data.masks.samplers.drawing import LATTICE, boxes, integers, polylines, redraw, walk
+from gmsrm_jax.data.masks.samplers.drawing import (
+    LATTICE,
+    Sampler,
+    boxes,
+    integers,
+    mixture,
+    polylines,
+    redraw,
+    walk,
+)
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 _MAX_SEGMENTS = 5
@@ -55,33 +63,18 @@ _THICK_BOXES = _Boxes((1, 3), (30, 150), 10)
 _TRAINING_BOXES = _Boxes((1, 4), (30, 150), 10)
 
 
-def _sampler(
-    chains: _Chains, rectangles: _Boxes | None, chains_share: float, most: float | None
-) -> Callable[[tf.Tensor, int], tf.Tensor]:
-    """Makes a sampler: seed int32 [2] and side S in pixels -> float32 [S, S, 1], 1 in the hole.
-
-    Args:
-        chains: ranges of chains.
-        rectangles: of boxes; None draws chains alone.
-        chains_share: probability of chains.
-        most: largest hole ratio; None takes every mask.
-    """
-
-    def once(seed: tf.Tensor, size: int) -> tf.Tensor:
-        if rectangles is None:
-            return _draw_chains(seed, size, chains)
-        choice, mask = tf.unstack(tf.random.split(seed, 2))
-        return tf.cond(
-            tf.random.stateless_uniform([], choice) < chains_share,
-            lambda: _draw_chains(mask, size, chains),
-            lambda: _draw_boxes(mask, size, rectangles),
-        )
-
+def _capped(draw: Sampler) -> Sampler:
     def capped(seed: tf.Tensor, size: int) -> tf.Tensor:
-        draw = functools.partial(once, size=size)
-        return redraw(draw, seed, size, lambda ratio: ratio <= most, _ATTEMPTS)
+        once = functools.partial(draw, size=size)
+        return redraw(once, seed, size, lambda ratio: ratio <= _MAX_RATIO, _ATTEMPTS)
 
-    return once if most is None else capped
+    return capped
+
+
+def _either(chains: _Chains, rectangles: _Boxes, chains_share: float) -> Sampler:
+    draw_chains = functools.partial(_draw_chains, ranges=chains)
+    draw_boxes = functools.partial(_draw_boxes, ranges=rectangles)
+    return mixture([draw_chains, draw_boxes], [chains_share])
 
 
 def _draw_chains(seed: tf.Tensor, size: int, ranges: _Chains) -> tf.Tensor:
@@ -116,7 +109,7 @@ def _draw_boxes(seed: tf.Tensor, size: int, ranges: _Boxes) -> tf.Tensor:
     return boxes(corner[:count] * scale, (corner + side)[:count] * scale, size)
 
 
-lama = _sampler(_THICK, _TRAINING_BOXES, 0.5, None)
-lama_thin = _sampler(_THIN, None, 1.0, _MAX_RATIO)
-lama_medium = _sampler(_MEDIUM, _MEDIUM_BOXES, _EVALUATION, _MAX_RATIO)
-lama_thick = _sampler(_THICK, _THICK_BOXES, _EVALUATION, _MAX_RATIO)
+lama = _either(_THICK, _TRAINING_BOXES, 0.5)
+lama_thin = _capped(functools.partial(_draw_chains, ranges=_THIN))
+lama_medium = _capped(_either(_MEDIUM, _MEDIUM_BOXES, _EVALUATION))
+lama_thick = _capped(_either(_THICK, _THICK_BOXES, _EVALUATION))
