@@ -177,9 +177,7 @@ def _look(pictures: Pictures, config: ConfigDict, args: argparse.Namespace) -> I
     if not isinstance(pictures, EncodedPictures):
         print(f"{pictures.location}: {len(pictures)} pictures in an array file")
         return None
-    progress = Progress(f"decoding {pictures.location}", 0, len(pictures), 1)
-    found = inspect(pictures, args.threads, lambda done, total: progress.update(done, ""))
-    progress.close()
+    found = inspect(pictures, args.threads)
     print(f"{pictures.location}: {found.good} pictures")
     if found.good:
         _print_sizes(found, config.image_size)

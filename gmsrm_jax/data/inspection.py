@@ -4,12 +4,13 @@ import hashlib
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image, read_header
 from gmsrm_jax.data.headers import in_threads
 from gmsrm_jax.data.sources import EncodedPictures
+from gmsrm_jax.runtime.log import shown
 
 _AT_ONCE = 16  # pictures
 
@@ -36,17 +37,12 @@ class Inspection:
         return self.sizes.total()
 
 
-def inspect(
-    pictures: EncodedPictures,
-    threads: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Inspection:
-    """Decodes every picture to its end, in parallel.
+def inspect(pictures: EncodedPictures, threads: int = 0) -> Inspection:
+    """Decodes every picture to its end, in parallel, and says how far it is.
 
     Args:
         pictures: those whose headers are bad are counted too.
         threads: number of threads; 0 for one per core.
-        progress: called with the number of pictures done and their number.
     """
     result = Inspection(bad=dict(pictures.bad.names))
 
@@ -60,7 +56,8 @@ def inspect(
         return kind, (width, height), hashlib.sha256(encoded).digest()
 
     found = in_threads(look, len(pictures), threads or os.cpu_count(), _AT_ONCE)
-    for index, seen in enumerate(found):
+    label = f"decoding {pictures.location}"
+    for index, seen in enumerate(shown(found, label, len(pictures), 0)):
         name = pictures.name(index)
         if isinstance(seen, str):
             result.bad[name] = seen
@@ -68,7 +65,6 @@ def inspect(
             kind, size, result.digests[name] = seen
             result.kinds[kind] += 1
             result.sizes[size] += 1
-        progress(index + 1, len(pictures))
     return result
 
 

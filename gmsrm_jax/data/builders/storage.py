@@ -133,7 +133,7 @@ def _members(container: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
             with zipfile.ZipFile(container) as file:
                 for info in file.infolist():
                     if not info.is_dir():
-                        yield info.filename, partial(file.read, info)
+                        yield info.filename, partial(file.read, info.filename)
         else:
             with tarfile.open(container) as tar:
                 for member in tar:
