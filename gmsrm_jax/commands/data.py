@@ -4,7 +4,6 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -234,7 +233,7 @@ def _print_splits(config: ConfigDict, looks: dict[str, Inspection | None]) -> in
     return findings + len(leaked)
 
 
-class _Squares(Sequence[np.ndarray]):
+class _Squares:
     """Pictures scaled and cut to squares, one at a time."""
 
     def __init__(self, pictures: Pictures, indices: Sequence[int], side: int) -> None:
@@ -244,7 +243,7 @@ class _Squares(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, place: Any) -> np.ndarray:
+    def __getitem__(self, place: int) -> np.ndarray:
         self._progress.update(place + 1, "")
         image = self._pictures.image(self._indices[place])
         return resize_for_test(image, self._side, 1.0, "shorter_side")

@@ -5,7 +5,8 @@ Starts fast and runs on machines that have no TensorFlow.
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -97,12 +98,22 @@ class ArrayData(TrainingData):
         return (mask[:, ::-1] if draw[3] < 0.5 else mask)[..., None]
 
 
-def write_pictures(path: str | os.PathLike, images: Sequence[np.ndarray] | np.ndarray) -> None:
+class Numbered(Protocol):
+    """Pictures that are made one at a time, uint8 [H, W, 3] each; an array [N, H, W, 3] is one."""
+
+    def __len__(self) -> int:
+        """Returns the number of pictures."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Returns picture `index`."""
+
+
+def write_pictures(path: str | os.PathLike, images: Numbered) -> None:
     """Writes pictures of one size as an array file, uint8 [N, H, W, 3].
 
     Args:
         path: the file, *.npy.
-        images: uint8 [H, W, 3] each, asked for once, in order; the first one twice.
+        images: each is asked for once, in order; the first one twice.
 
     Raises:
         UserError: there is no picture, or they differ in size.

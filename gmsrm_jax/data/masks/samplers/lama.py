@@ -65,8 +65,13 @@ _TRAINING_BOXES = _Boxes((1, 4), (30, 150), 10)
 
 def _capped(draw: Sampler) -> Sampler:
     def capped(seed: tf.Tensor, size: int) -> tf.Tensor:
-        once = functools.partial(draw, size=size)
-        return redraw(once, seed, size, lambda ratio: ratio <= _MAX_RATIO, _ATTEMPTS)
+        return redraw(
+            lambda attempt: draw(attempt, size),
+            seed,
+            size,
+            lambda ratio: ratio <= _MAX_RATIO,
+            _ATTEMPTS,
+        )
 
     return capped
 
