@@ -17,7 +17,7 @@ import optax
 import pytest
 
 from gmsrm_jax.checkpoints import store
-from gmsrm_jax.checkpoints.manifest import MANIFEST, problems
+from gmsrm_jax.checkpoints.steps import MANIFEST, problems
 from gmsrm_jax.checkpoints.store import Checkpoints, open_finished
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.runtime.devices import data_mesh, replicated
@@ -425,7 +425,7 @@ def test_killed_temporary_folder_is_no_checkpoint_and_is_cleaned_up(folder):
 
 def test_import_of_the_manifest_needs_no_jax():
     code = (
-        "import sys, gmsrm_jax.checkpoints.steps, gmsrm_jax.checkpoints.manifest;"
+        "import sys, gmsrm_jax.checkpoints.steps;"
         "sys.exit(any(m in sys.modules for m in ('jax', 'orbax', 'tensorflow')))"
     )
     root = pathlib.Path(__file__).parent.parent

@@ -155,12 +155,7 @@ def initialise(environment):
 
 
 def test_bad_pictures_of_all_processes_are_judged_in_common():
-    def pictures():
-        bad = BadPictures("folder", 10, 0.2)
-        bad.judged_in_common = True
-        return bad
-
-    mine = pictures()
+    mine = BadPictures("folder", 10, 0.2)
     mine.add("a.png", "empty")
     mine.share(lambda found: [found, {"a.png": "empty", "b.png": "damaged"}])
     assert list(mine.names) == ["a.png", "b.png"]
@@ -168,6 +163,6 @@ def test_bad_pictures_of_all_processes_are_judged_in_common():
     mine.add("c.png", "empty")  # the share is exceeded, but is not judged yet
     with pytest.raises(UserError, match="3 of 10 pictures cannot be used"):
         mine.share(lambda found: [found, {}])
-    theirs = pictures()
+    theirs = BadPictures("folder", 10, 0.2)
     with pytest.raises(UserError, match="3 of 10 pictures cannot be used"):
         theirs.share(lambda found: [dict.fromkeys("abc", "empty"), found])

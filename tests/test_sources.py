@@ -150,8 +150,9 @@ def test_bad_files_are_left_out_up_to_a_share(tmp_path):
     pictures = open_pictures(str(tmp_path), Data(max_bad_share=0.1))
     assert len(pictures) == 18
     assert sorted(pictures.bad.names) == ["page.jpg", "tiny.png"]
+    pictures.bad.add("00.png", "damaged")
     with pytest.raises(UserError, match="3 of 20"):
-        pictures.bad.add("00.png", "damaged")
+        pictures.bad.share(lambda found: [found])
 
 
 def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):

@@ -3,7 +3,7 @@
 Each checkpoint has one item for each part of the state, so that evaluation reads the averaged
 weights alone, and stage 2 reads stage 1's snapshot alone. Saves go on in the background. Orbax
 writes to a temporary name and renames, so a killed save leaves the earlier checkpoints as they
-were; then process 0 adds a manifest of all files (`manifest`), and removes all but the
+were; then process 0 adds a manifest of all files (`steps`), and removes all but the
 two newest. A step without a manifest was not saved whole and is not used, nor is a step whose files
 are no longer those of its manifest.
 
@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gmsrm_jax.checkpoints.manifest import MANIFEST, write_manifest
 from gmsrm_jax.checkpoints.steps import (
+    MANIFEST,
     check_space,
     newest_good,
     remove_older,
@@ -34,6 +34,7 @@ from gmsrm_jax.checkpoints.steps import (
     step_folders,
     tidy,
     what_is_wrong,
+    write_manifest,
 )
 from gmsrm_jax.methods.base import ITEMS, TrainState
 from gmsrm_jax.runtime.errors import UserError

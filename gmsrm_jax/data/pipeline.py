@@ -144,7 +144,7 @@ class TfData(TrainingData):
         """Tries what is shown for a training picture, and the next ones until one is good.
 
         Raises:
-            UserError: a file cannot be read any more, or too many pictures are bad.
+            UserError: a file cannot be read any more, or no picture is good.
         """
         while True:
             shown = int(self._shown[picture])

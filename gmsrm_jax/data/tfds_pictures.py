@@ -56,7 +56,7 @@ class TfdsPictures:
         self.location = f"{spec.partition('#')[0]}#{split}"
         self.max_pixels = data.max_pixels
         self._feature = _image_feature(builder.info.features, self.location)
-        parts = _parts(builder, split, self.location)
+        places = _places(builder, split, self.location)
         try:
             stored = _of_type(builder.info.features, tfds.features.Image)
             undecoded = dict.fromkeys(stored, tfds.decode.SkipDecoding())
@@ -77,7 +77,6 @@ class TfdsPictures:
             return read_header(io.BytesIO(record[self._feature]), self.max_pixels)
 
         self.headers, self._rows, reasons = read_headers(len(given), read, self.location)
-        places = [f"{split}/{row:06d}" for split, rows in parts for row in rows]
         names = [name or place for name, place in zip(given, places, strict=True)]
         if len(set(names)) < len(names) or not all(map(_is_relative, names)):
             names = places
@@ -220,25 +219,24 @@ def _of_type(features: Any, kind: type) -> list[str]:
     return [name for name, feature in features.items() if isinstance(feature, kind)]
 
 
-def _parts(builder: Any, split: str, location: str) -> list[tuple[str, range]]:
-    """Returns the whole splits that a split takes records from, and which ones it takes."""
+def _places(builder: Any, split: str, location: str) -> list[str]:
+    """Returns SPLIT/INDEX of every record of a split, counted in the whole split it is of."""
     splits = builder.info.splits
     known = ", ".join(splits)
     try:
         chosen = tfds.core.ReadInstruction.from_spec(split).to_absolute(splits)
     except ValueError as error:
         raise UserError(f"{location}: {_one_line(error)}; its splits are {known}") from error
-    parts = [
-        (part.splitname, range(splits[part.splitname].num_examples)[part.from_ : part.to])
+    places = [
+        f"{part.splitname}/{row:06d}"
         for part in chosen
+        for row in range(splits[part.splitname].num_examples)[part.from_ : part.to]
     ]
-    if not any(rows for _, rows in parts):
+    if not places:
         raise UserError(f"{location}: holds no records; its splits are {known}")
-    if len(parts) > 1 and len({(name, row) for name, rows in parts for row in rows}) < sum(
-        len(rows) for _, rows in parts
-    ):
+    if len(set(places)) < len(places):
         raise UserError(f"{location}: takes records twice; write parts that do not overlap")
-    return parts
+    return places
 
 
 def _is_relative(name: str) -> bool:

@@ -95,8 +95,6 @@ def train(
                 "version of gmsrm_jax": gmsrm_jax.__version__,
             }
         )
-        if data.bad is not None:
-            data.bad.judged_in_common = not alone
         run = everywhere(lambda: Run(config, workdir, data, earlier or {}))
         # Before the workdir holds a config that a wrong name would be part of.
         run.read_networks(specs)
