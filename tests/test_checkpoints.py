@@ -1,6 +1,5 @@
 """Checkpoints: damaged, not finished, of another network, or without room on the disk."""
 
-import collections
 import json
 import logging
 import os
@@ -344,21 +343,6 @@ def test_a_step_is_saved_once(folder):
     assert names(folder) == ["12", "8"]
 
 
-def test_full_disk_is_found_before_the_save_and_named_with_both_numbers(folder, monkeypatch):
-    usage = collections.namedtuple("usage", ["total", "used", "free"])
-    checkpoints = Checkpoints(folder)
-    state = make_state(12, width=1_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 42_000_000))
-    with pytest.raises(UserError) as error:
-        checkpoints.save(state)
-    checkpoints.finish()
-    # Three float32 arrays of [3, 10^6] and of [10^6] and the average, 1.2 times.
-    for words in (str(folder), "step 12", "76.8 MB", "42.0 MB", "make room"):
-        assert words in str(error.value)
-    assert names(folder) == ["4", "8"]
-    assert_is_state_of(8, restore(folder))
-
-
 @pytest.mark.parametrize("surfaces", ["at the next save", "at the end"])
 def test_save_that_fails_in_the_background_surfaces_and_leaves_the_others(folder, surfaces):
     checkpoints = Checkpoints(folder)
@@ -397,16 +381,12 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_real_full_disk_loses_no_earlier_checkpoint(small_disk, monkeypatch):
+def test_full_disk_loses_no_earlier_checkpoint(small_disk):
     folder = small_disk / "checkpoints"
     save(folder, 4, 8)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 200_000))
     checkpoints = Checkpoints(folder)
-    with pytest.raises(UserError, match=r"step 12 needs 1\.9 MB and 0\.2 MB are free"):
-        checkpoints.save(make_state(12, width=25_000))
-    usage = collections.namedtuple("usage", ["total", "used", "free"])
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, 10**9))  # filled later
     checkpoints.save(make_state(12, width=25_000))
     with pytest.raises(UserError, match=r"12 could not be saved \(No space left on device\)"):
         checkpoints.finish()

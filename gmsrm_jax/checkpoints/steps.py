@@ -20,7 +20,6 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 _TO_KEEP = 2
 _REMOVING = "removing"
-_SPACE_FACTOR = 1.2  # of the state's bytes: metadata, and files that grow beside it
 _LOGGER = logging.getLogger("gmsrm")
 
 
@@ -39,21 +38,6 @@ def step_folders(folder: pathlib.Path) -> dict[int, pathlib.Path]:
 def saved_steps(folder: pathlib.Path) -> list[int]:
     """The steps that were saved whole, in ascending order; their files are not looked at."""
     return [step for step, path in step_folders(folder).items() if has_manifest(path)]
-
-
-def check_space(folder: pathlib.Path, step: int, needed: int) -> None:
-    """Checks that a state of `needed` bytes can be saved.
-
-    Raises:
-        UserError: it cannot; with both numbers.
-    """
-    needed = int(needed * _SPACE_FACTOR)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"{folder}: step {step} needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are "
-            "free; make room there, then start again to go on from the newest checkpoint"
-        )
 
 
 def tidy(folder: pathlib.Path) -> None:

@@ -27,7 +27,6 @@ import orbax.checkpoint as ocp
 
 from gmsrm_jax.checkpoints.steps import (
     MANIFEST,
-    check_space,
     newest_good,
     remove_older,
     saved_steps,
@@ -107,22 +106,15 @@ class Checkpoints:
         A step that is saved already is not saved again.
 
         Raises:
-            UserError: the disk has no room, or the save before this one failed; the earlier
+            UserError: it cannot begin, or the save before it failed, as on a full disk; the earlier
                 checkpoints are as they were.
         """
         step = int(state.step)
         items = {
             name: getattr(state, name) for name in ITEMS if jax.tree.leaves(getattr(state, name))
         }
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
-
-        def prepare() -> None:
-            self._complete_save()
-            if step != self._manager.latest_step():
-                check_space(self.folder, step, needed)
-
         try:
-            from_process_0(prepare)
+            from_process_0(self._complete_save)
         except UserError:
             self._saving = None  # what followed from it in this process is not said as well
             raise

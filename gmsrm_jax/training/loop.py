@@ -250,7 +250,8 @@ class _Loop:
                 panels = {name: grid(*panel) for name, panel in stage.panels(state).items()}
                 progress.pause(time.monotonic() - paused)
             if self.log is not None:
-                self.log.panels(done, panels)
+                if panels:
+                    self.log.panels(done, panels)
                 self.log.scalars(done, done * stage.batch_size, means)
             progress.update(done, _note(means))
             if save or stopping:
