@@ -70,11 +70,6 @@ class Checkpoints:
         self._closed = False
         if not read_only:
             from_process_0(lambda: tidy(folder))
-        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for item in ITEMS:
-            handler = ocp.StandardCheckpointHandler()
-            registry.add(item, ocp.args.StandardSave, handler)
-            registry.add(item, ocp.args.StandardRestore, handler)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
@@ -88,7 +83,7 @@ class Checkpoints:
                 # Another process's view of a network disk may be older than process 0's.
                 single_host_load_and_broadcast=True,
             ),
-            handler_registry=registry,
+            item_handlers={item: ocp.StandardCheckpointHandler() for item in ITEMS},
         )
 
     def latest(self) -> int | None:
