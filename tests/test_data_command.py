@@ -57,7 +57,7 @@ def test_findings_are_named_and_make_the_status_1(folder, capsys):
     assert "3 left out:" in printed
     assert "train/\\xff.jpg: not one of JPEG" in printed
     assert "train/page.jpg: not one of JPEG" in printed
-    assert "train/00.png: the file is cut short" in printed
+    assert "train/00.png: damaged (" in printed
     assert "test/copy.png = train/01.png" in printed
     assert "1 test pictures are training pictures too, such as test/copy.png" in printed
 
