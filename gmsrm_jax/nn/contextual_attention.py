@@ -32,7 +32,7 @@ def contextual_attention(
 
     Args:
         x: [N, H, H, C], H even.
-        mask: [N, S, S, 1], 1 in the hole; S a multiple of H.
+        mask: [N, S, S, 1], 1 in the hole; S = H · 2^k.
         fuse: prefer neighbours that look at neighbours, see `fused`.
         grid: which pixels are kept when a map is halved, see `halved`.
 
