@@ -538,8 +538,8 @@ def test_a_manifest_elsewhere(inpaint, capsys):
 
 def test_a_manifest_has_its_fields_only(tmp_path):
     manifest = Manifest(tmp_path / "m.jsonl")
-    with pytest.raises(KeyError, match="colour"):
-        manifest.append(status="ok", colour="red")
+    with pytest.raises(TypeError, match="colour"):
+        manifest.append(status="ok", image="a.png", colour="red")
     manifest.append(status="failed", image=os.fsdecode(b"\xff.png"), error="why")
     manifest.close()
     (line,) = lines(str(tmp_path / "m.jsonl"))

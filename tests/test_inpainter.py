@@ -442,10 +442,14 @@ def test_it_reads_its_own_weights_without_tensorflow(tmp_path: pathlib.Path) -> 
 
 def test_a_large_picture_tells_how_far_it_is_and_can_be_ended_within() -> None:
     image, hole = photo(150, 160), square_hole(150, 160, 60)
-    shares: list[float] = []
-    result = small_inpainter()(image, hole, on_progress=shares.append)
+    told: list[tuple[float, int]] = []
+    result = small_inpainter()(image, hole, 2, progress=lambda *pair: told.append(pair))
     assert result.strategy == "detail"
-    assert shares == sorted(shares) and 0 <= shares[0] < shares[-1] == 1
+    shares = [done for done, _ in told]
+    assert {total for _, total in told} == {2}
+    assert shares == sorted(shares) and 0 <= shares[0] < shares[-1] == 2
+    # Within a sample, not only after it.
+    assert len({share for share in shares if share % 1}) > 5
     steps = itertools.count()
 
     def stop() -> None:
@@ -454,4 +458,3 @@ def test_a_large_picture_tells_how_far_it_is_and_can_be_ended_within() -> None:
 
     with pytest.raises(TimeoutError):
         small_inpainter()(image, hole, on_step=stop)
-    assert len(shares) > 5

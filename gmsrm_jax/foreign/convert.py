@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gmsrm_jax.foreign.converted import Params, write_converted
-from gmsrm_jax.foreign.networks import CAFFE, NETWORKS, NORMED, Layer, Part
-from gmsrm_jax.foreign.sources import read_caffe_vgg, read_state_dict
+from gmsrm_jax.foreign.networks import NETWORKS, NORMED, Layer, Part
+from gmsrm_jax.foreign.sources import read_state_dict
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import file_sha256
 
@@ -28,8 +28,7 @@ def convert(
 
     Args:
         name: of `NETWORKS`.
-        inputs: a file for each of the network's parts; for VGG-19 the original Caffe weights as
-            .npz will do too, see `read_caffe_vgg`.
+        inputs: a file for each of the network's parts.
         output: the file to write; its folder is made if missing.
         any_file: accept other files than the published ones, if their arrays fit.
         last_layer: the last one to keep; "" for all.
@@ -41,7 +40,7 @@ def convert(
         UserError: a file cannot be read or written, is not the published one, or does not fit.
     """
     network = NETWORKS[name]
-    normalisation, layers = network.normalisations[0], list(network.layers)
+    layers = list(network.layers)
     if pathlib.Path(output).suffix != ".safetensors":
         raise UserError(f"{output}: the name of converted weights ends in .safetensors")
     if last_layer and last_layer not in layers:
@@ -51,24 +50,21 @@ def convert(
     sources = []
     for part, path in zip(network.parts, map(pathlib.Path, inputs), strict=True):
         sources.append(_source(path, part, any_file))
-        keys = part.arrays
-        if caffe := path.suffix == ".npz" and CAFFE in network.normalisations:
-            state, normalisation, keys = read_caffe_vgg(path), CAFFE, {key: key for key in keys}
-        else:
-            state = read_state_dict(path)
+        state = read_state_dict(path)
         for name_here in (each for each in part.layers if each in kept):
             layer = part.layers[name_here]
-            prefix = name_here if caffe else layer.published
             cure = f"give {part.file.name} of {network.title}"
             arrays = {
-                role: _array(state, f"{prefix}.{key}", _shape(layer, role), path, cure)
-                for role, key in keys.items()
+                role: _array(state, f"{layer.published}.{key}", _shape(layer, role), path, cure)
+                for role, key in part.arrays.items()
             }
-            params[name_here] = _folded(arrays) if keys is NORMED else arrays
+            params[name_here] = _folded(arrays) if part.arrays is NORMED else arrays
             if not all(np.isfinite(array).all() for array in params[name_here].values()):
                 raise UserError(
-                    f"{path}: {prefix} holds NaN, infinity or a negative variance; fetch it again"
+                    f"{path}: {layer.published} holds NaN, infinity or a negative variance; fetch "
+                    "it again"
                 )
+    normalisation = network.normalisations[0]
     digest = write_converted(output, name, normalisation, params, sources)
     return (
         f"wrote {output}: {network.title}, {len(params)} layers to {kept[-1]}, normalisation"

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import pathlib
 import pickle
 import re
 import warnings
@@ -10,12 +9,8 @@ import warnings
 import numpy as np
 
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _RESAVE = "load it with the program that wrote it and torch.save(model.state_dict(), FILE)"
-_KERAS = re.compile(
-    r"(?:.*/)?(?:block|conv)(\d)_(?:conv)?(\d)[/_](?:(kernel|W)|bias|b)(?:_1)?(?::0)?"
-)
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -66,38 +61,3 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                 f" running code; {_RESAVE}"
             ) from error
         raise UserError(f"{path}: damaged, or no file of PyTorch's; fetch it again") from error
-
-
-def read_caffe_vgg(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads an .npz of VGG's original weights, which see BGR in 0..255 less the mean.
-
-    Args:
-        path: with arrays named as here, "conv1_1/kernel", or as in Keras, "block1_conv1/kernel" or
-            "block1_conv1_W_1:0"; kernels [3, 3, I, O].
-
-    Returns:
-        "conv1_1.kernel" [O, I, 3, 3], "conv1_1.bias" [O], ..., in the manner of a state dict.
-
-    Raises:
-        UserError: the file is missing, damaged, a converted one of an earlier version, or has two
-            arrays for one.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (*UNREADABLE_NPZ, RuntimeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged or not an .npz ({error}); make it again") from error
-    if "metadata" in arrays:  # it can be torchvision's
-        raise UserError(
-            f"{path}: weights that an earlier gmsrm converted; convert what they were made from"
-        )
-    found: dict[str, np.ndarray] = {}
-    for key, array in arrays.items():
-        if match := _KERAS.fullmatch(key):
-            name = f"conv{match[1]}_{match[2]}.{'kernel' if match[3] else 'bias'}"
-            if name in found:
-                raise UserError(f"{path}: two arrays for {name}, the second is {key!r}; keep one")
-            found[name] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-    return found

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gmsrm_jax.inference.inpainter import Inpainter, Result
+from gmsrm_jax.inference.inpainter import Inpainter, Progress, Result
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -66,7 +66,7 @@ class BulkFiller:
         *,
         keep_format: bool = False,
         keep_outputs: bool = False,
-        on_progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
     ):
         """Takes what all pictures share.
 
@@ -76,12 +76,11 @@ class BulkFiller:
             options: how to fill.
             keep_format: write each picture in its own format, otherwise as PNG.
             keep_outputs: leave output files that are there already.
-            on_progress: see `Inpainter.batch`.
+            progress: see `Inpainter.batch`.
         """
-        self._on_progress = on_progress
+        self._progress = progress
         self._inpainter, self._manifest, self._options = inpainter, manifest, options
         self._keep_format, self._keep_outputs = keep_format, keep_outputs
-        self._shared_mask: tuple[Path, str] | None = None
         self._facts = {
             "options": options.model_dump(include=_TOLD),
             "seed": options.seed,
@@ -112,7 +111,7 @@ class BulkFiller:
             results = self._inpainter.batch(
                 items(),
                 on_error="return",
-                on_progress=self._on_progress,
+                progress=self._progress,
                 **self._options.model_dump(),
             )
             filled = ((waiting.popleft(), result) for result in results)
@@ -124,7 +123,7 @@ class BulkFiller:
         warnings: Sequence[str] = ()
         try:
             facts["image_sha256"] = file_sha256(pair.image)
-            facts["mask_sha256"] = self._mask_sha256(pair.mask)
+            facts["mask_sha256"] = file_sha256(pair.mask) if pair.mask else None
             picture = open_picture(pair.image, max_pixels=self._options.max_pixels)
             warnings = picture.warnings
             facts |= {
@@ -137,22 +136,13 @@ class BulkFiller:
         except _FAILURES as error:
             return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
         facts["hole_ratio"] = round(mask.ratio, 6)
-        warnings = self._suffix_warnings(pair.image, picture.format)
+        warnings = []
+        if self._keep_format and picture.format not in (format_of(pair.image), "MPO"):
+            suffix = format_of(pair.image)
+            warnings = [
+                f"{pair.image}: holds {picture.format}; written as {suffix}, as its name says"
+            ]
         return _Opened(job, (picture, mask), None, warnings, facts, start)
-
-    def _mask_sha256(self, path: Path | None) -> str | None:
-        """Hashes a mask; one that is for all pictures only once."""
-        if path is None:
-            return None
-        known = self._shared_mask
-        if known is None or known[0] != path:
-            self._shared_mask = known = path, file_sha256(path)
-        return known[1]
-
-    def _suffix_warnings(self, path: Path, found: str | None) -> list[str]:
-        if not self._keep_format or found in (format_of(path), "MPO"):
-            return []
-        return [f"{path}: holds {found}; written as {format_of(path)}, as its name says"]
 
     def _write(self, item: tuple[_Opened, Result | UserError]) -> Done:
         opened, result = item

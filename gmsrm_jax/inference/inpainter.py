@@ -22,6 +22,9 @@ from gmsrm_jax.runtime.errors import UserError
 ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
 
+Progress = Callable[[float, int], None]
+"""Is told, often, how many fillings are done and how many there are: (done, total)."""
+
 # Under way together, pictures of a stream and samples of a picture, so that memory stays bounded.
 _PIXELS_UNDER_WAY = 32_000_000
 
@@ -142,7 +145,7 @@ class Inpainter:
         seed: int = 0,
         *,
         on_step: Callable[[], None] | None = None,
-        on_progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Result:
         """Fills the hole of a picture; every known pixel of the result is that of the picture.
@@ -156,7 +159,9 @@ class Inpainter:
             on_step: called before each batch of the network and each step of detail, in the
                 calling thread. What it raises ends the call, for a time limit, say; the inpainter
                 can be used as before.
-            on_progress: told after each step what share of the work is done, about, in [0, 1].
+            progress: called after each step with how many of the fillings are done, about, and how
+                many there are: `progress(done, total)`. A share of those under way counts, so that
+                a bar can move within one large picture; `done` never falls and ends at `total`.
             **options: any other field of `FillOptions`, such as `strategy`, `feather`,
                 `mask_invert` and `mask_dilate`.
 
@@ -164,7 +169,7 @@ class Inpainter:
             UserError: an input that cannot be used; names it, what was found and the cure.
         """
         checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
-        for result in self._stream([(image, mask)], checked, on_step, on_progress):
+        for result in self._stream([(image, mask)], checked, on_step, progress):
             if isinstance(result, UserError):
                 raise result
             return result
@@ -175,7 +180,7 @@ class Inpainter:
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
         *,
         on_error: Literal["raise", "return"] = "raise",
-        on_progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Iterator[Result | UserError]:
         """Fills a stream of pictures; squares of neighbouring pictures share batches.
@@ -185,7 +190,7 @@ class Inpainter:
                 pair counts as one that cannot be used.
             on_error: "raise" stops at the first picture that cannot be used; "return" gives its
                 error in the place of a result and goes on.
-            on_progress: told after each step what share of the next result is done, in [0, 1].
+            progress: as in a call, about the next result.
             **options: fields of `FillOptions`, for every picture.
 
         Yields:
@@ -197,7 +202,7 @@ class Inpainter:
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
         return self._checked(
-            self._stream(items, FillOptions.checked(options), None, on_progress), on_error
+            self._stream(items, FillOptions.checked(options), None, progress), on_error
         )
 
     def _checked(
@@ -213,7 +218,7 @@ class Inpainter:
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
         options: FillOptions,
         on_step: Callable[[], None] | None,
-        on_progress: Callable[[float], None] | None,
+        progress: Progress | None,
     ) -> Iterator[Result | UserError]:
         source, more = iter(items), True
         under_way: deque[_Task | UserError] = deque()
@@ -247,8 +252,8 @@ class Inpainter:
             outputs = iter(self._filler.squares(squares, seeds, indices, on_step))
             for run in runs:
                 run.answer([next(outputs) for _ in run.asked])
-            if on_progress is not None and under_way and isinstance(under_way[0], _Task):
-                on_progress(under_way[0].share)
+            if progress is not None and under_way and isinstance(under_way[0], _Task):
+                progress(under_way[0].done, options.num_samples)
 
     def _room(self, under_way: "deque[_Task | UserError]") -> bool:
         """Returns whether another picture helps to fill a batch and fits in memory."""
@@ -257,20 +262,6 @@ class Inpainter:
         pixels = sum(task.pixels for task in tasks)
         few = squares < self.max_batch and pixels < _PIXELS_UNDER_WAY
         return few and len(under_way) <= self.max_batch
-
-
-class _Share:
-    """How much of a sample is done, in [0, 1]; takes reports.
-
-    Not the run itself, which holds the filling that reports: a circle of references would keep the
-    picture in memory.
-    """
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def __call__(self, share: float) -> None:
-        self.value = float(share)
 
 
 class _Run:
@@ -285,10 +276,19 @@ class _Run:
         seed: int,
         finish: Callable[[np.ndarray], FilledPicture],
     ):
-        self.seed, self.answered, self.done = seed, 0, _Share()
+        self.seed, self.answered = seed, 0
         self.image: FilledPicture | None = None
         self._asked: list[Square] | None = None
-        self._filling, self._finish = begin(seed, self.done), finish
+        # A list, and not this object, takes reports: a circle of references would keep the picture
+        # in memory.
+        self._share = [0.0]
+        report = functools.partial(self._share.__setitem__, 0)
+        self._filling, self._finish = begin(seed, report), finish
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, in [0, 1]."""
+        return 1.0 if self.image is not None else float(self._share[0])
 
     @property
     def asked(self) -> list[Square]:
@@ -331,10 +331,9 @@ class _Task:
         return [run for run in self._runs if run.image is None][: self._together]
 
     @property
-    def share(self) -> float:
-        """How much of the work is done, in [0, 1]."""
-        done = [1.0 if run.image is not None else run.done.value for run in self._runs]
-        return sum(done) / max(len(done), 1)
+    def done(self) -> float:
+        """How many of its samples are done, those under way by their share."""
+        return sum(run.share for run in self._runs) if self._runs else float(len(self._seeds))
 
     def result(self) -> Result:
         picture, hole = self._picture, self._mask.hole

@@ -13,7 +13,7 @@ from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.image_files import open_upright
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, PictureSource
-from gmsrm_jax.inference.rings import dilated
+from gmsrm_jax.inference.regions import dilated
 from gmsrm_jax.runtime.errors import UserError
 
 _LARGE_HOLE = 0.85  # share of a picture from which on little is left to go by

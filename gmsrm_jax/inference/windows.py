@@ -19,12 +19,8 @@ class Window(NamedTuple):
 
     def inside(self, height: int, width: int) -> Box:
         """Returns the part that lies in a picture of this size."""
-        return Box(
-            max(self.top, 0),
-            max(self.left, 0),
-            min(self.top + self.side, height),
-            min(self.left + self.side, width),
-        )
+        box = Box(self.top, self.left, self.top + self.side, self.left + self.side)
+        return box.grown(0, (height, width))
 
 
 def centred(box: Box, side: int, height: int, width: int) -> Window:
@@ -80,8 +76,7 @@ def _cut_strip(
         max(1, round(size * (end - begin) / window.side))
         for begin, end in ((box.top, box.bottom), (box.left, box.right))
     )
-    inside = np.s_[box.top : box.bottom, box.left : box.right]
-    small, small_hole = scaled(rgb[inside], hole[inside], rows, columns)
+    small, small_hole = scaled(rgb[box.around], hole[box.around], rows, columns)
     top = round(size * (window.top - box.top) / window.side)
     left = round(size * (window.left - box.left) / window.side)
     down, across = _mirrored(top, size, rows), _mirrored(left, size, columns)
@@ -138,7 +133,7 @@ def paste(target: np.ndarray, output: np.ndarray, window: Window, where: np.ndar
                 box=(left * scale, top * scale, right * scale, bottom * scale),
             )
         )
-    target[box.top : box.bottom, box.left : box.right][where] = part[where]
+    target[box.around][where] = part[where]
 
 
 def _start(middle: int, side: int, length: int) -> int:
