@@ -76,7 +76,7 @@ class BulkFiller:
             options: how to fill.
             keep_format: write each picture in its own format, otherwise as PNG.
             keep_outputs: leave output files that are there already.
-            progress: see `Inpainter.batch`.
+            progress: see `Inpainter`, about the picture that is being filled.
         """
         self._progress = progress
         self._inpainter, self._manifest, self._options = inpainter, manifest, options
@@ -100,22 +100,16 @@ class BulkFiller:
             Exception: any other is a bug and ends the run, so that it is seen. Files and lines of
                 the manifest that are written stay, all of them whole; `keep_outputs` goes on there.
         """
-        waiting: deque[_Opened] = deque()
-
-        def items() -> Iterator[tuple[Picture, Mask] | UserError]:
-            for opened in _in_order(readers, self._open, jobs):
-                waiting.append(opened._replace(pixels=None))
-                yield opened.pixels or UserError(opened.error)
-
         with _threads() as readers, _threads() as writers:
-            results = self._inpainter.batch(
-                items(),
-                on_error="return",
-                progress=self._progress,
-                **self._options.model_dump(),
-            )
-            filled = ((waiting.popleft(), result) for result in results)
+            filled = map(self._fill, _in_order(readers, self._open, jobs))
             yield from _in_order(writers, self._write, filled)
+
+    def _fill(self, opened: _Opened) -> tuple[_Opened, Result | None]:
+        if opened.pixels is None:
+            return opened, None
+        options = self._options.model_dump()
+        result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+        return opened._replace(pixels=None), result  # so that no more pictures are kept than needed
 
     def _open(self, job: Job) -> _Opened:
         start, pair = time.perf_counter(), job.pair
@@ -144,10 +138,10 @@ class BulkFiller:
             ]
         return _Opened(job, (picture, mask), None, warnings, facts, start)
 
-    def _write(self, item: tuple[_Opened, Result | UserError]) -> Done:
+    def _write(self, item: tuple[_Opened, Result | None]) -> Done:
         opened, result = item
-        if isinstance(result, UserError):
-            return self._failure(opened, str(result), opened.warnings)
+        if result is None:
+            return self._failure(opened, str(opened.error), opened.warnings)
         warnings = [*opened.warnings, *result.warnings]
         job, outputs, notes, kept = opened.job, [], [], True
         path = job.outputs[0]
