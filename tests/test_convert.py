@@ -17,7 +17,7 @@ import safetensors
 from perceptual_weights import backbone_state, heads_state, inception_state
 
 from gmsrm_jax.cli import main
-from gmsrm_jax.foreign import sources
+from gmsrm_jax.foreign.convert import read_state_dict
 from gmsrm_jax.foreign.converted import read_converted
 from gmsrm_jax.foreign.networks import NETWORKS, VGG19
 from gmsrm_jax.runtime.errors import UserError
@@ -234,7 +234,7 @@ def test_torch_reads_its_files_and_runs_none(tmp_path, capsys, monkeypatch):
             kernel = np.einsum("oihw->hwio", state[f"features.{index}.weight"])
             np.testing.assert_array_equal(params[name]["kernel"], kernel, strict=True)
     torch.save({"half": torch.ones(2, dtype=torch.bfloat16), "count": torch.arange(2)}, path)
-    found = sources.read_state_dict(path)
+    found = read_state_dict(path)
     assert found["half"].dtype == np.float32 and found["count"].dtype == np.int64
 
     def refusal(content, **options):

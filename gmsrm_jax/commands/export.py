@@ -76,14 +76,14 @@ def run(args: argparse.Namespace) -> None:
     set_up_jax("default")
     network = load_pretrained(args.checkpoint, args.offline)
     stored = rounded(network, args.dtype)
-    notes, files = [], {}
+    notes: list[str] = []
+    files: dict[str, bytes] = {}
     if args.dtype != "float32":
         notes.append(rounding_note(network, stored))
         print(notes[0])
     if args.stablehlo or args.onnx:
-        graphs = make_graphs(stored, args.stablehlo, args.onnx, args.batch, print)
-        files = graphs.files
-        notes += graphs.notes
+        files, about = make_graphs(stored, args.stablehlo, args.onnx, args.batch, print)
+        notes += about
     save_pretrained(output, stored, args.dtype, facts, args.overwrite, files, notes)
     print(f"{output}: {network.source}, weights SHA-256 {stored.sha256}")
 

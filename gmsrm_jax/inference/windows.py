@@ -52,7 +52,11 @@ def cut(
     """
     height, width = hole.shape
     if window.side > size and window.side**2 > _MUCH * hole.size:
-        return _cut_strip(rgb, hole, window, size)
+        # Of a picture so narrow the mirrored window would be many pictures large: scaled first.
+        scale = size / window.side
+        rows, columns = (max(1, round(side * scale)) for side in hole.shape)
+        place = Window(round(window.top * scale), round(window.left * scale), size)
+        return cut(*scaled(rgb, hole, rows, columns), place, size)
     block, mask = rgb, hole
     if window != (0, 0, height) or height != width:
         rows = _mirrored(window.top, window.side, height)
@@ -61,26 +65,6 @@ def cut(
     if window.side == size:
         return np.ascontiguousarray(block), np.ascontiguousarray(mask)
     return scaled(block, mask, size, size)
-
-
-def _cut_strip(
-    rgb: np.ndarray, hole: np.ndarray, window: Window, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`cut` for a picture so narrow that the mirrored window would be many pictures large.
-
-    The picture's own part is scaled first and mirrored then, so that memory is the picture's.
-    """
-    height, width = hole.shape
-    box = window.inside(height, width)
-    rows, columns = (
-        max(1, round(size * (end - begin) / window.side))
-        for begin, end in ((box.top, box.bottom), (box.left, box.right))
-    )
-    small, small_hole = scaled(rgb[box.around], hole[box.around], rows, columns)
-    top = round(size * (window.top - box.top) / window.side)
-    left = round(size * (window.left - box.left) / window.side)
-    down, across = _mirrored(top, size, rows), _mirrored(left, size, columns)
-    return small[down][:, across], small_hole[down][:, across]
 
 
 def scaled(
