@@ -213,8 +213,10 @@ class Inpainter:
                 yield error
             else:
                 # Outside: what is wrong with the network is wrong for all.
-                yield self._fill(opened, options)
+                result = self._fill(opened, options)
                 del opened, item  # before the next one is opened
+                yield result
+                del result
 
     def _fill(
         self,
@@ -229,6 +231,7 @@ class Inpainter:
         strategy, images = "none", []
         if not mask.ratio:
             images = [picture.restore(rgb, hole) for _ in seeds]
+            _told(progress, 0, len(seeds), len(seeds))
         else:
             strategy = choose(options.strategy, hole, self.size)
             together = max(1, _PIXELS_UNDER_WAY // hole.size)
