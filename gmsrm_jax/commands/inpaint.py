@@ -141,7 +141,9 @@ def run(args: argparse.Namespace) -> int:
             options,
             keep_format=args.format == "same",
             keep_outputs=args.skip_existing,
-            on_progress=(lambda share: progress.update(int(99 * share), "")) if alone else None,
+            progress=(lambda done, total: progress.update(int(99 * done / total), ""))
+            if alone
+            else None,
         )
         failed = _fill(filler, todo, progress)
     seconds = time.monotonic() - started
