@@ -32,8 +32,8 @@ from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.method import GM_SRM, NETWORK
-from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.variables import variable_shapes, weights_sha256
+from gmsrm_jax.methods.gm_srm.network import is_frozen
+from gmsrm_jax.methods.variables import parted, variable_shapes, weights_sha256
 from gmsrm_jax.networks import folder as reader
 from gmsrm_jax.networks import load_pretrained, save_pretrained
 from gmsrm_jax.networks.fields import network_config
@@ -435,7 +435,7 @@ def made_workdir(workdir: pathlib.Path) -> tuple[dict, dict]:
     config = tiny_config()
     config.data.train = "/home/somebody/secret/garden"
     params = tiny_variables()[NETWORK]["params"]
-    trained, frozen = ({"params": part} for part in split_frozen(params, False))
+    trained, frozen = ({"params": part} for part in parted(params, lambda p: is_frozen(p, False)))
     other = jax.tree.map(jnp.zeros_like, trained)
     state = TrainState(
         step=jnp.asarray(7, jnp.int32),

@@ -210,6 +210,8 @@ class Method:
             [N, S, S, 1] with 1 in the hole, and noise as `noise_shapes` says with N in front.
             Known pixels are predicted too. Pure; composes all networks.
         compiled: `fill` is JAX and is compiled; if not, it takes and gives NumPy arrays.
+        takes_dtype: `fill` takes dtype=…, the format of feature maps, float32 if it is not given;
+            what is given and returned stays float32.
         needs: packages that `fill` imports, as `import` calls them.
         sections: its fields in a config, by the name of the section.
         shared: fields of all methods that have another default here, such as "batch_size".
@@ -231,8 +233,9 @@ class Method:
     title: str
     priors: str
     about: str
-    fill: Callable[[ConfigDict, Variables, Any, Any, Noise], Any]
+    fill: Callable[..., Any]
     compiled: bool = True
+    takes_dtype: bool = False
     needs: tuple[str, ...] = ()
     sections: Mapping[str, type[Section]] = dataclasses.field(default_factory=dict)
     shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)

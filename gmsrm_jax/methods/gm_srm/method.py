@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Growth, Method, Noise, Row, StageSpec, Variables, apply
@@ -20,10 +21,10 @@ from gmsrm_jax.methods.gm_srm.network import (
     asked_resolutions,
     build_network,
     is_frozen,
-    join_frozen,
 )
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
+from gmsrm_jax.methods.variables import joined
 
 NETWORK = "network"
 
@@ -47,10 +48,17 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     return {NETWORK: dict(build_network(config).init(key, image, mask, maps))}
 
 
-def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise_maps: Noise) -> Any:
-    """Algorithm 1, in float32."""
+def fill(
+    config: ConfigDict,
+    variables: Variables,
+    image: Any,
+    mask: Any,
+    noise_maps: Noise,
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
+    """Algorithm 1."""
     maps = [noise_maps[name] for name in noise(config)]
-    return apply(build_network(config), variables[NETWORK], image, mask, maps).image
+    return apply(build_network(config, dtype), variables[NETWORK], image, mask, maps).image
 
 
 def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
@@ -58,7 +66,7 @@ def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Vari
     del config
     # Of the variant without a memory nothing is frozen, and a checkpoint holds no empty dicts.
     memory = kept.get(NETWORK, {}).get("params", {})
-    return {NETWORK: {"params": join_frozen(average[NETWORK]["params"], memory)}}
+    return {NETWORK: {"params": joined(average[NETWORK]["params"], memory)}}
 
 
 def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
@@ -99,6 +107,7 @@ GM_SRM = Method(
     about="GM-SRM (Feng et al., arXiv 2110.00261) asks a generative memory, trained on whole "
     "pictures, for what an encoder-decoder does not see.",
     fill=fill,
+    takes_dtype=True,
     sections=SECTIONS,
     variants={
         name: Row(variant.title, "A + B" if variant.memory else "A")

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
@@ -319,21 +318,3 @@ def is_frozen(path: tuple[str, ...], train_noise_strength: bool) -> bool:
     if train_noise_strength and path[-1] == NOISE_STRENGTH:
         return False
     return path[0] in ("memory", "average_code")
-
-
-def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
-    """Parts the network's parameters into optimised and frozen ones.
-
-    Returns:
-        Two nested dicts whose union is the input.
-    """
-    parts: tuple[dict, dict] = ({}, {})
-    for path, leaf in traverse_util.flatten_dict(params).items():
-        parts[is_frozen(path, train_noise_strength)][path] = leaf
-    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
-
-
-def join_frozen(optimised: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `split_frozen`."""
-    flat = {**traverse_util.flatten_dict(optimised), **traverse_util.flatten_dict(frozen)}
-    return traverse_util.unflatten_dict(flat)
