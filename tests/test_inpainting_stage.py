@@ -336,3 +336,32 @@ def test_panels_show_input_mask_output_composite_and_truth(plain, calls):
     np.testing.assert_array_equal(held, np.where(mask, 127, truth))
     np.testing.assert_array_equal(shown, np.where(mask, 255, 0).repeat(3, 2))
     np.testing.assert_array_equal(composite, np.where(mask, raw, truth))
+
+
+def test_perceptual_term_sees_a_square_of_each_picture_that_meets_the_hole():
+    """The mean over squares that lie where the step drew them, and another place each step."""
+    config = small_config(
+        variant="base", inpainting__perceptual_crop=16, inpainting__adversarial_weight=0.0
+    )
+    stage, batch = inpainting_stage(config), pictures(40, BATCH)
+    state = jax.device_get(initial(stage))
+    call = Recorder(stage).call("main", state, batch)
+    assert "loss/adversarial" not in call.scalars
+    assert_same(call.after.variables["discriminator"], state.variables["discriminator"])
+    image, mask = np.asarray(to_signed(batch["image"])), batch["mask"].astype(np.float32)
+    filled = compiled(stage.network.apply)(state.variables["network"], image, mask, []).image
+    places = [
+        np.asarray(stage._parts(state.replace(step=step), batch)["corner"]) for step in (0, 1)
+    ]
+    assert np.any(places[0] != places[1])
+
+    def cut(pictures):
+        return np.stack(
+            [x[r : r + 16, c : c + 16] for x, (r, c) in zip(pictures, places[0], strict=True)]
+        )
+
+    assert (cut(mask).sum((1, 2, 3)) > 0).all()
+    taps = compiled(functools.partial(features, taps=stage.layers))
+    seen, target = (taps(stage.constants["vgg"], cut(np.asarray(x))) for x in (filled, image))
+    wanted = sum(np.abs(np.asarray(s - t)).mean() for s, t in zip(seen, target, strict=True))
+    np.testing.assert_allclose(call.scalars["loss/perceptual"], wanted, rtol=1e-3)

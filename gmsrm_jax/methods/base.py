@@ -225,6 +225,8 @@ class Method:
         init: variables of the networks that fill, drawn by a random key.
         noise_shapes: the N(0, 1) maps of one filling by name, in the order of drawing.
         finish: from `average` and `kept` of the last stage's state to the variables of `fill`.
+        gone: whether a weight that a network of an earlier version has, by its path, had no effect
+            and is left out.
         frozen: whether no optimizer of the last stage moved the weight of this path, (network,
             "params", …, name).
     """
@@ -248,6 +250,7 @@ class Method:
     noise_shapes: Callable[[ConfigDict], dict[str, tuple[int, ...]]] = _no_noise
     finish: Callable[[ConfigDict, Variables, dict[str, Any]], Variables] = _average_alone
     frozen: Callable[[ConfigDict, tuple[str, ...]], bool] = _never
+    gone: Callable[[tuple[str, ...]], bool] = lambda path: False
 
     def row(self, config: ConfigDict) -> Row:
         """The row of a config in tables."""

@@ -29,11 +29,11 @@ from gmsrm_jax.methods.base import (
     TrainState,
     Variables,
 )
-from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.methods.stage import PairStage, steps_of
 from gmsrm_jax.methods.variables import joined, parted
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
-from gmsrm_jax.nn.adversarial import Adversary, average_variables, gradient_step
+from gmsrm_jax.nn.adversarial import Adversary, Played, gradient_step
 from gmsrm_jax.nn.crops import corners_on_hole, crop
 from gmsrm_jax.nn.feature_discriminator import FeatureDiscriminator
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
@@ -148,7 +148,7 @@ def sharpened(method: Method, keeps: tuple[str, ...] = ()) -> Method:
     )
 
 
-class SharpeningStage(FillingStage):
+class SharpeningStage(PairStage):
     """Trains what a method's last stage trained, against a new discriminator.
 
     The state's parts: variables (trained weights by network, and the discriminator), average (of
@@ -178,7 +178,7 @@ class SharpeningStage(FillingStage):
             settings.save_every,
             settings.validate_every,
         )
-        self._keeps = keeps
+        self._keeps, self.ema = keeps, settings.ema
         self.layers = tuple(settings.vgg_layers)
         self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="sharpening.vgg")
         b1, b2 = settings.betas
@@ -216,17 +216,7 @@ class SharpeningStage(FillingStage):
         critic = dict(
             self.adversary.module.init(key, *self._shown(image, mask, maps), update_stats=False)
         )
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables={**trained, _CRITIC: critic},
-            average=jax.tree.map(jnp.copy, trained),
-            optimizer={
-                _CRITIC: self.adversary.optimizer.init(critic["params"]),
-                **{name: self.optimizer.init(tree["params"]) for name, tree in trained.items()},
-            },
-            kept=kept,
-            extra={},
-        )
+        return self.begin(trained, critic, kept=kept)
 
     def due(self, step: int) -> tuple[str, ...]:
         """The discriminator alone first, then both."""
@@ -298,34 +288,29 @@ class SharpeningStage(FillingStage):
             return (), {"real": self._real(vgg, part), "fake": fake}
 
         _, rows = in_micro_batches(shown, parts, self.accumulation)
-        state, scalars = self._move_critic(state, rows)
-        return state.replace(step=state.step + 1), scalars
-
-    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        """One step of the filling networks and the discriminator, both at the weights before it."""
-        vgg, parts = batch["vgg"], self._parts(state, batch)
-        trained = {name: state.variables[name] for name in state.average}
-
-        def part_of(part: Batch) -> tuple[Any, Any]:
-            filled, pull = jax.vjp(lambda w: self._fill(w, state.kept, part), trained)
-            gradient, scalars, rows = self._at_filling(state, vgg, part, filled)
-            return (pull(gradient)[0], scalars), rows
-
-        (gradient, scalars), rows = in_micro_batches(part_of, parts, self.accumulation)
-        moved, states = {}, {}
-        for name, tree in trained.items():
-            updates, states[name] = self.optimizer.update(
-                gradient[name]["params"], state.optimizer[name], tree["params"]
-            )
-            moved[name] = {"params": optax.apply_updates(tree["params"], updates)}
-        scalars["gradient/network"] = optax.global_norm(gradient)
-        state, told = self._move_critic(state, rows)
+        moved, states, told = gradient_step(
+            self.adversary.loss,
+            self.adversary.optimizer,
+            {_CRITIC: state.variables[_CRITIC]},
+            {_CRITIC: state.optimizer[_CRITIC]},
+            rows,
+            self.accumulation,
+        )
         return state.replace(
             step=state.step + 1,
             variables={**state.variables, **moved},
-            average=average_variables(state.average, moved, self.settings.ema),
             optimizer={**state.optimizer, **states},
-        ), scalars | told
+        ), told.scalars
+
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        """A scalar whose gradient is that of `_at_filling`, pulled back: Σ gradient · Î."""
+        filled = self._fill(variables, state.kept, part)
+        gradient, scalars, rows = self._at_filling(
+            state, batch["vgg"], part, jax.lax.stop_gradient(filled)
+        )
+        return (jax.lax.stop_gradient(gradient) * filled).sum(), Played(scalars, {}, rows)
 
     def _at_filling(
         self, state: TrainState, vgg: VggWeights, part: Batch, filled: jax.Array
@@ -383,16 +368,3 @@ class SharpeningStage(FillingStage):
         """The discriminator's hidden outputs and logits."""
         outputs, _ = self.adversary.judge(critic, shown, method="outputs")
         return outputs
-
-    def _move_critic(self, state: TrainState, rows: Any) -> tuple[TrainState, Scalars]:
-        moved, states, told = gradient_step(
-            self.adversary.loss,
-            self.adversary.optimizer,
-            {_CRITIC: state.variables[_CRITIC]},
-            {_CRITIC: state.optimizer[_CRITIC]},
-            jax.lax.stop_gradient(rows),
-            self.accumulation,
-        )
-        return state.replace(
-            variables={**state.variables, **moved}, optimizer={**state.optimizer, **states}
-        ), told.scalars

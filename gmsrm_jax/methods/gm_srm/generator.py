@@ -51,6 +51,7 @@ class MemoryGenerator(nn.Module):
         noise_strength_init: start of the memory's noise strengths.
         head_rate: see `GridVector`.
         query_pool: likewise.
+        pyramid_from: see `Encoder`.
         dtype: format of feature maps, see `layers`.
         remat_from: see `layers.rematerialised`.
     """
@@ -65,11 +66,14 @@ class MemoryGenerator(nn.Module):
     remat_from: int = 0
     head_rate: float = 0.1
     query_pool: int = 16
+    pyramid_from: int = 0
 
     def setup(self) -> None:
         """Names the parts as the network of stage 2 names them."""
         if self.code_source == "encoder":
-            self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
+            self.encoder = Encoder(
+                self.channels, self.dtype, self.remat_from, self.pyramid_from, name="encoder"
+            )
             self.query = GridVector(
                 self.code_dim,
                 self.code_channels,

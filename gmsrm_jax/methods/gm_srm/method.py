@@ -1,5 +1,6 @@
 """GM-SRM behind the interface of a method: what fills, what is frozen, and its two stages."""
 
+import functools
 from typing import Any
 
 import jax
@@ -18,15 +19,15 @@ from gmsrm_jax.methods.gm_srm.fields import (
 )
 from gmsrm_jax.methods.gm_srm.memory import noise_shapes
 from gmsrm_jax.methods.gm_srm.network import (
+    NETWORK,
     asked_resolutions,
     build_network,
+    has_no_effect,
     is_frozen,
 )
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
 from gmsrm_jax.methods.variables import joined
-
-NETWORK = "network"
 
 
 def noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
@@ -76,17 +77,17 @@ def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
 
 def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     """Stage 1 where a memory is needed and none is brought, then stage 2."""
-    begin_from, grow_from = config.inpainting.begin_from, config.memory.grow_from
-    growth = Growth(
-        grow_from,
-        ("variables", "average", "extra"),
-        lambda smaller: check_growth(config, smaller),
-        "config.memory.grow_from",
-    )
+    begin_from = config.inpainting.begin_from
+
+    def growth(stage: str, *items: str) -> Growth | None:
+        workdir, field = config[stage].grow_from, f"config.{stage}.grow_from"
+        check = functools.partial(check_growth, config, stage=stage)
+        return Growth(workdir, items, check, field) if workdir else None
+
     memory = StageSpec(
         "memory",
         lambda context: MemoryStage(config, context),
-        grow_from=growth if grow_from else None,
+        grow_from=growth("memory", "variables", "average", "extra"),
         shared=True,
     )
     trained_before = VARIANTS[config.variant].memory and not begin_from
@@ -96,6 +97,7 @@ def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
         after={"memory": ("kept",)} if trained_before else {},
         begin_from=begin_from,
         begin_from_field="config.inpainting.begin_from",
+        grow_from=growth("inpainting", "variables", "average", "kept"),
     )
     return (memory, inpainting) if trained_before else (inpainting,)
 
@@ -121,4 +123,5 @@ GM_SRM = Method(
     noise_shapes=noise,
     finish=finish,
     frozen=frozen,
+    gone=has_no_effect,
 )

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, Encoder, GridVector
+from gmsrm_jax.methods.gm_srm.encoder_decoder import (
+    DecoderBlock,
+    Encoder,
+    GridVector,
+    known_input,
+    pyramid_sizes,
+)
 from gmsrm_jax.methods.gm_srm.fields import VARIANTS
 from gmsrm_jax.methods.gm_srm.memory import (
     NOISE_STRENGTH,
@@ -16,9 +22,10 @@ from gmsrm_jax.methods.gm_srm.memory import (
     channel_table,
     memory_resolutions,
 )
-from gmsrm_jax.nn.layers import Conv, add_bias, conv, rematerialised
+from gmsrm_jax.nn.layers import Conv, add_bias, bilinear_upsample, conv, rematerialised
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 
+NETWORK = "network"
 _SOFT_LIMIT = 4.0  # of μ_i and log σ_i²
 _LOG_VARIANCE_CLIP = 10.0
 _INSIDE = 0.98  # colours in front of arctanh, which is infinite at ±1; 0.02 is 2.5 of 255
@@ -103,6 +110,8 @@ class InpaintingNetwork(nn.Module):
         smooth_residual: "linear": added to it; "tanh": added before tanh, which squeezes it.
         dtype: format of feature maps, see `layers`.
         remat_from: see `layers.rematerialised`.
+        pyramid_from: see `Encoder`; at these sizes the memory is fused with the shrunk input too,
+            and an output convolution adds to the enlarged output of the smaller sizes.
     """
 
     channels: dict[int, int]
@@ -122,6 +131,7 @@ class InpaintingNetwork(nn.Module):
     smooth_residual: str = "linear"
     dtype: DTypeLike = jnp.float32
     remat_from: int = 0
+    pyramid_from: int = 0
 
     def setup(self) -> None:
         """Names each part after its resolution; the same names in every variant."""
@@ -131,7 +141,9 @@ class InpaintingNetwork(nn.Module):
         def block(kind: Any, resolution: int) -> Any:
             return rematerialised(kind, resolution, self.remat_from)
 
-        self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
+        self.encoder = Encoder(
+            self.channels, self.dtype, self.remat_from, self.pyramid_from, name="encoder"
+        )
         self.levels = memory_resolutions(size)
         self.asked = [*self.levels, size] if self.memory_at_full_size else self.levels
         if parts.memory:
@@ -175,7 +187,16 @@ class InpaintingNetwork(nn.Module):
             r: block(DecoderBlock, 2 * r)(self.channels[2 * r], name=f"decoder_{r}")
             for r in self.levels
         }
-        self.output = Conv(3, result=jnp.float32, zero_init=self.smooth_skip, name="output")
+        reads = pyramid_sizes(size, self.pyramid_from) if self.pyramid_from else [size]
+        self.outputs = {
+            r: Conv(
+                3,
+                result=jnp.float32,
+                zero_init=self.smooth_skip,
+                name=f"output_{r}" if self.pyramid_from else "output",
+            )
+            for r in reads
+        }
 
     def query(self, resolution: int, previous: jax.Array, code: jax.Array | None) -> jax.Array:
         """The code c^i of a level: Eq. 3 at 4×4, Eq. 7 above it.
@@ -195,10 +216,11 @@ class InpaintingNetwork(nn.Module):
         return self.average_code[None, :] + update if self.code_source == "mapping" else update
 
     def noise_moments(
-        self, resolution: int, encoded: jax.Array, previous: jax.Array
+        self, resolution: int, encoded: jax.Array, previous: jax.Array, *more: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise.
 
+        At the sizes of a pyramid `encoded` is the input, and F_E^i comes behind the others.
         Both are limited softly, 4·tanh(z/4): whatever z, the divergence of Eq. 9, which is taken of
         what this gives, pulls it back. A clip has no gradient behind its limit.
         """
@@ -206,7 +228,7 @@ class InpaintingNetwork(nn.Module):
             zeros = jnp.zeros(encoded.shape[:1])
             return zeros, zeros
         seen = [encoded, previous] if self.noise_statistics == "encoder_decoder" else [encoded]
-        moments = self.statistics[resolution](*seen)
+        moments = self.statistics[resolution](*seen, *more)
         if self.noise_limit == "soft":
             moments = _SOFT_LIMIT * jnp.tanh(moments / _SOFT_LIMIT)
             return moments[:, 0], moments[:, 1]
@@ -238,32 +260,40 @@ class InpaintingNetwork(nn.Module):
         """
         if mask.shape != (*image.shape[:3], 1) or image.shape[1] != max(self.channels):
             raise ValueError(f"image {image.shape}, mask {mask.shape}, size {max(self.channels)}")
-        encoded, size = self.encoder(image, mask), image.shape[1]
-        stem = encoded[size]
-        # F_E^1 of Algorithm 1: what the network is given.
-        encoded[size] = jnp.concatenate([image * (1.0 - mask), mask], axis=-1).astype(stem.dtype)
-        maps = iter(noise)
-        decoded, code, remembered = encoded[4], None, None
-        means, log_variances = [], []
+        features, size = self.encoder(image, mask), image.shape[1]
         asks = VARIANTS[self.variant].memory
-        for r in self.asked if asks else self.levels:
-            joined = [encoded[r], decoded] if r < size else [decoded]
-            mean, log_variance = self.noise_moments(r, encoded[r], decoded)
-            means.append(mean)
-            log_variances.append(log_variance)
-            if asks:
+        maps = iter(noise)
+        decoded, code, remembered = features[4], None, None
+        raw = jnp.zeros((image.shape[0], 1, 1, 3))
+        means, log_variances = [], []
+        for r in [*self.levels, size]:
+            # F_E^i; where the picture is read, it is what is read (F_E^1 of Algorithm 1).
+            encoded = [features[r]]
+            if r in self.outputs:
+                given = known_input(image, mask, r).astype(self.dtype)
+                encoded = [given, features[r]] if r < size else [given]
+            found = []
+            if r in (self.asked if asks else self.levels):
+                mean, log_variance = self.noise_moments(r, encoded[0], decoded, *encoded[1:])
+                means.append(mean)
+                log_variances.append(log_variance)
+            if asks and r in self.asked:
                 code = self.query(r, decoded, code)
                 sigma = jnp.exp(0.5 * log_variance)
                 level_noise = [
                     mean[:, None, None, None] + sigma[:, None, None, None] * next(maps)
                     for _ in range(1 if r == 4 else 2)
                 ]
-                remembered = self.ask_memory(remembered, encoded[r], code, level_noise)
-                joined = [remembered, *joined]
-            decoded = self.decoder[r](joined) if r < size else jnp.concatenate(joined, axis=-1)
-        if self.stem_skip:
-            decoded = jnp.concatenate([decoded, stem], axis=-1)
-        raw = self.output(decoded)
+                fused = jnp.concatenate(encoded, axis=-1)
+                remembered = self.ask_memory(remembered, fused, code, level_noise)
+                found = [remembered]
+            if r in self.outputs:
+                seen = [*(found if self.memory_at_full_size else []), decoded]
+                seen += [features[r]] if self.stem_skip else []
+                own = self.outputs[r](jnp.concatenate(seen, axis=-1))
+                raw = own if r == min(self.outputs) else bilinear_upsample(raw) + own
+            if r < size:
+                decoded = self.decoder[r]([*found, features[r], decoded])
         if self.smooth_skip and self.smooth_residual == "linear":
             filled = smooth_fill(image, mask) + raw
         elif self.smooth_skip:
@@ -306,7 +336,16 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
         smooth_residual=model.smooth_residual,
         dtype=dtype,
         remat_from=model.remat_from,
+        pyramid_from=model.pyramid_from,
     )
+
+
+def has_no_effect(path: tuple[str, ...]) -> bool:
+    """Whether a weight of an earlier version is a bias in front of an instance norm."""
+    network, module = path[0], path[2]
+    behind_no_norm = path[3].startswith("stem")
+    of_convolution = path[-2:] == ("conv", "bias") and not behind_no_norm
+    return network == NETWORK and of_convolution and module.startswith(("encoder", "decoder_"))
 
 
 def is_frozen(path: tuple[str, ...], train_noise_strength: bool) -> bool:

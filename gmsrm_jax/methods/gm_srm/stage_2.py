@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Batch, Context, Method, TrainState, Variables, apply
 from gmsrm_jax.methods.gm_srm.fields import VARIANTS
+from gmsrm_jax.methods.gm_srm.growth import grow
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.network import (
     Filled,
@@ -21,6 +22,7 @@ from gmsrm_jax.methods.stage import PairStage
 from gmsrm_jax.methods.variables import parted
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
+from gmsrm_jax.nn.crops import corners_on_hole, crop
 from gmsrm_jax.nn.optimizers import learning_rate_schedule, slowed
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.vgg import features, load_vgg19
@@ -86,8 +88,10 @@ class InpaintingStage(PairStage):
         Args:
             key: random key.
             given: {"memory": {"kept"}} of stage 1's state; {"begin_from"}, all variables of a
-                trained network of these shapes, which are taken as they are; {} for the variant
-                without a memory.
+                trained network of these shapes, which are taken as they are; {"grow_from":
+                {"variables", "average", "kept"}} of a smaller stage 2's state, whose weights are
+                taken wherever there are such, the memory's too, with which it was trained; {} for
+                the variant without a memory.
         """
         size = max(self.network.channels)
         image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
@@ -97,14 +101,32 @@ class InpaintingStage(PairStage):
             drawn = given["begin_from"]["network"]["params"]
         elif "memory" in given:
             drawn = self._take_over(drawn, given["memory"]["kept"])
-        strength = self.settings.train_noise_strength
-        network, frozen = parted(drawn, lambda path: is_frozen(path, strength))
         module, shown = self.adversary.module, self._shown(image, mask)
-        return self.begin(
-            {"network": {"params": network}},
-            dict(module.init(keys[2], *shown, update_stats=False)),
-            kept={"network": {"params": frozen}},
+        judge = dict(module.init(keys[2], *shown, update_stats=False))
+        average = drawn
+        if "grow_from" in given:
+            smaller = given["grow_from"]
+            judge = jax.tree.map(jnp.copy, smaller["variables"]["discriminator"])
+            drawn, average = (
+                grow(
+                    drawn,
+                    self._method.finish(self._config, smaller[item], smaller["kept"])["network"][
+                        "params"
+                    ],
+                )
+                for item in ("variables", "average")
+            )
+        strength = self.settings.train_noise_strength
+
+        def frozen(path: tuple[str, ...]) -> bool:
+            return is_frozen(path, strength)
+
+        network, kept = parted(drawn, frozen)
+        state = self.begin(
+            {"network": {"params": network}}, judge, kept={"network": {"params": kept}}
         )
+        average = jax.tree.map(jnp.copy, parted(average, frozen)[0])
+        return state.replace(average={"network": {"params": average}})
 
     def _take_over(self, drawn: dict[str, Any], kept: Any) -> dict[str, Any]:
         """Puts stage 1's weights in the places of the drawn ones."""
@@ -126,9 +148,13 @@ class InpaintingStage(PairStage):
 
     def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        key, _ = jax.random.split(jax.random.fold_in(key, state.step), 2)
-        noise = draw_noise(key, batch["image"].shape[0], self.resolutions)
-        return {"image": batch["image"], "mask": batch["mask"], "noise": noise}
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
+        noise = draw_noise(keys[0], batch["image"].shape[0], self.resolutions)
+        parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
+        if self.settings.perceptual_crop:
+            side = self.settings.perceptual_crop
+            parts["corner"] = corners_on_hole(keys[1], batch["mask"], side)
+        return parts
 
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
@@ -154,8 +180,14 @@ class InpaintingStage(PairStage):
         }
         total = settings.reconstruction_weight * scalars["loss/reconstruction"]
         if settings.perceptual_weight:
+            side = settings.perceptual_crop
             target, seen = (
-                features(batch["vgg"], x, self.layers, self.dtype)
+                features(
+                    batch["vgg"],
+                    crop(x, part["corner"], side) if side else x,
+                    self.layers,
+                    self.dtype,
+                )
                 for x in (image, shown(settings.perceptual_image))
             )
             scalars["loss/perceptual"] = losses.perceptual_loss(seen, target)
