@@ -336,7 +336,7 @@ class SharpeningStage(PairStage):
                 "loss/perceptual": losses.perceptual_loss(maps, target),
                 "loss/style": losses.style_loss(maps, target),
                 "loss/adversarial": self.adversary.generator_loss(outputs[-1]),
-                "loss/matching": losses.perceptual_loss(outputs[:-1], real_outputs[:-1]),
+                "loss/matching": losses.feature_matching_loss(outputs[:-1], real_outputs[:-1]),
             }
             vgg_part = (
                 settings.perceptual_weight * scalars["loss/perceptual"]

@@ -1,7 +1,9 @@
 """GM-SRM's fields with the paper's settings, its variants, and what no single field shows."""
 
-from typing import Literal, NamedTuple
+import dataclasses
+from typing import Any, Literal, NamedTuple
 
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from gmsrm_jax.runtime.errors import UserError
@@ -82,6 +84,7 @@ class Model(Section):
         "from this size on the picture is read, and a part of the output given, at every size up "
         "to image_size, so that stage 2 can grow (inpainting.grow_from); 0: at image_size alone",
         ge=0,
+        local=0,
     )
     remat_from: int = setting(
         0, "blocks from this resolution on are computed again in the backward pass; 0: none", ge=0
@@ -166,7 +169,10 @@ class Inpainting(Section):
         VGG_LAYERS, "of Eq. 11, the first of these", local=VGG_LAYERS[:3]
     )
     perceptual_crop: int = setting(
-        0, "Eq. 11 sees a square of this side that meets the hole, another each step; 0: all", ge=0
+        0,
+        "Eq. 11 sees a square of this side that meets the hole, another each step; 0: all",
+        ge=0,
+        local=0,
     )
     perceptual_image: Literal["raw", "composite"] = setting("raw", "what Eq. 11 sees")
     vgg: str = setting(
@@ -212,6 +218,12 @@ FIRST_MODEL = {
     "smooth_residual": "tanh",
     "pyramid_from": 0,
 }
+
+
+def model_fields(module: type[nn.Module], config: ConfigDict) -> dict[str, Any]:
+    """The values of config.model that a module has fields of the same name for."""
+    names = {field.name for field in dataclasses.fields(module)}
+    return {name: value for name, value in config.model.items() if name in names}
 
 
 def check(config: ConfigDict) -> None:

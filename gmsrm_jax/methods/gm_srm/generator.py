@@ -45,15 +45,11 @@ class MemoryGenerator(nn.Module):
     Attributes:
         channels: resolution to number of channels, from 4 to the image size.
         code_source: "encoder" (holed image → E → f_c, Eq. 3) or "mapping" (z → w).
-        code_dim: size of a code, and of z.
-        code_channels: width of the convolution before a code.
         mapping_layers: depth of the mapping network.
         noise_strength_init: start of the memory's noise strengths.
-        head_rate: see `GridVector`.
-        query_pool: likewise.
-        pyramid_from: see `Encoder`.
         dtype: format of feature maps, see `layers`.
-        remat_from: see `layers.rematerialised`.
+
+    All others are those of `fields.Model`; z has the size of a code.
     """
 
     channels: dict[int, int]

@@ -15,11 +15,11 @@ from gmsrm_jax.methods.gm_srm.encoder_decoder import (
     known_input,
     pyramid_sizes,
 )
-from gmsrm_jax.methods.gm_srm.fields import VARIANTS
+from gmsrm_jax.methods.gm_srm.fields import VARIANTS, model_fields
 from gmsrm_jax.methods.gm_srm.memory import (
     NOISE_STRENGTH,
     GenerativeMemory,
-    channel_table,
+    channels_of,
     memory_resolutions,
 )
 from gmsrm_jax.nn.layers import Conv, add_bias, bilinear_upsample, conv, rematerialised
@@ -95,23 +95,12 @@ class InpaintingNetwork(nn.Module):
     Attributes:
         channels: resolution to number of channels, from 4 to the image size.
         variant: a key of VARIANTS.
-        code_dim: size of a query code.
-        code_channels: width of the convolution before a code.
         code_source: "encoder" (c¹ = f_c) or "mapping" (c¹ = average code + f_c).
-        noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
-        fusion_kernel: side of the fusion convolutions.
-        fusion_rescale: see `Fusion`.
-        memory_at_full_size: Algorithm 1's last iteration, over the raw input.
-        noise_limit: "soft" or "clip", see `noise_moments`.
-        head_rate: see `GridVector`, of queries and statistics.
-        query_pool: likewise.
-        stem_skip: join the stem's feature before the output convolution.
-        smooth_skip: the output convolution gives a correction to `smooth_fill`, at first none.
-        smooth_residual: "linear": added to it; "tanh": added before tanh, which squeezes it.
         dtype: format of feature maps, see `layers`.
-        remat_from: see `layers.rematerialised`.
         pyramid_from: see `Encoder`; at these sizes the memory is fused with the shrunk input too,
             and an output convolution adds to the enlarged output of the smaller sizes.
+
+    All others are those of `fields.Model`.
     """
 
     channels: dict[int, int]
@@ -317,26 +306,12 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
         dtype: format of feature maps. Training gives `config.compute_dtype`; whoever evaluates or
             fills holes has float32 unless it asks for something else.
     """
-    model = config.model
     return InpaintingNetwork(
-        channels=channel_table(config.image_size, model.channel_base, model.channel_max),
+        channels=channels_of(config),
         variant=config.variant,
-        code_dim=model.code_dim,
-        code_channels=model.code_channels,
         code_source=config.memory.code_source,
-        noise_statistics=model.noise_statistics,
-        fusion_kernel=model.fusion_kernel,
-        fusion_rescale=model.fusion_rescale,
-        memory_at_full_size=model.memory_at_full_size,
-        noise_limit=model.noise_limit,
-        head_rate=model.head_rate,
-        query_pool=model.query_pool,
-        stem_skip=model.stem_skip,
-        smooth_skip=model.smooth_skip,
-        smooth_residual=model.smooth_residual,
         dtype=dtype,
-        remat_from=model.remat_from,
-        pyramid_from=model.pyramid_from,
+        **model_fields(InpaintingNetwork, config),
     )
 
 

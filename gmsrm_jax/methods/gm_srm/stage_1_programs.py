@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, Variables, apply
 from gmsrm_jax.methods.gm_srm import augment
+from gmsrm_jax.methods.gm_srm.fields import model_fields
 from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator, draw_cuts, mix_codes
-from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channel_table, code_levels, draw_noise
+from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channels_of, code_levels, draw_noise
 from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Loss, Played, average_variables, gradient_step
@@ -38,23 +39,16 @@ class MemoryPrograms:
         settings = self.settings = config.memory
         self.batch_size, self.accumulation = settings.batch_size, config.accumulation
         self.seed = config.seed
-        channels = channel_table(
-            config.image_size, config.model.channel_base, config.model.channel_max
-        )
+        channels = channels_of(config)
         self.resolutions = sorted(channels)
         self.code_dim = config.model.code_dim
         self.generator = MemoryGenerator(
             channels,
-            settings.code_source,
-            config.model.code_dim,
-            config.model.code_channels,
-            settings.mapping_layers,
-            settings.noise_strength_init,
-            config.compute_dtype,
-            config.model.remat_from,
-            config.model.head_rate,
-            config.model.query_pool,
-            config.model.pyramid_from,
+            code_source=settings.code_source,
+            mapping_layers=settings.mapping_layers,
+            noise_strength_init=settings.noise_strength_init,
+            dtype=config.compute_dtype,
+            **model_fields(MemoryGenerator, config),
         )
         self.discriminator = MemoryDiscriminator(
             channels, config.compute_dtype, config.model.remat_from
