@@ -144,7 +144,9 @@ def residual(params: Any, x: jax.Array) -> jax.Array:
 
 def convolved(params: Any, x: jax.Array, stride: int = 1) -> jax.Array:
     y = layers.conv(x, params["conv"]["kernel"], stride, [(1, 1), (1, 1)])
-    return y + params["conv"].get("bias", jnp.zeros(()))
+    if "bias" not in params["conv"]:  # in front of an instance norm
+        return y
+    return y + params["conv"]["bias"][None, None, None, :]
 
 
 def test_encoder_is_equation_2_on_the_known_pixels_and_the_mask():
