@@ -1,25 +1,21 @@
-"""`gmsrm export`: a trained network as a folder for others, and as StableHLO and ONNX files."""
+"""`gmsrm export`: a trained network as a folder for others, StableHLO, ONNX.
+
+Writes a trained network as a folder: config.json, model.safetensors, SHA256SUMS and README.md (the
+model card), with the card's figures beside it. The folder is written whole or not at all. Graph
+files take image, mask and noise, and give the filled picture; each is compared with the network on
+photographs first.
+"""
 
 import argparse
 from pathlib import Path
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.runtime.errors import UserError
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `export`."""
-    parser = subparsers.add_parser(
-        "export",
-        help="a trained network as a folder for others, StableHLO, ONNX",
-        description=(
-            "Writes a trained network as a folder: config.json, model.safetensors, SHA256SUMS and"
-            " README.md (the model card), with the card's figures beside it. The folder is written"
-            " whole or not at all. Graph files take image, mask and noise, and give the filled"
-            " picture; each is compared with the network on photographs first."
-        ),
-    )
-    add = parser.add_argument
+    add = add_command(subparsers, "export", __doc__, run).add_argument
     add(
         "--checkpoint",
         required=True,
@@ -64,7 +60,6 @@ def add_parser(subparsers: Subparsers) -> None:
         help="replace an exported folder, but figures in it only by figures",
     )
     add("--offline", action="store_true", help="use what was fetched before, not the net")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from gmsrm_jax.methods.base import (
     Variables,
 )
 from gmsrm_jax.methods.filler import Filler
-from gmsrm_jax.metrics.texture import sharpness
+from gmsrm_jax.metrics.extra import sharpness
 from gmsrm_jax.nn.adversarial import (
     Adversary,
     Played,
