@@ -130,9 +130,9 @@ def gmsrm(*options: str | pathlib.Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# Another number of devices is another order of sums, and so is another kind of CPU: what differs by
-# 1e-7 at the first step of Adam differs by 1e-3 after nine. The instructions are those that every x86
-# CPU of today has.
+# Another number of devices is another order of sums, and so is another kind of CPU: what differs
+# by 1e-7 at the first step of Adam differs by 1e-3 after nine. The instructions are those that
+# every x86 CPU of today has.
 TRAINING_FLAGS = (
     "--xla_force_host_platform_device_count=4 --xla_cpu_max_isa=AVX2"
     " --xla_llvm_disable_expensive_passes=true"
