@@ -210,6 +210,8 @@ class Method:
             [N, S, S, 1] with 1 in the hole, and noise as `noise_shapes` says with N in front.
             Known pixels are predicted too. Pure; composes all networks.
         compiled: `fill` is JAX and is compiled; if not, it takes and gives NumPy arrays.
+        takes_dtype: `fill` takes dtype=…, the format of feature maps, float32 if it is not given;
+            what is given and returned stays float32.
         needs: packages that `fill` imports, as `import` calls them.
         sections: its fields in a config, by the name of the section.
         shared: fields of all methods that have another default here, such as "batch_size".
@@ -223,6 +225,8 @@ class Method:
         init: variables of the networks that fill, drawn by a random key.
         noise_shapes: the N(0, 1) maps of one filling by name, in the order of drawing.
         finish: from `average` and `kept` of the last stage's state to the variables of `fill`.
+        gone: whether a weight that a network of an earlier version has, by its path, had no effect
+            and is left out.
         frozen: whether no optimizer of the last stage moved the weight of this path, (network,
             "params", …, name).
     """
@@ -231,8 +235,9 @@ class Method:
     title: str
     priors: str
     about: str
-    fill: Callable[[ConfigDict, Variables, Any, Any, Noise], Any]
+    fill: Callable[..., Any]
     compiled: bool = True
+    takes_dtype: bool = False
     needs: tuple[str, ...] = ()
     sections: Mapping[str, type[Section]] = dataclasses.field(default_factory=dict)
     shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -245,6 +250,7 @@ class Method:
     noise_shapes: Callable[[ConfigDict], dict[str, tuple[int, ...]]] = _no_noise
     finish: Callable[[ConfigDict, Variables, dict[str, Any]], Variables] = _average_alone
     frozen: Callable[[ConfigDict, tuple[str, ...]], bool] = _never
+    gone: Callable[[tuple[str, ...]], bool] = lambda path: False
 
     def row(self, config: ConfigDict) -> Row:
         """The row of a config in tables."""

@@ -10,6 +10,7 @@ import optax
 
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.nn.optimizers import average_weights
 
 # {network: {"params": …, "batch_stats": …}}
 Variables = dict[str, dict[str, Any]]
@@ -192,16 +193,14 @@ def adversarial_step(
     return moved, renewed, scalars
 
 
-def average_variables(average: Variables, variables: Variables, decay: float) -> Variables:
-    """Moves averages of weights by `decay`; statistics are taken as they are."""
+def average_variables(
+    average: Variables, variables: Variables, decay: jax.Array | float
+) -> Variables:
+    """`average_weights` of the networks in `average`; statistics are taken as they are."""
     return {
         name: {
             **variables[name],
-            "params": jax.tree.map(
-                lambda a, w: decay * a + (1.0 - decay) * w,
-                tree["params"],
-                variables[name]["params"],
-            ),
+            "params": average_weights(tree["params"], variables[name]["params"], decay),
         }
         for name, tree in average.items()
     }

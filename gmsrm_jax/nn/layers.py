@@ -295,7 +295,7 @@ class PlainConv(nn.Module):
 
 
 class Conv(nn.Module):
-    """Ordinary convolution with bias, zero padding of (kernel - 1) // 2, He initialisation.
+    """Ordinary convolution, zero padding of (kernel - 1) // 2, He initialisation.
 
     Attributes:
         features: output channels.
@@ -303,6 +303,7 @@ class Conv(nn.Module):
         stride: between two outputs.
         result: format of the output; None for that of the input.
         zero_init: begin with zeros, whatever the input.
+        use_bias: add one number to each output channel; an instance norm takes it away again.
     """
 
     features: int
@@ -310,6 +311,7 @@ class Conv(nn.Module):
     stride: int = 1
     result: DTypeLike | None = None
     zero_init: bool = False
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -321,6 +323,7 @@ class Conv(nn.Module):
             (self.kernel_size - 1) // 2,
             nn.initializers.zeros if self.zero_init else nn.initializers.he_normal(),
             self.result,
+            use_bias=self.use_bias,
             name="conv",
         )(x)
 

@@ -132,6 +132,7 @@ DEEPFILL2 = Method(
     about="DeepFill V2 (Yu et al., arXiv 1806.03589) fills coarsely first, then refines by gated "
     "convolutions and by attention to patches of the known part.",
     fill=network.fill,
+    takes_dtype=True,
     sections={"deepfill2": DeepFill2Fields},
     shared={"batch_size": 16},
     network_fields=("deepfill2.width", "deepfill2.fuse", "deepfill2.grid"),

@@ -224,10 +224,17 @@ def build_network(
     return DeepFill2Network(fields.width, fields.fuse, fields.grid, dtype=dtype, **training)
 
 
-def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise: Noise) -> Any:
+def fill(
+    config: ConfigDict,
+    variables: Variables,
+    image: Any,
+    mask: Any,
+    noise: Noise,
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
     """Î₂, see `Method.fill`."""
     del noise
-    return apply(build_network(config), variables["network"], image, mask)[1]
+    return apply(build_network(config, dtype), variables["network"], image, mask)[1]
 
 
 def init(config: ConfigDict, key: jax.Array) -> Variables:

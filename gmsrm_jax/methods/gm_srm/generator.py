@@ -45,14 +45,11 @@ class MemoryGenerator(nn.Module):
     Attributes:
         channels: resolution to number of channels, from 4 to the image size.
         code_source: "encoder" (holed image → E → f_c, Eq. 3) or "mapping" (z → w).
-        code_dim: size of a code, and of z.
-        code_channels: width of the convolution before a code.
         mapping_layers: depth of the mapping network.
         noise_strength_init: start of the memory's noise strengths.
-        head_rate: see `GridVector`.
-        query_pool: likewise.
         dtype: format of feature maps, see `layers`.
-        remat_from: see `layers.rematerialised`.
+
+    All others are those of `fields.Model`; z has the size of a code.
     """
 
     channels: dict[int, int]
@@ -65,11 +62,14 @@ class MemoryGenerator(nn.Module):
     remat_from: int = 0
     head_rate: float = 0.1
     query_pool: int = 16
+    pyramid_from: int = 0
 
     def setup(self) -> None:
         """Names the parts as the network of stage 2 names them."""
         if self.code_source == "encoder":
-            self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
+            self.encoder = Encoder(
+                self.channels, self.dtype, self.remat_from, self.pyramid_from, name="encoder"
+            )
             self.query = GridVector(
                 self.code_dim,
                 self.code_channels,

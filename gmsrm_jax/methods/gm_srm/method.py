@@ -1,9 +1,11 @@
 """GM-SRM behind the interface of a method: what fills, what is frozen, and its two stages."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Growth, Method, Noise, Row, StageSpec, Variables, apply
@@ -17,15 +19,15 @@ from gmsrm_jax.methods.gm_srm.fields import (
 )
 from gmsrm_jax.methods.gm_srm.memory import noise_shapes
 from gmsrm_jax.methods.gm_srm.network import (
+    NETWORK,
     asked_resolutions,
     build_network,
+    has_no_effect,
     is_frozen,
-    join_frozen,
 )
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
-
-NETWORK = "network"
+from gmsrm_jax.methods.variables import joined
 
 
 def noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
@@ -47,10 +49,17 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     return {NETWORK: dict(build_network(config).init(key, image, mask, maps))}
 
 
-def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise_maps: Noise) -> Any:
-    """Algorithm 1, in float32."""
+def fill(
+    config: ConfigDict,
+    variables: Variables,
+    image: Any,
+    mask: Any,
+    noise_maps: Noise,
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
+    """Algorithm 1."""
     maps = [noise_maps[name] for name in noise(config)]
-    return apply(build_network(config), variables[NETWORK], image, mask, maps).image
+    return apply(build_network(config, dtype), variables[NETWORK], image, mask, maps).image
 
 
 def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
@@ -58,7 +67,7 @@ def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Vari
     del config
     # Of the variant without a memory nothing is frozen, and a checkpoint holds no empty dicts.
     memory = kept.get(NETWORK, {}).get("params", {})
-    return {NETWORK: {"params": join_frozen(average[NETWORK]["params"], memory)}}
+    return {NETWORK: {"params": joined(average[NETWORK]["params"], memory)}}
 
 
 def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
@@ -68,17 +77,17 @@ def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
 
 def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     """Stage 1 where a memory is needed and none is brought, then stage 2."""
-    begin_from, grow_from = config.inpainting.begin_from, config.memory.grow_from
-    growth = Growth(
-        grow_from,
-        ("variables", "average", "extra"),
-        lambda smaller: check_growth(config, smaller),
-        "config.memory.grow_from",
-    )
+    begin_from = config.inpainting.begin_from
+
+    def growth(stage: str, *items: str) -> Growth | None:
+        workdir, field = config[stage].grow_from, f"config.{stage}.grow_from"
+        check = functools.partial(check_growth, config, stage=stage)
+        return Growth(workdir, items, check, field) if workdir else None
+
     memory = StageSpec(
         "memory",
         lambda context: MemoryStage(config, context),
-        grow_from=growth if grow_from else None,
+        grow_from=growth("memory", "variables", "average", "extra"),
         shared=True,
     )
     trained_before = VARIANTS[config.variant].memory and not begin_from
@@ -88,6 +97,7 @@ def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
         after={"memory": ("kept",)} if trained_before else {},
         begin_from=begin_from,
         begin_from_field="config.inpainting.begin_from",
+        grow_from=growth("inpainting", "variables", "average", "kept"),
     )
     return (memory, inpainting) if trained_before else (inpainting,)
 
@@ -99,6 +109,7 @@ GM_SRM = Method(
     about="GM-SRM (Feng et al., arXiv 2110.00261) asks a generative memory, trained on whole "
     "pictures, for what an encoder-decoder does not see.",
     fill=fill,
+    takes_dtype=True,
     sections=SECTIONS,
     variants={
         name: Row(variant.title, "A + B" if variant.memory else "A")
@@ -112,4 +123,5 @@ GM_SRM = Method(
     noise_shapes=noise,
     finish=finish,
     frozen=frozen,
+    gone=has_no_effect,
 )

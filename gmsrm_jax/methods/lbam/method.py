@@ -132,10 +132,17 @@ def unit(image: jax.Array) -> jax.Array:
     return 0.5 * image + 0.5
 
 
-def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise: Noise) -> Any:
+def fill(
+    config: ConfigDict,
+    variables: Variables,
+    image: Any,
+    mask: Any,
+    noise: Noise,
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
     """The network's output, see `Method.fill`."""
     del noise
-    return apply(build_network(config), variables["network"], unit(image), mask)
+    return apply(build_network(config, dtype), variables["network"], unit(image), mask)
 
 
 class LBAMStage(AdversarialStage):
@@ -252,6 +259,7 @@ LBAM = Method(
     about="LBAM (Xie et al., arXiv 1909.00968): a U-Net whose encoder attends to what is known and "
     "whose decoder attends to the hole, by maps learned from both masks.",
     fill=fill,
+    takes_dtype=True,
     sections={"lbam": LBAMFields},
     shared={"batch_size": 16},
     network_fields=("lbam.levels", "lbam.width", "lbam.batch_norm"),
