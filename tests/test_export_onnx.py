@@ -123,6 +123,8 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     ),
     "matrix on the left": (lambda x: jnp.einsum("kh,nhwc->knwc", normal(5, 3, 6), x), (6, 5, 2)),
     "matrix on the right": (lambda x: jnp.einsum("nhwc,kw->nhck", x, normal(5, 3, 5)), (6, 5, 2)),
+    "a product for each example": (lambda x: jnp.einsum("nab,nac->nbc", x, x[..., 1:]), (5, 3)),
+    "transposed ones": (lambda x: jnp.einsum("nqd,nkd->nqk", x, x[:, 1:] + 1.0), (5, 3)),
     "two tensors": (lambda x: jnp.tensordot(x, normal(5, 2, 3), 1) + x[..., :1], (5, 2)),
     "padding": (lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), constant_values=7.0), (4, 5)),
     "slices": (lambda x: jax.lax.slice_in_dim(x, 1, 6, 2, 1), (7, 2)),
@@ -185,7 +187,7 @@ def test_operations(name: str, batch: int | None) -> None:
     ("function", "said"),
     [
         (lambda x: jnp.sort(x, 1), "operation sort, which the ONNX writer does not know"),
-        (lambda x: jnp.einsum("nab,nac->nbc", x, x), "products with a matrix only"),
+        (lambda x: jnp.einsum("nab,nab->nb", x, x), r"products of matrices only \(dot_general\)"),
         (lambda x: jax.lax.pad(x, 0.0, [(0, 0, 0), (0, 0, 1), (0, 0, 0)]), "at the edges only"),
         (
             lambda x: jax.lax.conv_transpose(
