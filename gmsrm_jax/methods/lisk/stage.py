@@ -1,6 +1,6 @@
 """LISK's one stage: the generator against a hinge discriminator, with structure at three scales."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -94,7 +94,7 @@ class LiskStage(AdversarialStage):
         rows = {"real": (image,), "fake": (filled,)}
         logits, _ = self.adversary.judge(state.variables[_JUDGE], rows["fake"])
         terms = {
-            "l1": sum(
+            "l1": _sum(
                 losses.reconstruction_loss(
                     small,
                     structure.smaller(image, structure.SCALES[scale]),
@@ -104,7 +104,7 @@ class LiskStage(AdversarialStage):
                 )
                 for scale, small in predicted.pictures.items()
             ),
-            "structure": sum(
+            "structure": _sum(
                 structure.structure_loss(predicted.gradients[scale], target)
                 for scale, target in part["targets"].items()
             ),
@@ -114,12 +114,16 @@ class LiskStage(AdversarialStage):
             target, *compared = (
                 features(batch["vgg"], x, self.layers, self.dtype) for x in (image, raw, filled)
             )
-            terms["content"] = _LAYER_WEIGHT * sum(
+            terms["content"] = _LAYER_WEIGHT * _sum(
                 losses.content_loss(maps, target) for maps in compared
             )
-            terms["style"] = _LAYER_WEIGHT * sum(
+            terms["style"] = _LAYER_WEIGHT * _sum(
                 losses.squared_style_loss(maps, target) for maps in compared
             )
-        total = sum((fields[f"{name}_weight"] * term for name, term in terms.items()), 0.0)
-        scalars = {f"loss/{name}": jnp.asarray(term) for name, term in terms.items()}
+        total = _sum(fields[f"{name}_weight"] * term for name, term in terms.items())
+        scalars = {f"loss/{name}": term for name, term in terms.items()}
         return total, Played({**scalars, "loss/total": total}, {}, {_JUDGE: rows})
+
+
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    return jnp.stack(list(terms)).sum()

@@ -22,8 +22,8 @@ def by_distance(x: jax.Array, sigma: float = SIGMA) -> jax.Array:
     """
     for axis in (1, 2):
         places = np.arange(x.shape[axis])
-        kernel = np.exp(-0.5 * np.square((places[:, None] - places) / sigma))
-        kernel = jnp.asarray(kernel / kernel.sum(1, keepdims=True), x.dtype)
+        weights = np.exp(-0.5 * np.square((places[:, None] - places) / sigma))
+        kernel = jnp.asarray(weights / weights.sum(1, keepdims=True), x.dtype)
         x = jnp.moveaxis(jnp.tensordot(kernel, x, (1, axis)), 0, axis)
     return x
 

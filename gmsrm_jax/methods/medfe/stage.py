@@ -17,7 +17,7 @@ from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
 from gmsrm_jax.nn.crops import corners_anywhere, crop
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import BUNDLED, features, load_vgg
+from gmsrm_jax.nn.vgg import BUNDLED, Net, features, load_vgg
 
 _GLOBAL, _LOCAL = "discriminator", "local_discriminator"
 _LEAST_SIDE = 32  # px that five halvings need
@@ -65,7 +65,7 @@ class MedfeStage(AdversarialStage):
         self.perceptual = tuple(fields.perceptual_layers) if fields.perceptual_weight else ()
         self.style = tuple(fields.style_layers) if fields.style_weight else ()
         if self.perceptual or self.style:
-            net = "vgg19" if fields.vgg == BUNDLED else "vgg16"
+            net: Net = "vgg19" if fields.vgg == BUNDLED else "vgg16"
             taps = self.perceptual + self.style
             self.constants["vgg"] = load_vgg(fields.vgg, taps, net=net, field="medfe.vgg")
 
@@ -125,6 +125,8 @@ class MedfeStage(AdversarialStage):
                 terms["perceptual"] = losses.perceptual_loss(fake[:count], real[:count])
             if self.style:
                 terms["style"] = losses.style_loss(fake[count:], real[count:])
-        total = sum((fields[f"{name}_weight"] * term for name, term in terms.items()), 0.0)
+        total = jnp.zeros(())
+        for name, term in terms.items():
+            total += fields[f"{name}_weight"] * term
         scalars = {f"loss/{name}": term for name, term in terms.items()}
         return total, Played({**scalars, "loss/total": total}, {}, rows)
