@@ -118,9 +118,9 @@ def test_both_discriminators_have_the_known_size_and_maps() -> None:
         assert logits.shape == (2, maps, maps, 1)
 
 
-@pytest.mark.parametrize(("size", "levels"), [(32, 4), (64, 4), (128, 5), (256, 6), (512, 6)])
-def test_levels_follow_the_picture(size: int, levels: int) -> None:
-    assert network.levels_of(size) == levels
+@pytest.mark.parametrize("size", [32, 512])
+def test_levels_follow_the_picture(size: int) -> None:
+    assert list(map(network.levels_of, (32, 64, 128, 256, 512))) == [4, 4, 5, 6, 6]
     config = small_config(image_size=size)
     drawn = jax.eval_shape(lambda: MEDFE.init(config, jax.random.key(0)))
     image, mask = (jax.ShapeDtypeStruct((2, size, size, c), jnp.float32) for c in (3, 1))

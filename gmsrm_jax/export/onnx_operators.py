@@ -189,16 +189,18 @@ def _conv(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
 
 def _dot(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
     """A product over one axis of each side: with a matrix, or of a matrix for each example."""
-    (left_axes, right_axes), batch_axes = equation.params["dimension_numbers"]
+    (left_axes, right_axes), (left_batch, right_batch) = equation.params["dimension_numbers"]
     ranks = [len(shape_of(atom)) for atom in equation.invars]
-    if batch_axes == ((0,), (0,)) and ranks == [3, 3] and len(left_axes) == 1:
-        x = _permuted(graph, inputs[0], _moved(3, left_axes[0], 2))
-        return graph.add("MatMul", x, _permuted(graph, inputs[1], _moved(3, right_axes[0], 1)))
-    if len(left_axes) != 1 or batch_axes != ((), ()) or 2 not in ranks:
-        raise UserError(
-            "the ONNX writer knows products of matrices only (dot_general); use --stablehlo"
-        )
+    of_examples = left_batch and ranks == [len(left_batch) + 2] * 2
+    if len(left_axes) != 1 or not (of_examples or (not left_batch and 2 in ranks)):
+        raise UserError("the ONNX writer knows products of matrices only; use --stablehlo")
     left, right = inputs
+    if of_examples:
+        # [batch, m, k] times [batch, k, n].
+        (rows,) = set(range(ranks[0])) - {*left_batch, *left_axes}
+        (columns,) = set(range(ranks[1])) - {*right_batch, *right_axes}
+        x = _permuted(graph, left, (*left_batch, rows, *left_axes))
+        return graph.add("MatMul", x, _permuted(graph, right, (*right_batch, *right_axes, columns)))
     left_last = _moved(ranks[0], left_axes[0], ranks[0] - 1)
     if ranks[1] == 2:
         x = _permuted(graph, left, left_last)

@@ -15,6 +15,11 @@ from gmsrm_jax.nn.accumulation import in_micro_batches
 Variables = dict[str, dict[str, Any]]
 Scalars = dict[str, jax.Array]
 Form = Literal["logistic", "hinge", "relativistic"]
+_DISCRIMINATOR_LOSSES: dict[Form, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "logistic": losses.logistic_discriminator_loss,
+    "hinge": losses.hinge_discriminator_loss,
+    "relativistic": losses.relativistic_discriminator_loss,
+}
 
 
 class Played(NamedTuple):
@@ -119,25 +124,24 @@ class Adversary:
         Raises:
             ValueError: the form is relativistic and there are none.
         """
-        if self.form == "hinge":
-            return losses.adversarial_generator_loss(fake)
         if self.form == "logistic":
             return losses.logistic_generator_loss(fake)
-        if real is None:
-            raise ValueError("the relativistic loss compares with logits of real pictures")
-        return losses.relativistic_generator_loss(real, fake)
+        if self.form == "relativistic":
+            if real is None:
+                raise ValueError("the relativistic loss compares with logits of real pictures")
+            return losses.relativistic_generator_loss(real, fake)
+        return losses.adversarial_generator_loss(fake)
+
+    def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:
+        """What the discriminator makes small, from logits."""
+        return _DISCRIMINATOR_LOSSES[self.form](real, fake)
 
     def loss(self, variables: Variables, shown: Any) -> tuple[jax.Array, Played]:
-        """What the discriminator makes small, from {"real": …, "fake": …} as `judge` takes them."""
+        """The discriminator's loss, from {"real": …, "fake": …} as `judge` takes them."""
         fake, _ = self.judge(variables[self.name], shown["fake"])
         # The renewed vectors do not depend on the examples, so their mean is each of them.
         real, renewed = self.judge(variables[self.name], shown["real"])
-        if self.form == "hinge":
-            value = losses.hinge_discriminator_loss(real, fake)
-        elif self.form == "logistic":
-            value = losses.logistic_discriminator_loss(real, fake)
-        else:
-            value = losses.relativistic_discriminator_loss(real, fake)
+        value = self.discriminator_loss(real, fake)
         scalars = {
             f"loss/{self.name}": value,
             f"logits/{self.name}_real": real.mean(),
