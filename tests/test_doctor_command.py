@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gmsrm_jax.checkpoints.manifest import MANIFEST
+from gmsrm_jax.checkpoints.steps import MANIFEST
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.cli import main
 from gmsrm_jax.commands import doctor

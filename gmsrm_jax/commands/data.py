@@ -14,7 +14,7 @@ from gmsrm_jax.commands.options import try_folder, whole, writing
 from gmsrm_jax.data.bad_pictures import BadPictures, printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
-from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
+from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
 from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     # Everything is looked at and written before the share of bad pictures is judged.
     share = config.data.max_bad_share
     config.data.max_bad_share = 1.0
-    train = open_pictures(config.data.train, Reading.of(config))
+    train = open_pictures(config.data.train, config.data)
     looks = {"train": _look(train, config, args)}
     test = open_test(config) if has_test_pictures(config) else None
     looks["test"] = looks["train"]
@@ -176,9 +176,7 @@ def _look(pictures: Pictures, config: ConfigDict, args: argparse.Namespace) -> I
     if not isinstance(pictures, EncodedPictures):
         print(f"{pictures.location}: {len(pictures)} pictures in an array file")
         return None
-    progress = Progress(f"decoding {pictures.location}", 0, len(pictures), 1)
-    found = inspect(pictures, args.threads, lambda done, total: progress.update(done, ""))
-    progress.close()
+    found = inspect(pictures, args.threads)
     print(f"{pictures.location}: {found.good} pictures")
     if found.good:
         _print_sizes(found, config.image_size)

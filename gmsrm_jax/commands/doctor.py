@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import gmsrm_jax
 from gmsrm_jax.assets import NETWORK_FOLDER, asset_path
-from gmsrm_jax.checkpoints.manifest import has_manifest, problems
-from gmsrm_jax.checkpoints.steps import step_folders
+from gmsrm_jax.checkpoints.steps import has_manifest, problems, step_folders
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.sha256sums import (
