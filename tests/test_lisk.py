@@ -286,6 +286,7 @@ def gram(x: np.ndarray) -> np.ndarray:
     return np.einsum("npi,npj->nij", flat, flat) / x[0].size
 
 
+@pytest.mark.slow
 def test_a_step_has_the_losses_of_numpy_and_moves_both_networks() -> None:
     stage, state = plain()
     config, batch = small_config(), pictures()

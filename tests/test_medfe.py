@@ -339,8 +339,9 @@ def gram(x: np.ndarray) -> np.ndarray:
     return np.einsum("npi,npj->nij", flat, flat) / x[0].size
 
 
+@pytest.mark.slow
 def test_a_step_has_the_losses_of_numpy_and_moves_three_networks() -> None:
-    config, batch = small_config(image_size=64), pictures(size=64)
+    config, batch = small_config(image_size=64, filling_layers=1), pictures(size=64)
     stage = stage_of(config)
     state = compiled(stage.init)(jax.random.key(0, impl="unsafe_rbg"), {})
     image, signed = np.float64(batch["image"]) / 127.5 - 1, to_signed(batch["image"])
