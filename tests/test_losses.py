@@ -237,3 +237,31 @@ def test_variation_is_of_pairs_inside_the_region(pictures):
                 expected += abs(image[n, i, j, c] - image[n, i + di, j + dj, c])
     got = losses.total_variation_loss(jnp.float32(image), jnp.float32(mask))
     np.testing.assert_allclose(got, expected / image.size, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "discriminator", "generator"),
+    [([0, 0], [0, 0], 1, 1), ([0.5, 0.5], [-0.5, -0.5], 0, 4), ([1, 0], [0, -1], 0.25, 4.25)],
+)
+def test_relativistic_losses(real, fake, discriminator, generator):
+    r, f = (jnp.float32(x).reshape(1, 1, 2, 1) for x in (real, fake))
+    np.testing.assert_allclose(losses.relativistic_discriminator_loss(r, f), discriminator)
+    np.testing.assert_allclose(losses.relativistic_generator_loss(r, f), generator)
+    # The means are each example's own.
+    r2, f2 = (jnp.concatenate([x, x + shift]) for x, shift in ((r, 7.0), (f, 7.0)))
+    np.testing.assert_allclose(losses.relativistic_discriminator_loss(r2, f2), discriminator)
+
+
+def test_squared_losses_of_features():
+    shapes = ((2, 4, 4, 3), (2, 2, 2, 5))
+    predicted, target = ([normal(10 * k + i, *s) for i, s in enumerate(shapes)] for k in (1, 2))
+    content = style = 0.0
+    for p, t in zip(predicted, target, strict=True):
+        content += np.square(p - t).mean()
+        _, h, w, c = p.shape
+        for one, other in zip(p.reshape(2, -1, c), t.reshape(2, -1, c), strict=True):
+            difference = (one.T @ one - other.T @ other) / (h * w * c)
+            style += np.square(difference).sum() / (2 * h * w * c)
+    given = [[jnp.float32(x) for x in maps] for maps in (predicted, target)]
+    np.testing.assert_allclose(losses.content_loss(*given), content, rtol=1e-5)
+    np.testing.assert_allclose(losses.squared_style_loss(*given), style, rtol=1e-4)

@@ -6,6 +6,8 @@ from gmsrm_jax.methods.deepfill2.method import DEEPFILL2
 from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
 from gmsrm_jax.methods.gm_srm.method import GM_SRM
 from gmsrm_jax.methods.lbam.method import LBAM
+from gmsrm_jax.methods.lisk.method import LISK
+from gmsrm_jax.methods.medfe.method import MEDFE
 from gmsrm_jax.methods.pconv import PCONV
 from gmsrm_jax.methods.sharpening import sharpened
 
@@ -19,6 +21,8 @@ METHODS: dict[str, Method] = {
     "edgeconnect": sharpened(EDGECONNECT),
     # The numbers of the maps have ranges that a second phase does not know.
     "lbam": sharpened(LBAM, keeps=("forward_map_", "reverse_map_")),
+    "lisk": sharpened(LISK),
+    "medfe": sharpened(MEDFE),
     **CLASSICAL,
 }
 DEFAULT = GM_SRM.name  # of a config that names none

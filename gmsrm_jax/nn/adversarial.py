@@ -15,7 +15,13 @@ from gmsrm_jax.nn.optimizers import average_weights
 # {network: {"params": …, "batch_stats": …}}
 Variables = dict[str, dict[str, Any]]
 Scalars = dict[str, jax.Array]
-Form = Literal["logistic", "hinge", "wasserstein"]
+Form = Literal["logistic", "hinge", "wasserstein", "relativistic"]
+_DISCRIMINATOR_LOSSES: dict[Form, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "logistic": losses.logistic_discriminator_loss,
+    "hinge": losses.hinge_discriminator_loss,
+    "wasserstein": losses.wasserstein_discriminator_loss,
+    "relativistic": losses.relativistic_discriminator_loss,
+}
 
 
 class Played(NamedTuple):
@@ -33,11 +39,6 @@ class Played(NamedTuple):
 
 
 Loss = Callable[[Variables, Any], tuple[jax.Array, Played]]
-_DISCRIMINATOR_LOSSES: dict[Form, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "logistic": losses.logistic_discriminator_loss,
-    "hinge": losses.hinge_discriminator_loss,
-    "wasserstein": losses.wasserstein_discriminator_loss,
-}
 
 
 def gradient_step(
@@ -89,9 +90,9 @@ class Adversary:
     Attributes:
         name: of the network.
         module: module(*shown, update_stats=…) gives logits of any shape.
-        form: "logistic" (non-saturating), "hinge" or "wasserstein", of both sides' losses. The
-            discriminator's is the sum of its two means; half of it, as some print it, makes no
-            difference to Adam.
+        form: "logistic" (non-saturating), "hinge", "wasserstein" or "relativistic" (averages, least
+            squares), of both sides' losses. The discriminator's is the sum of its two means, but
+            for the last one half of it, as its paper has it; to Adam that makes no difference.
         optimizer: with a rate and betas of its own.
         penalty_weight: of the gradient penalty at "between", what is shown there beside "real" and
             "fake"; its first array is that of the pictures.
@@ -118,10 +119,22 @@ class Adversary:
         )
         return judged
 
-    def generator_loss(self, fake: jax.Array) -> jax.Array:
-        """What the generator makes small, from logits of what it made."""
+    def generator_loss(self, fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
+        """What the generator makes small.
+
+        Args:
+            fake: logits of what it made.
+            real: logits of real pictures, which the relativistic form alone looks at.
+
+        Raises:
+            ValueError: the form is relativistic and there are none.
+        """
         if self.form == "logistic":
             return losses.logistic_generator_loss(fake)
+        if self.form == "relativistic":
+            if real is None:
+                raise ValueError("the relativistic loss compares with logits of real pictures")
+            return losses.relativistic_generator_loss(real, fake)
         return losses.adversarial_generator_loss(fake)
 
     def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:

@@ -225,12 +225,12 @@ def average_pool(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(n, size, h // size, size, w // size, c).mean((2, 4), dtype=jnp.float32)
 
 
-def instance_norm(x: jax.Array) -> jax.Array:
-    """Normalises each channel of each example over its pixels; no affine part, epsilon 1e-5."""
+def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
+    """Normalises each channel of each example over its pixels; no affine part."""
     y = x.astype(jnp.float32)
     mean = y.mean((1, 2), keepdims=True)
     variance = jnp.square(y - mean).mean((1, 2), keepdims=True)
-    return ((y - mean) * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+    return ((y - mean) * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
 def minibatch_stddev(x: jax.Array, group_size: int = 4) -> jax.Array:
@@ -331,13 +331,16 @@ class Conv(nn.Module):
 class ChannelAttention(nn.Module):
     """Squeeze-and-excitation (CA of Eq. 2 and 6): pool, C to max(C // 16, 4), ReLU, C, sigmoid."""
 
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scales the channels of [N, H, W, C] by factors between 0 and 1."""
         channels = x.shape[-1]
         pooled = x.mean((1, 2), dtype=jnp.float32)
-        y = nn.relu(nn.Dense(max(channels // 16, 4), name="squeeze")(pooled))
-        return scale_channels(x, nn.sigmoid(nn.Dense(channels, name="excite")(y)))
+        dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
+        y = nn.relu(dense(max(channels // 16, 4), name="squeeze")(pooled))
+        return scale_channels(x, nn.sigmoid(dense(channels, name="excite")(y)))
 
 
 class EqualDense(nn.Module):

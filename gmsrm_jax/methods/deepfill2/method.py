@@ -94,10 +94,6 @@ class DeepFill2Stage(AdversarialStage):
         variables = network.init(self.config, keys[0])["network"]
         return self._begin("network", variables, keys[1], {_JUDGE: ((side, 3), (side, 1))})
 
-    def _parts(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
-        del state, image, mask
-        return {}
-
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
     ) -> tuple[jax.Array, Played]:

@@ -81,8 +81,9 @@ class LBAMFields(Section):
 class ReleasedAdversary(Adversary):
     """The signs of the authors' code: both sides make D of made pictures small."""
 
-    def generator_loss(self, fake: jax.Array) -> jax.Array:
+    def generator_loss(self, fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
         """Mean D(fake)."""
+        del real
         return fake.mean()
 
     def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -197,7 +198,7 @@ class LBAMStage(AdversarialStage):
         variables = init(self.config, keys[0])["network"]
         return self._begin("network", variables, keys[1], {_CRITIC: ((side, 3), (side, 1))})
 
-    def _parts(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
         """α of the gradient penalty, a number an example and step."""
         del mask
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
