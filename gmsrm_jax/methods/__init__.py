@@ -4,6 +4,7 @@ from gmsrm_jax.methods.base import Method, Row
 from gmsrm_jax.methods.classical import CLASSICAL
 from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
 from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.methods.lahiri import LAHIRI
 from gmsrm_jax.methods.pconv import PCONV
 from gmsrm_jax.methods.sharpening import sharpened
 
@@ -14,6 +15,7 @@ METHODS: dict[str, Method] = {
     "gm_srm": sharpened(GM_SRM, keeps=("statistics_",)),
     "pconv": sharpened(PCONV),
     "edgeconnect": sharpened(EDGECONNECT),
+    "lahiri": sharpened(LAHIRI),
     **CLASSICAL,
 }
 DEFAULT = GM_SRM.name  # of a config that names none

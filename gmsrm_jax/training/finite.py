@@ -114,7 +114,7 @@ class FiniteCheck:
         """
         stage = self._stage
         rows = self._data.batches(
-            stage.batch_size, step - 1, stage.salt, jax.process_index(), jax.process_count()
+            stage.batch_size, step - 1, stage.stream, jax.process_index(), jax.process_count()
         )
         batch = gather_rows(next(iter(rows)))
         path = self._folder / f"nonfinite_{step}.npz"

@@ -4,9 +4,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.gm_srm.encoder_decoder import Encoder, GridVector
-from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, MappingNetwork, code_levels
+from gmsrm_jax.methods.gm_srm.memory import (
+    GenerativeMemory,
+    MappingNetwork,
+    channel_table,
+    code_levels,
+)
 
 
 def draw_cuts(key: jax.Array, count: int, levels: int, probability: float) -> jax.Array:
@@ -106,3 +112,30 @@ class MemoryGenerator(nn.Module):
     ) -> jax.Array:
         """Images [N, S, S, 3] without style mixing."""
         return self.synthesise(self.codes(image, mask, latent), noise)
+
+
+def channels_of(config: ConfigDict) -> dict[int, int]:
+    """Resolution to number of channels, from 4 to the image size."""
+    return channel_table(config.image_size, config.model.channel_base, config.model.channel_max)
+
+
+def build_generator(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> MemoryGenerator:
+    """The generator that a config describes.
+
+    Args:
+        config: the run's config.
+        dtype: of feature maps.
+    """
+    model, memory = config.model, config.memory
+    return MemoryGenerator(
+        channels_of(config),
+        memory.code_source,
+        model.code_dim,
+        model.code_channels,
+        memory.mapping_layers,
+        memory.noise_strength_init,
+        dtype,
+        model.remat_from,
+        model.head_rate,
+        model.query_pool,
+    )

@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Growth, Method, Noise, Row, StageSpec, Variables, apply
+from gmsrm_jax.methods.base import Method, Noise, Row, StageSpec, Variables, apply
 from gmsrm_jax.methods.gm_srm.fields import (
     FIRST_MODEL,
     NETWORK_FIELDS,
     SECTIONS,
     VARIANTS,
     check,
-    check_growth,
 )
 from gmsrm_jax.methods.gm_srm.memory import noise_shapes
 from gmsrm_jax.methods.gm_srm.network import (
@@ -22,7 +21,7 @@ from gmsrm_jax.methods.gm_srm.network import (
     is_frozen,
     join_frozen,
 )
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.methods.gm_srm.stage_1 import memory_spec
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
 
 NETWORK = "network"
@@ -68,24 +67,13 @@ def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
 
 def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     """Stage 1 where a memory is needed and none is brought, then stage 2."""
-    begin_from, grow_from = config.inpainting.begin_from, config.memory.grow_from
-    growth = Growth(
-        grow_from,
-        ("variables", "average", "extra"),
-        lambda smaller: check_growth(config, smaller),
-        "config.memory.grow_from",
-    )
-    memory = StageSpec(
-        "memory",
-        lambda context: MemoryStage(config, context),
-        grow_from=growth if grow_from else None,
-        shared=True,
-    )
+    begin_from = config.inpainting.begin_from
+    memory = memory_spec(config)
     trained_before = VARIANTS[config.variant].memory and not begin_from
     inpainting = StageSpec(
         "inpainting",
         lambda context: InpaintingStage(GM_SRM, config, context),
-        after={"memory": ("kept",)} if trained_before else {},
+        after={memory.name: ("kept",)} if trained_before else {},
         begin_from=begin_from,
         begin_from_field="config.inpainting.begin_from",
     )
@@ -107,6 +95,7 @@ GM_SRM = Method(
     network_fields=NETWORK_FIELDS,
     before={f"model.{name}": value for name, value in FIRST_MODEL.items()},
     check=check,
+    lengths=("inpainting.length_kimg",),
     stages=stages,
     init=init,
     noise_shapes=noise,

@@ -18,7 +18,7 @@ from gmsrm_jax.methods.gm_srm.network import (
     join_frozen,
     split_frozen,
 )
-from gmsrm_jax.methods.stage import FillingStage
+from gmsrm_jax.methods.stage import FillingStage, steps_of
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
 from gmsrm_jax.nn.optimizers import average_weights, learning_rate_schedule, slowed
@@ -47,12 +47,15 @@ class InpaintingStage(FillingStage):
         """
         settings = config.inpainting
         self.settings = settings
+        steps = max(round(settings.epochs * context.num_examples / config.batch_size), 1)
+        if settings.length_kimg:
+            steps = steps_of(settings.length_kimg, config.batch_size)
         super().__init__(
             "inpainting",
             method,
             config,
             context,
-            max(round(settings.epochs * context.num_examples / config.batch_size), 1),
+            steps,
             settings.save_every,
             settings.validate_every,
         )
