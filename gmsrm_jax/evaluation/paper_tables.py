@@ -38,25 +38,6 @@ _LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in 
 _SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
 
 
-class Parameters(NamedTuple):
-    """How many parameters the network that fills holes has, the discriminator not counted in.
-
-    Attributes:
-        trained: optimised in stage 2.
-        frozen: kept as stage 1 left them: the generative memory's.
-    """
-
-    trained: int
-    frozen: int
-
-
-_PARAMETER_COLUMNS = ("Trained parameters", "Frozen parameters")
-_PARAMETER_NOTE = (
-    "Parameters are those of the network that fills holes: trained in stage 2, and frozen, which "
-    "are the generative memory's."
-)
-
-
 @dataclass(frozen=True)
 class _Column:
     """One column of values: a ratio bin of a data set."""
@@ -103,15 +84,12 @@ def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Ta
     return _grid("table_all", "All hole sizes", caption, None, runs, image_kind)
 
 
-def ablation_table(
-    data_set: str, runs: Sequence[Metrics], parameters: Mapping[str, Parameters] | None = None
-) -> Table:
+def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
     """Table IV: the variants at a centre hole of 50 %, metrics as columns.
 
     Args:
         data_set: its name; CelebA-HQ256 gets the paper's rows too.
         runs: evaluations that hold at least one variant each, all with the same masks.
-        parameters: of each variant, for two columns before the metrics; None leaves these out.
 
     Raises:
         UserError: the masks differ, a variant is there twice, or an evaluation holds none.
@@ -147,10 +125,6 @@ def ablation_table(
     rows += [Row(variant, variant) for variant in VARIANTS if variant in found]
     records = []
     for row in rows:
-        for place, name in enumerate(_PARAMETER_COLUMNS):
-            if parameters:
-                text = UNDEFINED if row.published else f"{parameters[row.method][place]:,}"
-                records.append(record(row, text=text, data_set=data_set, column=name))
         for metric, definition in definitions.items():
             own = {"data_set": data_set, "column": heading(definition)}
             if row.published:
@@ -167,7 +141,6 @@ def ablation_table(
         + _LEGEND,
         scores=tidy(records),
         notes=_notes(places[:1], bool(paper))
-        + ((_PARAMETER_NOTE,) if parameters else ())
         + _undefined([(place, [v]) for place, v in zip(places, found, strict=True)], definitions),
     )
 

@@ -1,9 +1,8 @@
 """A run's scores and pictures as the paper shows them: Tables I, II and IV, Figures 6 to 10."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.labels import heading
 from gmsrm_jax.evaluation.paper_tables import (
     UNNAMED,
-    Parameters,
     ablation_table,
     centre_table,
     full_table,
     irregular_table,
 )
 from gmsrm_jax.evaluation.sample_table import samples_table
-from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import Table, to_latex, to_markdown
 from gmsrm_jax.metrics import DEFINITIONS
 from gmsrm_jax.report.charts import Line, ratio_chart
@@ -60,6 +57,7 @@ def write_outputs(
     *,
     pictures: Sequence[str] = (),
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> PaperOutputs:
     """Writes the tables and figures of one evaluation.
 
@@ -76,6 +74,7 @@ def write_outputs(
             paper's rows. None is "Test pictures".
         pictures: names of the examples to show, in order; without any they are drawn.
         seed: of the draw.
+        notes: further lines below each table.
 
     Returns:
         The parts for `write_report`.
@@ -101,7 +100,10 @@ def write_outputs(
         tables.append(ablation_table(label, [metrics]))
     if "samples" in metrics:
         tables.append(samples_table(label, metrics))
-    write_tables(folder, [*tables, full_table(runs)])
+    *tables, whole = (
+        replace(table, notes=(*table.notes, *notes)) for table in (*tables, full_table(runs))
+    )
+    write_tables(folder, [*tables, whole])
     panels, note = figure_7(metrics, label)
     if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
@@ -114,74 +116,6 @@ def write_outputs(
     figures = tuple(figure for figure in drawn if figure is not None)
     write_figures(folder, figures)
     return PaperOutputs(tuple(tables), charts, note, figures)
-
-
-def write_ablation(
-    folder: str | os.PathLike[str],
-    metrics: Sequence[Mapping[str, Any]],
-    examples: Sequence[Examples],
-    dataset: str | None,
-    *,
-    parameters: Mapping[str, Parameters] | None = None,
-    pictures: Sequence[str] = (),
-    seed: int = 0,
-) -> PaperOutputs:
-    """Writes Table IV and Figure 10 from evaluations of one variant each.
-
-    Args:
-        folder: where to write table_4.md, .tex, .html and figures/figure_10.png.
-        metrics: the content of each metrics.json.
-        examples: what the same evaluations kept, in the same order.
-        dataset: see `write_outputs`.
-        parameters: see `ablation_table`.
-        pictures: see `write_outputs`.
-        seed: see `write_outputs`.
-
-    Returns:
-        The parts for `write_report`.
-
-    Raises:
-        UserError: masks or kept examples differ between the evaluations, a variant is there twice,
-            or there is none.
-    """
-    table = ablation_table(dataset or UNNAMED, metrics, parameters)
-    figure = ablation(examples, pictures, seed)
-    figures = () if figure is None else (figure,)
-    write_tables(folder, [table])
-    write_figures(folder, figures)
-    return PaperOutputs(tables=(table,), figures=figures)
-
-
-def write_seeds(
-    folder: str | os.PathLike[str],
-    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
-    dataset: str | None,
-    *,
-    parameters: Mapping[str, Parameters],
-    training: str,
-    command: str,
-) -> Table:
-    """Writes Table IV over several seeds.
-
-    Args:
-        folder: where to write table_4.md, .tex, .html and .json.
-        metrics: for each seed, the content of each variant's metrics.json.
-        dataset: see `write_outputs`.
-        parameters: see `seeds_table`.
-        training: see `seeds_table`.
-        command: see `seeds_table`.
-
-    Returns:
-        The table.
-
-    Raises:
-        UserError: see `seeds_table`.
-    """
-    table, facts = seeds_table(dataset or UNNAMED, metrics, parameters, training, command)
-    write_tables(folder, [table])
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    write_atomically((Path(folder) / table.name).with_suffix(".json"), f"{text}\n".encode())
-    return table
 
 
 def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> None:
