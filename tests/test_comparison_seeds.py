@@ -1,6 +1,7 @@
 """Tables over several seeds, by numbers worked out by hand; the options of `gmsrm compare`."""
 
 import math
+import pathlib
 import statistics
 
 import pytest
@@ -95,7 +96,7 @@ def test_a_table_of_groups_has_a_spread_in_every_cell(pair):
     table, numbers = spread(pair, "Paris StreetView", irregular_table)
     frame = table.scores
     ours = frame[(frame["method"] == "Base") & (frame["measure"] == "psnr")]
-    assert list(ours["text"])[0] == "31.50 ± 2.12"
+    assert next(iter(ours["text"])) == "31.50 ± 2.12"
     assert numbers["Base"]["20-30%"]["psnr"]["values"] == {"0": 30.0, "3": 33.0}
     theirs = frame[(frame["method"] == "PConv (paper)") & (frame["measure"] == "psnr")]
     assert list(theirs["text"]) == ["26.85", "24.66", "22.67", "20.52"]
@@ -204,7 +205,7 @@ def test_bad_seeds_are_refused_before_anything_is_read(seeds, reason, capsys, tm
     assert not any(tmp_path.iterdir())
 
 
-PARIS = "configs/paris.py:runlocal"
+PARIS = f"{pathlib.Path(__file__).parent.parent / 'configs' / 'paris.py'}:runlocal"
 
 
 def test_rows_are_methods_and_variants_of_one_length():
@@ -226,7 +227,9 @@ def test_rows_are_methods_and_variants_of_one_length():
     assert lahiri.lahiri.length_kimg == base.inpainting.length_kimg == 0.3
     assert (base.variant, whole.variant) == ("base", "gm_srm")
     assert {row.config.batch_size for row in rows} == {4}
-    proportions = read_rows("configs/paris.py", "edgeconnect", [], 50.0)[0].config.edgeconnect
+    proportions = read_rows(PARIS.removesuffix(":runlocal"), "edgeconnect", [], 50.0)[
+        0
+    ].config.edgeconnect
     assert (proportions.edges_kimg, proportions.joint_kimg) == pytest.approx((20.0, 10.0))
 
 
