@@ -29,6 +29,7 @@ from gmsrm_jax.export.graphs import make_graphs
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, Stage, TrainState
 from gmsrm_jax.methods.filler import Filler
+from gmsrm_jax.methods.variables import count_parameters
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import UserError
@@ -37,7 +38,7 @@ from gmsrm_jax.training import loop, run
 
 SIZE, BATCH, STEPS, SAVED = 32, 4, 4, 3
 TRAINED = [name for name, method in METHODS.items() if method.stages is not None]
-pytestmark = pytest.mark.parametrize("name", TRAINED)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("name", TRAINED)]
 
 
 def one_device() -> Mesh:
@@ -46,12 +47,15 @@ def one_device() -> Mesh:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Programs run once or twice here: neither XLA's slow optimisations nor four devices pay."""
-    jax.config.update("jax_disable_most_optimizations", True)
+    """Programs run a few times: no slow optimisations, random numbers or devices that wait."""
+    usual = {"jax_disable_most_optimizations": False, "jax_default_prng_impl": "threefry2x32"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "data_mesh", one_device)
+        jax.config.update("jax_disable_most_optimizations", True)
+        jax.config.update("jax_default_prng_impl", "unsafe_rbg")
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    for name, value in usual.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +74,14 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
     config = apply_argument(base_config(name), "runlocal")
     lengths = METHODS[name].lengths
     own = {length.split(".")[0] for length in lengths}
-    rates = [key for key in flatten(config.to_dict()) if key.endswith("learning_rate")]
-    rates = [key for key in rates if key.split(".")[0] in own and "discriminator" not in key]
+    known = flatten(config.to_dict())
+    known = {key: value for key, value in known.items() if key.split(".")[0] in own}
+    rates = [key for key in known if key.endswith("learning_rate") and "discriminator" not in key]
+    layers = {
+        key: value[:1]
+        for key, value in known.items()
+        if key.endswith("_layers") and isinstance(value, list)
+    }
     small = {
         "tensorboard": False,
         "batch_size": BATCH,
@@ -83,6 +93,7 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
         "masks.bank": str(folder / "masks.npz"),
         **dict.fromkeys(lengths, STEPS * BATCH / 1000),
         **dict.fromkeys(rates, 1e-3),
+        **layers,
         **{f"{section}.save_every": SAVED for section in own},
         **{f"{section}.validate_every": STEPS for section in own},
     }
@@ -181,6 +192,9 @@ def test_a_run_leaves_a_network_that_fills(name, trained):
         assert any(key.startswith("validation/") for key in lines[-1])
     for value in jax.tree.leaves(network.variables):
         assert np.isfinite(value).all()
+    moved = [tree["params"] for tree in found.states[found.own[-1]].average.values()]
+    count = sum(leaf.size for leaf in jax.tree.leaves(moved))
+    assert count_parameters(network.method, found.config, network.variables)[0] == count
 
 
 @pytest.fixture(scope="module")
