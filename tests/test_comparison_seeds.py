@@ -1,5 +1,6 @@
 """Tables over several seeds, by numbers worked out by hand; the options of `gmsrm compare`."""
 
+import json
 import math
 import pathlib
 import statistics
@@ -9,7 +10,9 @@ from made_up_scores import PAPER_METRICS, entry, make_metrics
 from table_readers import FORMATS, shown_rows, texts
 
 from gmsrm_jax.cli import main
+from gmsrm_jax.commands import comparison
 from gmsrm_jax.commands.compare import read_rows
+from gmsrm_jax.commands.scoring import NotScored
 from gmsrm_jax.evaluation.comparison_table import (
     comparison_table,
     joined_metrics,
@@ -176,6 +179,48 @@ def test_evaluations_are_joined_row_by_row():
     runs["GM-SRM"]["mask_list"]["sha256"] = "ab" * 32
     with pytest.raises(UserError, match=r"GM-SRM was scored with the mask list (ab){6}, and PConv"):
         joined_metrics(runs)
+
+
+def test_seeds_are_done_one_after_the_other(monkeypatch, tmp_path):
+    """With scores made up in place of trainings."""
+    calls = []
+
+    def compared(rows, workdir):
+        (seed,) = {row.config.seed for row in rows}
+        metrics = evaluation({"Base": {"psnr": 20.0 + seed}}, ("Base", "GM-SRM"))
+        costs = {row.title: COSTS[row.title] for row in rows}
+        table = comparison_table("facades", metrics, costs, "")
+        return comparison.Compared(
+            metrics, (table, ablation_table("facades", [metrics])), {}, costs
+        )
+
+    def compare(rows, workdir, command):
+        calls.append((rows[0].config.seed, rows[0].config.evaluation.seed, workdir, command))
+        if rows[0].config.seed == 5:
+            raise NotScored("lpips was not scored")
+        return compared(rows, workdir)
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr(
+        comparison, "_write", lambda rows, workdir, command: compared(rows, workdir)
+    )
+    rows = read_rows(PARIS, "base,gm_srm", ["seed=9", "evaluation.seed=4"], None)
+    with pytest.raises(NotScored):  # which does not keep the next seed from being done
+        comparison.compare_seeds(rows, tmp_path, (5, 2), COMMAND)
+    assert calls == [
+        (5, 4, tmp_path / "seed_5", COMMAND),
+        (2, 4, tmp_path / "seed_2", COMMAND),
+    ]
+    assert {row.config.seed for row in rows} == {9}
+    facts = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    assert facts["seeds"] == [5, 2]
+    assert facts["rows"] == {"base": "Base", "gm_srm": "GM-SRM"}
+    (psnr,) = [s["psnr"] for s in facts["tables"]["table_4"]["Base"].values() if "psnr" in s]
+    assert psnr["mean"] == 23.5
+    assert facts["costs"]["5"]["GM-SRM"]["frozen"] == 267_000
+    for name in ("table_4", "table_comparison"):
+        text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "23.50 ± 2.12" in text, name
 
 
 # --- the command ----------------------------------------------------------------------------------
