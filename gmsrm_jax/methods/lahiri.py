@@ -349,7 +349,8 @@ LAHIRI = Method(
     "its known pixels, and a frozen generator, here GM-SRM's memory, draws it.",
     fill=fill,
     sections={"model": Model, "memory": Memory, "lahiri": LahiriFields},
-    shared={"memory.code_source": "mapping"},
+    # Without a picture that a code comes from, there is none to reconstruct.
+    shared={"memory.code_source": "mapping", "memory.reconstruction_weight": 0.0},
     network_fields=(
         "model.channel_base",
         "model.channel_max",
