@@ -24,7 +24,8 @@ from gmsrm_jax.evaluation.cost import Cost, cost_of
 from gmsrm_jax.evaluation.evaluate import EXAMPLES_FILE, METRICS_FILE
 from gmsrm_jax.evaluation.examples import read_examples
 from gmsrm_jax.evaluation.run import check_evaluation
-from gmsrm_jax.evaluation.table_formats import Table, to_text
+from gmsrm_jax.evaluation.table_formats import to_text
+from gmsrm_jax.evaluation.tables import Table
 from gmsrm_jax.methods import METHODS, Method
 from gmsrm_jax.methods.base import StageSpec
 from gmsrm_jax.metrics import Definition

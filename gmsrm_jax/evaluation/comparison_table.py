@@ -9,33 +9,32 @@ import numpy as np
 
 from gmsrm_jax.evaluation.cost import Cost
 from gmsrm_jax.evaluation.examples import Examples
-from gmsrm_jax.evaluation.labels import UNDEFINED, heading, score_text
-from gmsrm_jax.evaluation.paper_tables import (
-    UNNAMED,
-    Metrics,
-    Row,
-    mean_score,
-    our_score,
-    record,
-    scored_pictures,
-    tidy,
-)
+from gmsrm_jax.evaluation.paper_tables import UNNAMED, Metrics, scored_pictures
 from gmsrm_jax.evaluation.published import ABLATION_BIN, METRICS
 from gmsrm_jax.evaluation.rows import UNTRAINED_ROW
-from gmsrm_jax.evaluation.table_formats import Table
-from gmsrm_jax.metrics import DEFINITIONS, Definition
-from gmsrm_jax.metrics.texture import SHARPNESS, TEXTURE, TEXTURE_DEFINITIONS
+from gmsrm_jax.evaluation.tables import (
+    UNDEFINED,
+    Score,
+    Table,
+    best,
+    heading,
+    score_text,
+    tidy,
+)
+from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
 _KEY = ["measure", "metric", "method", "published", "data_set", "column"]
-# Head, whether a number can differ between seeds, and how it is printed.
+_SHOWN = (*METRICS, "sharpness", "texture")  # those that were scored
+# Head and form of what a row costs. Only the time can differ between seeds.
 _COSTS = {
-    "pictures": ("Training pictures", False, ",d"),
-    "trained": ("Trained parameters", False, ",d"),
-    "frozen": ("Frozen parameters", False, ",d"),
-    "gflop": ("GFLOP", False, ",.3g"),
-    "seconds": ("Seconds", True, ".4f"),
+    "pictures": ("Training pictures", ",.0f"),
+    "trained": ("Trained parameters", ",.0f"),
+    "frozen": ("Frozen parameters", ",.0f"),
+    "gflop": ("GFLOP", ",.3g"),
+    "seconds": ("Seconds", ".4f"),
 }
+_VARIES = "seconds"
 _NOTE = (
     "Training pictures are those that a row's own stages were shown, all together{shared}. "
     "Parameters are of what fills holes: moved by the last stage, or frozen. GFLOP and seconds are "
@@ -113,22 +112,23 @@ def comparison_table(
         shared: how long stages were trained that rows have in common; "" if there are none.
         notes: further lines below the table.
     """
-    known = DEFINITIONS | TEXTURE_DEFINITIONS
-    scored = {m for kinds in metrics["methods"].values() for m in kinds["composite"][ABLATION_BIN]}
-    measures = [name for name in (*METRICS, SHARPNESS, TEXTURE) if name in scored]
-    place, records = data_set or UNNAMED, []
-    for method in metrics["methods"]:
-        row = Row(method, method)
-        for name, (head, varies, form) in _COSTS.items():
+    definitions = {name: Definition(**item) for name, item in metrics["definitions"].items()}
+    place, scores = data_set or UNNAMED, []
+    for method, kinds in metrics["methods"].items():
+        for name, (head, _) in _COSTS.items():
             value = getattr(costs[method], name) if method in costs else None
-            own: dict[str, Any] = {"text": UNDEFINED if value is None else format(value, form)}
-            if varies and value is not None:
-                own |= {"measure": name, "value": float(value)}
-            records.append(record(row, data_set=place, column=head, **own))
-        for name in measures:
-            score = mean_score(metrics, method, ABLATION_BIN, name)
-            own = our_score(name, known[name], score, paper_digits=True)
-            records.append(record(row, data_set=place, column=heading(known[name]), **own))
+            measure = name if name == _VARIES else ""
+            scores.append(Score(measure, "", method, place, head, value))
+        means = kinds["composite"][ABLATION_BIN]
+        for name in (name for name in _SHOWN if name in means):
+            column = heading(definitions[name])
+            scores.append(Score(name, "", method, place, column, means[name]["mean"]))
+    frame = tidy(scores, definitions, paper_digits=True)
+    forms = dict(_COSTS.values())
+    frame["text"] = [
+        format(value, forms[column]) if column in forms and text != UNDEFINED else text
+        for value, column, text in zip(frame["value"], frame["column"], frame["text"], strict=True)
+    ]
     device = " and ".join(sorted({cost.device for cost in costs.values()}))
     cost = _NOTE.format(device=device, shared=f", beside {shared}" if shared else "")
     hole = ABLATION_BIN.replace("centre", "centre holes of")
@@ -137,7 +137,7 @@ def comparison_table(
         title="Comparison",
         caption=f"What each row costs, and its scores for {hole} of the picture. ↑ higher is "
         "better, ↓ lower is better; bold: best of a column.",
-        scores=tidy(records),
+        scores=frame,
         notes=(scored_pictures(place, metrics), cost, *notes),
     )
 
@@ -164,22 +164,20 @@ def spread_table(
         raise ValueError(f"{first.name} has other rows or columns for some seeds")
     values = {seed: table.scores["value"].to_numpy() for seed, table in tables.items()}
     numbers: dict[str, Any] = {}
-    records = []
-    for place, cell in enumerate(first.scores.drop(columns="best").to_dict("records")):
-        own: dict[str, Any] = {"better": ""}
-        measure = cell["measure"]
-        if measure and not cell["published"]:
+    frame = first.scores.copy()
+    texts = list(frame["text"])
+    for place, cell in enumerate(frame.itertuples()):
+        if cell.measure and not cell.published:
             spread = _spread({seed: float(values[seed][place]) for seed in seeds})
-            column = numbers.setdefault(cell["method"], {}).setdefault(cell["column"], {})
-            column[measure] = spread
-            own = _spread_score(measure, definitions.get(measure), spread)
-        records.append(cell | own)
+            numbers.setdefault(cell.method, {}).setdefault(cell.column, {})[cell.measure] = spread
+            texts[place] = _text(cell.measure, definitions.get(cell.measure), spread)
+    frame["text"] = texts
     seen = f"{', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
     table = dataclasses.replace(
         first,
         caption=f"{first.caption} Mean ± sample standard deviation over {len(seeds)} trainings of "
         f"each row, with the seeds {seen}.",
-        scores=tidy(records),
+        scores=frame.assign(best=best(frame, definitions)),
         notes=_notes(tables),
         command=command,
     )
@@ -218,19 +216,14 @@ def _spread(values: Mapping[int, float]) -> dict[str, Any]:
     }
 
 
-def _spread_score(
-    measure: str, definition: Definition | None, spread: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What mean and deviation add to a record; without a definition nothing is compared."""
+def _text(measure: str, definition: Definition | None, spread: Mapping[str, Any]) -> str:
     mean, deviation = spread["mean"], spread["deviation"]
-    value = math.nan if mean is None else mean
+    if mean is None:
+        return UNDEFINED
     if definition is None:
-        text = UNDEFINED if mean is None else f"{mean:.4f} ± {deviation:.4f}"
-        return {"value": value, "text": text, "better": ""}
-    own = our_score(measure, definition, mean)
-    if deviation is not None:
-        own["text"] += f" ± {score_text(measure, definition, deviation)}"
-    return own
+        return f"{mean:.4f} ± {deviation:.4f}"
+    texts = [score_text(measure, definition, value) for value in (mean, deviation)]
+    return " ± ".join(texts)
 
 
 def _notes(tables: Mapping[int, Table]) -> tuple[str, ...]:
