@@ -5,6 +5,7 @@ from gmsrm_jax.methods.classical import CLASSICAL
 from gmsrm_jax.methods.deepfill2.method import DEEPFILL2
 from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
 from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.methods.lahiri import LAHIRI
 from gmsrm_jax.methods.lbam.method import LBAM
 from gmsrm_jax.methods.lisk.method import LISK
 from gmsrm_jax.methods.medfe.method import MEDFE
@@ -23,6 +24,7 @@ METHODS: dict[str, Method] = {
     "lbam": sharpened(LBAM, keeps=("forward_map_", "reverse_map_")),
     "lisk": sharpened(LISK),
     "medfe": sharpened(MEDFE),
+    "lahiri": sharpened(LAHIRI),
     **CLASSICAL,
 }
 DEFAULT = GM_SRM.name  # of a config that names none

@@ -156,7 +156,7 @@ class SharpeningStage(AdversarialStage):
     the trained weights), kept (all other variables that fill: frozen weights, statistics).
     """
 
-    salt = 7
+    salt = stream = 7
 
     def __init__(
         self, method: Method, keeps: tuple[str, ...], config: ConfigDict, context: Context

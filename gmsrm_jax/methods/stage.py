@@ -24,6 +24,7 @@ class FillingStage:
     """
 
     salt: int
+    stream = 2  # that of GM-SRM's stage 2, for every method
 
     def __init__(
         self,

@@ -79,6 +79,11 @@ def masked_l1_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) ->
     return jnp.abs(mask * (prediction - target)).mean()
 
 
+def mean_squared_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean over all elements of (prediction - target)²."""
+    return jnp.square(prediction - target).mean()
+
+
 def total_variation_loss(image: jax.Array, region: jax.Array) -> jax.Array:
     """Absolute differences of neighbours to the right and below that both lie in a region.
 

@@ -132,6 +132,7 @@ DEEPFILL2 = Method(
     sections={"deepfill2": DeepFill2Fields},
     shared={"batch_size": 16},
     network_fields=("deepfill2.width", "deepfill2.fuse", "deepfill2.grid"),
+    lengths=("deepfill2.length_kimg",),
     stages=_stages,
     init=network.init,
 )

@@ -19,6 +19,7 @@ from gmsrm_jax.methods.gm_srm.network import (
     build_network,
     is_frozen,
 )
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.methods.variables import parted
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
@@ -49,6 +50,8 @@ class InpaintingStage(AdversarialStage):
         """
         settings = config.inpainting
         total = max(round(settings.epochs * context.num_examples / config.batch_size), 1)
+        if settings.length_kimg:
+            total = steps_of(settings.length_kimg, config.batch_size)
         self.schedule, of_discriminator = (
             learning_rate_schedule(settings.schedule, rate, total)
             for rate in (settings.learning_rate, settings.discriminator_learning_rate)

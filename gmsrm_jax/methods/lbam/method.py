@@ -264,6 +264,7 @@ LBAM = Method(
     sections={"lbam": LBAMFields},
     shared={"batch_size": 16},
     network_fields=("lbam.levels", "lbam.width", "lbam.batch_norm"),
+    lengths=("lbam.length_kimg",),
     check=check,
     stages=_stages,
     init=init,

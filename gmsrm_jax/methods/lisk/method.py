@@ -82,6 +82,7 @@ LISK = Method(
         "lisk.small_pictures",
         "lisk.sigma",
     ),
+    lengths=("lisk.length_kimg",),
     stages=_stages,
     init=network.init,
 )

@@ -52,7 +52,9 @@ class MedfeFields(Section):
     )
     learning_rate: float = setting(2e-4, "of every Adam", ge=0)
     betas: Betas = setting((0.5, 0.999), "of every Adam")
-    epochs: float = setting(60.0, "length, passes over the training pictures", gt=0, local=0.35)
+    length_kimg: float = setting(
+        894.0, "length, thousand pictures: 60 epochs of Paris StreetView", gt=0, local=0.128
+    )
     constant_share: float = setting(
         1 / 3, "first share of the steps, before the rate falls linearly to 0", ge=0, le=1
     )
@@ -82,6 +84,7 @@ MEDFE = Method(
         "medfe.filling_mask",
         "medfe.released_layout",
     ),
+    lengths=("medfe.length_kimg",),
     stages=_stages,
     init=network.init,
 )

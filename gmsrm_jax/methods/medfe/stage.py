@@ -13,6 +13,7 @@ from gmsrm_jax.methods.base import Batch, Context, Method, TrainState, Variables
 from gmsrm_jax.methods.medfe import network
 from gmsrm_jax.methods.medfe.equalisation import INIT
 from gmsrm_jax.methods.medfe.smoothing import smoothed
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
 from gmsrm_jax.nn.crops import corners_anywhere, crop
@@ -47,7 +48,7 @@ class MedfeStage(AdversarialStage):
             UserError: medfe.vgg cannot be used.
         """
         fields = config.medfe
-        total = max(round(fields.epochs * context.num_examples / config.batch_size), 1)
+        total = steps_of(fields.length_kimg, config.batch_size)
         b1, b2 = fields.betas
         optimizer = optax.adam(
             falling_rate(fields.learning_rate, total, fields.constant_share), b1=b1, b2=b2
