@@ -24,8 +24,8 @@ from PIL import Image
 from gmsrm_jax import Inpainter
 from gmsrm_jax.inference.regions import find_regions
 from gmsrm_jax.metrics import psnr
-from gmsrm_jax.metrics.perceptual import vgg_hole
-from gmsrm_jax.metrics.texture import TEXTURE_LAYER, sharpness, texture
+from gmsrm_jax.metrics.extra import sharpness
+from gmsrm_jax.metrics.perceptual import VGG_HOLE_LAYER, texture, vgg_hole
 from gmsrm_jax.nn.vgg import load_vgg19
 
 _COLUMNS = ("PSNR", "VGG", "texture", "sharpness", "CPU s")
@@ -78,7 +78,7 @@ def compare(args: argparse.Namespace, inpainter: Inpainter) -> None:
         for folder in (args.pictures, args.masks)
     )
     sides = [int(side) for side in args.sides.split(",")]
-    weights = load_vgg19("bundled", (TEXTURE_LAYER,))
+    weights = load_vgg19("bundled", (VGG_HOLE_LAYER,))
     means: dict[str, list[list[float]]] = {}
     for number, place in enumerate(rng.permutation(len(files))[: args.count]):
         image = Image.open(files[place]).convert("RGB")

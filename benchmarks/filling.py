@@ -1,6 +1,8 @@
 """Times the filling of holes: the bare network, and the class that people call."""
 
+import itertools
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -61,88 +63,83 @@ def measure_filling(
     given = weights(config, checkpoint)
     inpainter = Inpainter(given, max_batch=max(preset.inference))
     size = inpainter.size
-    variables = jax.device_put(given.variables)
-    # As the Inpainter compiles it.
-    options = {"xla_backend_optimization_level": 1} if inpainter.device == "cpu" else None
-    program = jax.jit(partial(given.method.fill, given.config), compiler_options=options)
-    shapes = given.method.noise_shapes(given.config)
-    common = {"section": "inference", "size": size, "dtype": "float32", "weights": given.source}
-    best_batch, best_rate = 1, 0.0
+    common = {
+        "section": "inference",
+        "size": size,
+        "dtype": "float32",
+        "weights": given.source,
+        "devices": 1,
+    }
     pictures = random_pictures(1, size)
     image, mask = pictures["image"][0], pictures["mask"][0, ..., 0] * np.uint8(255)
+    seeds = itertools.count()
+    rates: dict[int, float] = {}
     for batch in preset.inference:
-        noise = {
-            name: jax.random.normal(key, (batch, *shape))
-            for key, (name, shape) in zip(
-                jax.random.split(jax.random.key(0), len(shapes)), shapes.items(), strict=True
-            )
-        }
-        rows = random_pictures(batch, size)
-        inputs = (
-            jnp.asarray(to_signed(rows["image"])),
-            jnp.asarray(rows["mask"], jnp.float32),
-            noise,
-        )
-        bare: list[float] = []
-        whole: list[float] = []
-        end = np.inf
-        least = 20 if batch == 1 and preset.limit else 1
-        count = preset.warm_up + max(preset.repetitions, least)
-        while len(bare) < count and time.perf_counter() < end:
-            started = time.perf_counter()
-            jax.block_until_ready(program(variables, *inputs))
-            bare.append(time.perf_counter() - started)
-            if batch == 1:
-                started = time.perf_counter()
-                inpainter(image, mask, seed=len(whole))
-                whole.append(time.perf_counter() - started)
-            if len(bare) == preset.warm_up + 1:
-                end = time.perf_counter() + preset.limit
-        bare, whole = bare[preset.warm_up :], whole[preset.warm_up :]
-        rate = batch / float(np.median(bare))
-        lowered: Any = program.lower(variables, *inputs)
+        bare, flops = _bare_network(given, inpainter, batch)
+        turns = [bare, lambda: inpainter(image, mask, seed=next(seeds))] if batch == 1 else [bare]
+        times, *whole = preset.seconds(*turns, least=20 if batch == 1 and preset.limit else 1)
+        rates[batch] = batch / float(np.median(times))
         emit(
             {
                 **common,
                 "program": "bare network",
                 "batch": batch,
-                "devices": 1,
-                "flops": lowered.cost_analysis()["flops"],
-                **summary(bare),
-                "images_per_second": rate,
+                "flops": flops,
+                **summary(times),
+                "images_per_second": rates[batch],
             }
         )
-        if whole:
-            one = float(np.median(whole))
-            ratio = float(np.median(np.asarray(whole) / np.asarray(bare)))
+        for own in whole:
             emit(
                 {
                     **common,
                     "program": "Inpainter",
                     "batch": batch,
-                    "devices": 1,
-                    **summary(whole),
-                    "images_per_second": 1 / one,
-                    "times_bare_network": ratio,
+                    **summary(own),
+                    "images_per_second": 1 / float(np.median(own)),
+                    "times_bare_network": float(np.median(np.asarray(own) / np.asarray(times))),
                 }
             )
-        if rate > best_rate:
-            best_batch, best_rate = batch, rate
-    count = 4 * best_batch
-    stream = Inpainter(given, max_batch=best_batch)
-    stream.warm_up(best_batch)
+    best = max(rates, key=rates.__getitem__)
+    emit({**common, **_stream(given, image, mask, best, rates[best])})
+
+
+def _bare_network(
+    given: Pretrained, inpainter: Inpainter, batch: int
+) -> tuple[Callable[[], Any], float]:
+    """A call that fills a batch on the device, and its floating-point operations."""
+    variables = jax.device_put(given.variables)
+    # As the Inpainter compiles it.
+    options = {"xla_backend_optimization_level": 1} if inpainter.device == "cpu" else None
+    program = jax.jit(partial(given.method.fill, given.config), compiler_options=options)
+    shapes = given.method.noise_shapes(given.config)
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    noise = {
+        name: jax.random.normal(key, (batch, *shape))
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    rows = random_pictures(batch, inpainter.size)
+    image = jnp.asarray(to_signed(rows["image"]))
+    inputs = (variables, image, jnp.asarray(rows["mask"], jnp.float32), noise)
+    lowered: Any = program.lower(*inputs)
+    return lambda: jax.block_until_ready(program(*inputs)), lowered.cost_analysis()["flops"]
+
+
+def _stream(
+    given: Pretrained, image: np.ndarray, mask: np.ndarray, batch: int, bare_rate: float
+) -> dict[str, Any]:
+    """The row of four batches in a stream; `bare_rate` is the bare network's, pictures a second."""
+    count = 4 * batch
+    stream = Inpainter(given, max_batch=batch)
+    stream.warm_up(batch)
     started = time.perf_counter()
     list(stream.batch([(image, mask)] * count))
     seconds = time.perf_counter() - started
-    emit(
-        {
-            **common,
-            "program": "Inpainter.batch",
-            "batch": best_batch,
-            "devices": 1,
-            "seconds_median": seconds / count * best_batch,
-            "n": 4,
-            "images_per_second": count / seconds,
-            "times_bare_network": best_rate * seconds / count,
-        }
-    )
+    return {
+        "program": "Inpainter.batch",
+        "batch": batch,
+        "seconds_median": seconds / count * batch,
+        "n": 4,
+        "images_per_second": count / seconds,
+        "times_bare_network": bare_rate * seconds / count,
+    }

@@ -22,17 +22,10 @@ from PIL import Image
 
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.config.fields import base_config
-from gmsrm_jax.data.crops import (
-    StoredHeader,
-    View,
-    Window,
-    decode_window,
-    find_window,
-    resample,
-)
+from gmsrm_jax.data.crops import View, decode_crop
 from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.data.masks import sampler
-from gmsrm_jax.data.sources import FilePictures, Reading, open_pictures
+from gmsrm_jax.data.sources import FilePictures, open_pictures
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 Part = Callable[[tf.Tensor], tf.Tensor]
@@ -75,30 +68,25 @@ class Stream:
 
 def parts_of(config: ConfigDict) -> dict[str, Part]:
     """Returns beginnings of the pipeline, as functions of a picture's number."""
-    pictures = open_pictures(config.data.train, Reading.of(config))
+    pictures = open_pictures(config.data.train, config.data)
     assert isinstance(pictures, FilePictures)
     files = tf.constant(pictures.files)
     headers = tf.constant(pictures.headers)
     size, data, draw = config.image_size, config.data, sampler(config.masks.train)
 
-    def decoded(index: tf.Tensor) -> tuple[tf.Tensor, Window]:
+    def crop(index: tf.Tensor) -> tf.Tensor:
         picture = index % len(pictures)
         draws = tf.random.stateless_uniform([4], tf.stack([0, index]))
         low, high = (data.shorter_side * size * scale for scale in data.scale)
         view = View(low + draws[0] * (high - low), draws[1:3], draws[3] < 0.5)
-        window = find_window(StoredHeader(*tf.unstack(headers[picture])), view, size)
         encoded = tf.io.read_file(files[picture])
-        return decode_window(encoded, window, data.max_pixels), window
-
-    def crop(index: tf.Tensor) -> tf.Tensor:
-        return resample(*decoded(index), size)
+        return decode_crop(encoded, headers[picture], view, size, data.max_pixels)
 
     # One value stands for all of them: copying them out is no part of making them.
     return {
         "nothing": lambda index: index,
         "read": lambda index: tf.strings.length(tf.io.read_file(files[index % len(pictures)])),
-        "decode": lambda index: decoded(index)[0][0, 0, 0],
-        "resample": lambda index: crop(index)[0, 0, 0],
+        "crop": lambda index: crop(index)[0, 0, 0],
         "mask": lambda index: draw(tf.stack([0, index]), size)[0, 0, 0],
     }
 
@@ -147,8 +135,7 @@ def main() -> None:
     least = {name: min(cost[name] for cost in costs) for name in costs[0]}
     table = {
         "read": least["read"] - least["nothing"],
-        "decode": least["decode"] - least["read"],
-        "resample, crop, flip": least["resample"] - least["decode"],
+        "decode, scale, crop, flip": least["crop"] - least["read"],
         "mask": least["mask"] - least["nothing"],
     }
     table |= {"everything else": least["all"] - sum(table.values()), "all": least["all"]}

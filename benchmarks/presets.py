@@ -2,8 +2,11 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
@@ -45,6 +48,24 @@ class Preset:
     limit: float
     starts: int
     budget: float
+
+    def seconds(self, *runs: Callable[[], Any], least: int = 1) -> list[list[float]]:
+        """Seconds that each of some calls took, in turns, without those that warm up.
+
+        Args:
+            *runs: called without arguments; each waits for its result.
+            least: repetitions, if that is more than the preset's.
+        """
+        times: list[list[float]] = [[] for _ in runs]
+        count, end = self.warm_up + max(self.repetitions, least), np.inf
+        while len(times[0]) < count and time.perf_counter() < end:
+            for run, own in zip(runs, times, strict=True):
+                started = time.perf_counter()
+                run()
+                own.append(time.perf_counter() - started)
+            if len(times[0]) == self.warm_up + 1:
+                end = time.perf_counter() + self.limit
+        return [own[self.warm_up :] for own in times]
 
 
 PRESETS = {

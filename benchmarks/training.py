@@ -21,7 +21,7 @@ from benchmarks.stages import (
     spec_of,
 )
 from gmsrm_jax.commands.config_files import change_fields
-from gmsrm_jax.methods.base import Batch
+from gmsrm_jax.methods.base import Batch, Stage, TrainState
 from gmsrm_jax.runtime.devices import check_batch, to_devices, to_every_device
 from gmsrm_jax.training.loop import compile_programs, initial_state, lower_programs
 
@@ -61,45 +61,27 @@ def measure_training(
     mesh = first_devices(devices)
     if mesh.size < devices:
         raise ValueError(f"{devices} devices are asked for, {mesh.size} are there")
-    spec = spec_of(config, stage)
-    measured = build_stage(config, spec)
-    if measured.batch_size != batch:
-        change_fields(config, [f"{batch_field(measured)}={batch}"])
-        measured = build_stage(config, spec)
-    for field, size in measured.batches.items():
-        check_batch(field, size, mesh, measured.accumulation)
-    state = initial_state(measured, config.seed, first_given(config, spec, mesh), mesh)
-    pictures = to_devices(random_pictures(batch, config.image_size), mesh)
-    given: Batch = {**pictures, **to_every_device(measured.constants, mesh)}
+    measured, state, given = _ready(config, stage, batch, mesh)
     moving = measured.due(1)[-1]  # measured first, in case that the budget ends
     others = measured.programs if all_programs else {}
     measured.programs = {moving: measured.programs[moving], **others}
+    common = {
+        "section": section,
+        "stage": stage,
+        "size": config.image_size,
+        "batch": batch,
+        "devices": devices,
+        "dtype": config.compute_dtype,
+    }
     level = str(config.xla_optimization_level)
     seconds, flops = {}, {}
     for name, lowered in lower_programs(measured, state, given, mesh).items():
         started = time.perf_counter()
-        compiled = lowered.compile({"xla_backend_optimization_level": level})
+        step = _Step(lowered.compile({"xla_backend_optimization_level": level}), state, given)
         compile_seconds = time.perf_counter() - started
         flops[name] = float(lowered.cost_analysis()["flops"]) * measured.accumulation
-        times: list[float] = []
-        end = np.inf
-        while len(times) < preset.warm_up + preset.repetitions and time.perf_counter() < end:
-            started = time.perf_counter()
-            state, scalars = compiled(state, given)
-            jax.block_until_ready((state, scalars))
-            times.append(time.perf_counter() - started)
-            if len(times) == preset.warm_up + 1:
-                end = time.perf_counter() + preset.limit
-        times = times[preset.warm_up :]
+        (times,) = preset.seconds(step)
         seconds[name] = float(np.median(times))
-        common = {
-            "section": section,
-            "stage": stage,
-            "size": config.image_size,
-            "batch": batch,
-            "devices": devices,
-            "dtype": config.compute_dtype,
-        }
         emit(
             {
                 **common,
@@ -108,20 +90,20 @@ def measure_training(
                 "images_per_second": batch / seconds[name],
                 "flops": flops[name],
                 "compile_seconds": compile_seconds,
-                **_memory(compiled),
+                **_memory(step.compiled),
             }
         )
         if profile is not None:
             folder = f"{profile}/{stage}_{name}_{batch}"
             with jax.profiler.trace(folder):
                 for _ in range(3):
-                    state, scalars = compiled(state, given)
-                    jax.block_until_ready((state, scalars))
+                    step()
             for row in summarise_profile(folder, steps=3):
                 emit({**common, "section": "profile", "program": name, **row})
-        del compiled
+        state = step.state
+        del step
     if len(measured.programs) > 1:
-        runs = [name for step in range(_PERIOD) for name in measured.due(step)]
+        runs = [name for step_number in range(_PERIOD) for name in measured.due(step_number)]
         average = sum(seconds[name] for name in runs) / _PERIOD
         emit(
             {
@@ -132,6 +114,33 @@ def measure_training(
                 "flops": sum(flops[name] for name in runs) / _PERIOD,
             }
         )
+
+
+def _ready(
+    config: ConfigDict, stage: str, batch: int, mesh: jax.sharding.Mesh
+) -> tuple[Stage, TrainState, Batch]:
+    """A stage with that batch, its first state and random pictures, on the devices."""
+    spec = spec_of(config, stage)
+    measured = build_stage(config, spec)
+    if measured.batch_size != batch:
+        change_fields(config, [f"{batch_field(measured)}={batch}"])
+        measured = build_stage(config, spec)
+    for field, size in measured.batches.items():
+        check_batch(field, size, mesh, measured.accumulation)
+    state = initial_state(measured, config.seed, first_given(config, spec, mesh), mesh)
+    pictures = to_devices(random_pictures(batch, config.image_size), mesh)
+    return measured, state, {**pictures, **to_every_device(measured.constants, mesh)}
+
+
+class _Step:
+    """One step after another of a program, each waited for; the state before is given away."""
+
+    def __init__(self, compiled: Any, state: TrainState, given: Batch) -> None:
+        self.compiled, self.state, self._given = compiled, state, given
+
+    def __call__(self) -> None:
+        self.state, scalars = self.compiled(self.state, self._given)
+        jax.block_until_ready((self.state, scalars))
 
 
 def measure_first_step(config: ConfigDict, emit: Emit, *, stage: str, started_at: float) -> None:

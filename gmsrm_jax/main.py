@@ -11,7 +11,7 @@ Exit status, of every process:
     0    done
     1    a bug, with its traceback; seldom, another process died
     2    something that the one line on the standard error says how to cure
-    3    a loss is not finite; the line names it, its step and the file with its batch
+    3    a loss is not finite; the line names it, its step and the last good checkpoint
     75   stopped by a signal, to be started again: the same command goes on. SIGTERM to any process,
          or Ctrl-C, makes all stop after the same step and save; SIGTERM before and after training
          ends at once, with nothing to save

@@ -89,9 +89,26 @@ def ssim_hole(prediction, target, mask):
     return float(hole_pixels(values, mask[3:-3, 3:-3]).mean())
 
 
+def sharpness(prediction, target, mask):
+    sums = []
+    for image in (prediction, target):
+        total = 0.0
+        for y, x in zip(*np.nonzero(mask[..., 0]), strict=True):
+            down = image[y + 1, x] - image[y, x] if y + 1 < len(mask) else np.zeros(3)
+            right = image[y, x + 1] - image[y, x] if x + 1 < mask.shape[1] else np.zeros(3)
+            total += np.sqrt(down**2 + right**2).sum()
+        sums.append(total)
+    return sums[0] / sums[1]
+
+
 PAPER = {"psnr": psnr, "ssim": ssim, "ncc": ncc, "lmse": lmse}
 EXTRA = {"l1": l1, "ssim_gaussian": ssim_gaussian}
-HOLE = {"psnr_hole": psnr_hole, "l1_hole": l1_hole, "ssim_hole": ssim_hole}
+HOLE = {
+    "psnr_hole": psnr_hole,
+    "l1_hole": l1_hole,
+    "ssim_hole": ssim_hole,
+    "sharpness": sharpness,
+}
 
 
 def photographs(count, height, width):

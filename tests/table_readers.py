@@ -69,24 +69,18 @@ def html_rows(table):
 
 
 def plain(cell):
-    """A LaTeX or Markdown cell as (number as text, bold, marked)."""
+    """A LaTeX or Markdown cell as (number as text, bold)."""
     bold = re.fullmatch(r"\\textbf\{(.*)\}|\*\*(.*)\*\*", cell)
-    text = (bold[1] or bold[2]) if bold else cell
-    marked = "dagger" in text or "†" in text
-    text = text.replace("\\rlap{$^\\dagger$}", "").replace("†", "").strip()
-    return text, bold is not None, marked
+    return ((bold[1] or bold[2]) if bold else cell).strip(), bold is not None
 
 
 def shown_rows(table, kind):
-    """All rows of one format as [(text, bold, marked)], with what stands before the values."""
+    """All rows of one format as [(text, bold)], with what stands before the values."""
     if kind == "markdown":
         return [[plain(cell) for cell in row] for row in read_markdown(to_markdown(table))[1]]
     if kind == "latex":
         return [[plain(cell) for cell in row] for row in read_latex(to_latex(table))[1]]
-    return [
-        [(c["text"].rstrip("†"), c["bold"], "†" in c["text"]) for c in row]
-        for row in read_html(to_html(table))[1]
-    ]
+    return [[(c["text"], c["bold"]) for c in row] for row in read_html(to_html(table))[1]]
 
 
 def value_rows(table, kind):

@@ -14,11 +14,11 @@ from PIL import Image
 
 from gmsrm_jax.data.builders import BUILDERS, GmsrmCelebaHq, GmsrmParisStreetview, GmsrmPlaces2
 from gmsrm_jax.data.builders.storage import Picture
+from gmsrm_jax.data.fields import Data
 from gmsrm_jax.data.tfds_pictures import TfdsPictures, open_tfds, prepare, split_names
 from gmsrm_jax.runtime.errors import UserError
 
 FORMS = ("folder", "zip", "tar", "tar.gz")
-MAX_PIXELS = 10**6
 
 
 def picture(number: int, kind: str = "JPEG") -> bytes:
@@ -58,7 +58,8 @@ def store(files: dict[str, bytes], folder: Path, form: str, name: str) -> None:
 def prepared(name: str, tmp_path: Path, *splits: str) -> list[TfdsPictures]:
     spec = f"tfds:{name}"
     prepare(spec, str(tmp_path / "data"), str(tmp_path / "manual"))
-    return [open_tfds(spec, split, str(tmp_path / "data"), MAX_PIXELS, 0.0) for split in splits]
+    data = Data(tfds_dir=str(tmp_path / "data"), max_bad_share=0.0)
+    return [open_tfds(spec, split, data) for split in splits]
 
 
 def contents(opened: TfdsPictures) -> dict[str, bytes]:
@@ -274,7 +275,7 @@ def test_places2_has_the_numbers_of_the_paper(tmp_path, warnings):
 
 def test_places2_names_a_category_that_is_missing(tmp_path):
     store(pictures(PLACES), tmp_path / "manual", "folder", "")
-    with pytest.raises(UserError, match=r"'buttes' \(there are butte.*places2\.csail\.mit\.edu"):
+    with pytest.raises(UserError, match=r"'buttes' found in .*places2\.csail\.mit\.edu"):
         prepare("tfds:gmsrm_places2/buttes", str(tmp_path), str(tmp_path / "manual"))
 
 
@@ -348,5 +349,5 @@ def test_an_encrypted_archive_is_named(tmp_path):
     start = data.find(b"PK\x01\x02")  # the first entry of the central directory
     data[start + 8] |= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"faces\.zip: 00000\.png is encrypted.*unpack"):
+    with pytest.raises(UserError, match=r"faces\.zip: .*00000\.png' is encrypted.*unpack"):
         prepare("tfds:gmsrm_celeba_hq", str(tmp_path), str(tmp_path / "manual"))

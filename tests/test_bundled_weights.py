@@ -75,9 +75,9 @@ def test_the_readme_s_command_gives_the_picture_that_it_shows(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"```bash\n(gmsrm inpaint --image gmsrm_jax/assets.*?)```", readme, re.DOTALL)
-    assert block
-    words = shlex.split(block[1].replace("\\\n", " "))[1:]
+    line = re.search(r"^gmsrm (inpaint --image gmsrm_jax/assets.*)$", readme, re.MULTILINE)
+    assert line
+    words = shlex.split(line[1])
     monkeypatch.chdir(ROOT)
     image, mask = (words[words.index(option) + 1] for option in ("--image", "--mask"))
     place = words.index("--output") + 1

@@ -1,7 +1,6 @@
 """Charts are well-formed SVG with every point where its numbers belong; read back from it."""
 
 import math
-import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +13,6 @@ from gmsrm_jax.report.charts import (
     Line,
     curves_from_log,
     line_chart,
-    lines_picture,
     ratio_chart,
 )
 
@@ -39,7 +37,7 @@ def test_curves_from_log():
 
 def named(root, name):
     """The groups of that name, in the order in which they are drawn."""
-    return [group for group in root.iter(f"{SVG}g") if group.get("class") == name]
+    return [group for group in root.iter(f"{SVG}g") if group.get("id") == name]
 
 
 def pieces(path):
@@ -59,7 +57,7 @@ def tick_scale(axes, axis):
     """(slope, offset) of value to coordinate, from the printed ticks of "x" or "y"."""
     pairs = []
     for group in axes.iter(f"{SVG}g"):
-        if group.get("class", "").startswith(f"{axis}tick"):
+        if group.get("id", "").startswith(f"{axis}tick"):
             mark = group.find(f".//{SVG}use")
             text = group.find(f".//{SVG}text").text.replace("\N{MINUS SIGN}", "-")
             if mark is None:  # the grid's line in place of a mark
@@ -75,9 +73,9 @@ def tick_scale(axes, axis):
 
 
 def test_a_chart_is_well_formed_and_in_proportion():
-    svg = line_chart(Curve(NASTY, "loss/<x>", (0, 50, 100), (3.0, 2.0, 1.0)))
-    points = line_points(svg)
-    root = ElementTree.fromstring(svg)
+    chart = line_chart(Curve(NASTY, "loss/<x>", (0, 50, 100), (3.0, 2.0, 1.0)))
+    points = line_points(chart.svg)
+    root = ElementTree.fromstring(chart.svg)
     x_slope, x_offset = tick_scale(root, "x")
     y_slope, y_offset = tick_scale(root, "y")
     np.testing.assert_allclose(points[:, 0], x_slope * np.array([0, 50, 100]) + x_offset, atol=0.1)
@@ -86,21 +84,15 @@ def test_a_chart_is_well_formed_and_in_proportion():
     width, height = (float(size) for size in root.get("viewBox").split()[2:])
     assert (points > 0).all()
     assert (points < [width, height]).all()
-    assert root.get("role") == "img"
-    title = root.find(f"{SVG}title").text
-    assert title == root.get("aria-label") == f"{NASTY}: loss/<x> over the steps, last value 1"
+    assert chart.alt == f"{NASTY}: loss/<x> over the steps, last value 1"
     texts = [item.text for item in root.iter(f"{SVG}text")]
     assert {"step", "loss/<x>", "100"} <= set(texts)
 
 
-def test_equal_input_gives_equal_bytes_and_several_fit_one_page():
-    first, second = (Curve("s", tag, (0, 1), (1.0, 2.0)) for tag in ("a", "b"))
-    assert line_chart(first) == line_chart(first)
-    ids = [re.findall(r' id="(.*?)"', line_chart(curve)) for curve in (first, second)]
-    assert all(ids)
-    assert not set(ids[0]) & set(ids[1])
-    assert "<style" not in line_chart(first)
-    assert "date" not in line_chart(first).lower()
+def test_equal_input_gives_equal_bytes():
+    curve = Curve("s", "a", (0, 1), (1.0, 2.0))
+    assert line_chart(curve) == line_chart(curve)
+    assert "<dc:date>" not in line_chart(curve).svg
 
 
 @pytest.mark.parametrize(
@@ -116,7 +108,7 @@ def test_equal_input_gives_equal_bytes_and_several_fit_one_page():
     ],
 )
 def test_odd_curves_can_be_drawn(steps, values):
-    svg = line_chart(Curve("s", "t", steps, values))
+    svg = line_chart(Curve("s", "t", steps, values)).svg
     root = ElementTree.fromstring(svg)
     assert "nan" not in svg
     (group,) = named(root, "line")
@@ -129,7 +121,7 @@ def test_odd_curves_can_be_drawn(steps, values):
 def test_long_logs_are_averaged():
     steps = tuple(range(10_000))
     values = tuple(1.0 if step % 2 else 3.0 for step in steps)
-    svg = line_chart(Curve("s", "t", steps, values))
+    svg = line_chart(Curve("s", "t", steps, values)).svg
     points = line_points(svg)
     assert len(points) <= 240
     assert np.ptp(points[:, 1]) < 4.0  # all near the mean of 2, the range is in the band
@@ -159,7 +151,7 @@ def markers(group):
 
 
 def test_points_stand_where_their_numbers_belong():
-    root = ElementTree.fromstring(ratio_chart({"PSNR [dB] ↑": LINES}))
+    root = ElementTree.fromstring(ratio_chart({"PSNR [dB] ↑": LINES}).svg)
     x_slope, x_offset = tick_scale(root, "x")
     y_slope, y_offset = tick_scale(root, "y")
     assert x_slope > 0 > y_slope
@@ -169,12 +161,12 @@ def test_points_stand_where_their_numbers_belong():
         expected = np.array(points) * [x_slope, y_slope] + [x_offset, y_offset]
         np.testing.assert_allclose(markers(group), expected, atol=0.12)
     # The paper's line is drawn first, below ours.
-    drawn = [g.get("class") for g in root.iter(f"{SVG}g") if "line-" in g.get("class", "")]
+    drawn = [g.get("id") for g in root.iter(f"{SVG}g") if "line-" in g.get("id", "")]
     assert drawn == ["line-2", "line-0", "line-1"]
 
 
 def test_a_missing_score_breaks_the_line():
-    root = ElementTree.fromstring(ratio_chart({"SSIM ↑": LINES}))
+    root = ElementTree.fromstring(ratio_chart({"SSIM ↑": LINES}).svg)
     lengths = [
         [len(piece) for piece in pieces(named(root, f"line-{number}")[0].find(f"{SVG}path"))]
         for number in range(3)
@@ -189,7 +181,7 @@ def style(element):
 def test_lines_can_be_told_apart_without_colour():
     lines = [Line(f"method {i}", (10.0, 20.0), (20.0 + i, 10.0)) for i in range(10)]
     lines += [Line(f"{i} (paper)", (10.0, 20.0), (9.0, 8.0), True) for i in range(6)]
-    root = ElementTree.fromstring(ratio_chart({"PSNR": lines}))
+    root = ElementTree.fromstring(ratio_chart({"PSNR": lines}).svg)
     shapes = {path.get("id"): path.get("d") for path in root.iter(f"{SVG}path") if path.get("id")}
     looks, dashed = [], []
     for number in range(16):
@@ -205,7 +197,7 @@ def test_lines_can_be_told_apart_without_colour():
 
 
 def test_the_legend_names_every_line_inside_the_picture():
-    root = ElementTree.fromstring(ratio_chart({"PSNR": LINES, "SSIM": LINES}))
+    root = ElementTree.fromstring(ratio_chart({"PSNR": LINES, "SSIM": LINES}).svg)
     width, height = map(float, root.get("viewBox").split()[2:])
     assert width == 720.0
     assert len(named(root, "line-0")) == 2  # the panels
@@ -214,13 +206,12 @@ def test_the_legend_names_every_line_inside_the_picture():
     assert [text.text for text in texts] == [line.label for line in LINES]
     assert all(0 < float(text.get("y")) < height for text in texts)
     assert all(0 < float(text.get("x")) < width for text in texts)
-    assert root.get("role") == "img"
-    assert NASTY in root.get("aria-label")
+    assert NASTY in ratio_chart({"PSNR": LINES}).alt
 
 
 def test_long_names_get_a_line_of_the_legend_each():
     def columns(lines):
-        root = ElementTree.fromstring(ratio_chart({"PSNR": lines}))
+        root = ElementTree.fromstring(ratio_chart({"PSNR": lines}).svg)
         (legend,) = named(root, "legend_1")
         return len({text.get("x") for text in legend.iter(f"{SVG}text")})
 
@@ -230,24 +221,8 @@ def test_long_names_get_a_line_of_the_legend_each():
 
 def test_names_are_not_formulas():
     line = Line("_$x^2$ 顔", (1.0, 2.0), (1.0, 2.0))
-    texts = ElementTree.fromstring(ratio_chart({"$y$": [line]})).iter(f"{SVG}text")
+    texts = ElementTree.fromstring(ratio_chart({"$y$": [line]}).svg).iter(f"{SVG}text")
     assert {line.label, "$y$"} <= {text.text for text in texts}
-
-
-def test_a_picture_of_lines_has_its_size_and_begins_at_zero():
-    line = Line("a", (1.0, 2.0), (2.0, 4.0))
-    picture = lines_picture([line], "x", "y")
-    assert picture.shape == (420, 720, 3)
-    assert picture.dtype == np.uint8
-    rows = drawn_rows(picture)
-    # From zero, 2 stands half as high as 4: the lower half of the axes is empty.
-    assert rows.max() < 0.6 * 420
-    assert np.ptp(rows) < np.ptp(drawn_rows(lines_picture([line], "x", "y", from_zero=False)))
-
-
-def drawn_rows(picture):
-    rows = np.argwhere((picture == (0x00, 0x72, 0xB2)).all(-1))[:, 0]
-    return rows[rows > 40]  # without the legend
 
 
 def test_reading_a_log_does_not_load_matplotlib():

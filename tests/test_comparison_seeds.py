@@ -64,7 +64,7 @@ def test_mean_and_deviation_of_two_seeds(pair, kind):
         assert header[1:3] == ["Trained parameters", "Frozen parameters"]
         assert header[3:] == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
     rows = [
-        [(text.replace(r"$\pm$", "±"), bold) for text, bold, _ in row]
+        [(text.replace(r"$\pm$", "±"), bold) for text, bold in row]
         for row in shown_rows(table, kind)
     ]
     assert [row[0][0] for row in rows] == list(ROWS)

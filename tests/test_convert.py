@@ -16,14 +16,12 @@ import pytest
 import safetensors
 from perceptual_weights import backbone_state, heads_state, inception_state
 
-from gmsrm_jax.assets import asset_path
 from gmsrm_jax.cli import main
-from gmsrm_jax.foreign import sources
+from gmsrm_jax.foreign.convert import read_state_dict
 from gmsrm_jax.foreign.converted import read_converted
 from gmsrm_jax.foreign.networks import NETWORKS, VGG19
 from gmsrm_jax.runtime.errors import UserError
 
-BUNDLED = asset_path("vgg19/vgg19_conv1_1_to_conv3_1.safetensors")
 SHORT = ["conv1_1", "conv1_2"]
 
 
@@ -208,43 +206,6 @@ def test_torchvision_indices_are_the_published_ones():
     assert [VGG19[name].published for name in names] == [f"features.{i}" for i in indices]
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        "conv{0}_{1}/kernel conv{0}_{1}/bias",
-        "block{0}_conv{1}_kernel block{0}_conv{1}_bias",
-        "block{0}_conv{1}/block{0}_conv{1}_W_1:0 block{0}_conv{1}/block{0}_conv{1}_b_1:0",
-        "vgg19/block{0}_conv{1}/kernel:0 vgg19/block{0}_conv{1}/bias:0",
-    ],
-)
-def test_numpy_files_of_the_original(tmp_path, capsys, names):
-    params, _ = read_converted(BUNDLED, "vgg19")
-    arrays = {"fc1/kernel": np.ones((2, 2), np.float32)}
-    for name in SHORT:
-        kernel, bias = names.format(*name.removeprefix("conv").split("_")).split()
-        arrays[kernel] = params[name]["kernel"].astype(np.float64)
-        arrays[bias] = params[name]["bias"].astype(np.float64)
-    source, output = tmp_path / "in.npz", tmp_path / "out.safetensors"
-    words = ["convert", "vgg19", "--input", str(source), "--output", str(output)]
-    words += ["--last-layer", "conv1_2"]
-    np.savez(source, **arrays)
-    assert main(words) == 0
-    found, normalisation = read_converted(output, "vgg19")
-    assert normalisation == "caffe" and list(found) == SHORT
-    for name, layer in found.items():
-        for kind, array in layer.items():
-            np.testing.assert_array_equal(array, params[name][kind], strict=True)
-    np.savez(source, metadata=np.array("{}"), **arrays)
-    assert "an earlier gmsrm converted" in failure(capsys, words)
-    np.savez(source, conv1_1_kernel=np.ones(1), block1_conv1_kernel=np.ones(1))
-    assert "two arrays for conv1_1.kernel" in failure(capsys, words)
-    np.savez(source, conv1_1_kernel=np.array([{}], dtype=object))
-    assert "damaged or not an .npz" in failure(capsys, words)
-    for content in (b"", b"PK\3\4", b"no archive"):
-        source.write_bytes(content)
-        assert "damaged or not an .npz" in failure(capsys, words)
-
-
 @pytest.mark.parametrize("found", [None, types.SimpleNamespace(__version__="2.5.1+cpu")])
 def test_missing_or_old_torch_says_how_to_install_it(tmp_path, capsys, monkeypatch, found):
     monkeypatch.setitem(sys.modules, "torch", found)
@@ -273,7 +234,7 @@ def test_torch_reads_its_files_and_runs_none(tmp_path, capsys, monkeypatch):
             kernel = np.einsum("oihw->hwio", state[f"features.{index}.weight"])
             np.testing.assert_array_equal(params[name]["kernel"], kernel, strict=True)
     torch.save({"half": torch.ones(2, dtype=torch.bfloat16), "count": torch.arange(2)}, path)
-    found = sources.read_state_dict(path)
+    found = read_state_dict(path)
     assert found["half"].dtype == np.float32 and found["count"].dtype == np.int64
 
     def refusal(content, **options):

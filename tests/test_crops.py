@@ -8,8 +8,8 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.data.crops import StoredHeader, View, decode_crop, find_window
-from gmsrm_jax.data.decoding import JPEG, PILLOW, PNG, decode_image, read_header
+from gmsrm_jax.data.crops import View, decode_crop
+from gmsrm_jax.data.decoding import JPEG, PILLOW, decode_image, read_header
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 SIZE = 32
@@ -29,7 +29,7 @@ def graph():
     @tf.function(
         input_signature=[
             scalar(tf.string),
-            StoredHeader(*[scalar(tf.int32)] * 4),
+            tf.TensorSpec([4], tf.int32),
             View(scalar(tf.float32), tf.TensorSpec([2], tf.float32), scalar(tf.bool)),
         ]
     )
@@ -39,16 +39,15 @@ def graph():
     return crop
 
 
-def tensors(encoded, view, **changes):
-    header = read_header(io.BytesIO(encoded), MAX_PIXELS)._replace(**changes)
-    fields = StoredHeader(header.codec, header.orientation, header.height, header.width)
-    return StoredHeader(*(tf.constant(field, tf.int32) for field in fields)), View(
+def tensors(encoded, view):
+    header = read_header(io.BytesIO(encoded), MAX_PIXELS)
+    return tf.constant(header[:4], tf.int32), View(
         tf.constant(view[0], tf.float32), tf.constant(view[1], tf.float32), tf.constant(view[2])
     )
 
 
-def crop(encoded, view, **changes):
-    return graph()(tf.constant(encoded), *tensors(encoded, view, **changes)).numpy()
+def crop(encoded, view):
+    return graph()(tf.constant(encoded), *tensors(encoded, view)).numpy()
 
 
 def expected(picture, view):
@@ -113,8 +112,7 @@ def test_crops_of_other_formats(suffix):
     exif[ExifTags.Base.Orientation] = 6
     turned = {"exif": exif} if suffix == "TIFF" else {}
     encoded = encode(picture, suffix, **turned)
-    codec = read_header(io.BytesIO(encoded), MAX_PIXELS).codec
-    assert codec == (PNG if suffix == "PNG" else PILLOW)
+    assert read_header(io.BytesIO(encoded), MAX_PIXELS).codec == PILLOW
     upright = np.asarray(picture.transpose(Image.Transpose.ROTATE_270) if turned else picture)
     for view in VIEWS:
         assert_close(crop(encoded, view), expected(upright, view))
@@ -132,17 +130,15 @@ def test_a_part_of_a_jpeg_is_decoded_like_the_whole(subsampling, progressive):
         assert_close(crop(encoded, view), expected(whole, view))
 
 
-@pytest.mark.parametrize(("shorter", "ratio"), [(40.0, 8), (60.0, 4), (130.0, 2)])
-def test_large_jpegs_are_decoded_smaller_and_look_the_same(shorter, ratio):
+@pytest.mark.parametrize("shorter", [40.0, 60.0, 130.0])
+def test_large_jpegs_are_decoded_smaller_and_look_the_same(shorter):
     encoded = encode(photograph(1290, 963), "JPEG", quality=95)
     whole = decode_image(encoded, MAX_PIXELS)
     for corner in ((0.2, 0.9), (0.45, 0.55), (1.0, 1.0)):
         view = (shorter, corner, True)
-        header, tensor_view = tensors(encoded, view)
-        window = find_window(header, tensor_view, SIZE)
-        assert window.sides.numpy().tolist() == [-(-963 // ratio), -(-1290 // ratio)]
         error = np.mean((crop(encoded, view) - expected(whole, view)) ** 2)
-        assert 10.0 * np.log10(255.0**2 / error) > 44.0
+        # Of the whole picture only rounding would be left, above 58 dB.
+        assert 44.0 < 10.0 * np.log10(255.0**2 / error) < 57.0
 
 
 def damaged(kind):
@@ -174,17 +170,10 @@ def damaged(kind):
     ],
 )
 def test_damage_is_found_wherever_the_crop_lies(kind):
-    codec = {"JPEG": JPEG, "PNG": PNG, "BMP": PILLOW}[kind.partition(" ")[0]]
+    codec = JPEG if kind.startswith("JPEG") else PILLOW
     view = (130.0, (0.0, 0.0), False)  # of the upper left quarter only
     header = tensors(encode(photograph(160, 120), kind.partition(" ")[0]), view)
-    assert header[0].codec.numpy() == codec
+    assert header[0][0].numpy() == codec
     for corner in ((0.0, 0.0), (1.0, 1.0)):
         with pytest.raises(tf.errors.OpError):
             graph()(tf.constant(damaged(kind)), header[0], header[1]._replace(corner=corner))
-
-
-@pytest.mark.parametrize("suffix", ["PNG", "BMP"])
-def test_a_file_smaller_than_its_header_said_is_an_error(suffix):
-    encoded = encode(photograph(90, 113), suffix)
-    with pytest.raises(tf.errors.OpError):
-        crop(encoded, (40.0, (1.0, 1.0), False), height=226)

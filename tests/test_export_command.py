@@ -65,65 +65,6 @@ def test_folder(
     assert table.read_text() in (out / "README.md").read_text()
 
 
-def a_figure(path: pathlib.Path) -> pathlib.Path:
-    path.parent.mkdir(exist_ok=True)
-    Image.new("RGB", (4, 4)).save(path)
-    return path
-
-
-def test_notes_and_figures(
-    source: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, notes = tmp_path / "out", tmp_path / "notes.md"
-    notes.write_text("It *grew*.\n\nThen it was stopped.\n")
-    given = []
-    for name, caption in (
-        ("filled.png", "Filled: hole [1], then GM-SRM"),
-        ("losses.png", "Losses"),
-    ):
-        given += ["--card-figure", f"{a_figure(tmp_path / 'drawn' / name)}:{caption}"]
-    assert gmsrm_export(source, out, "--fact", f"notes=@{notes}", *given) == 0
-    assert files(out) == sorted([*FOUR, "filled.png", "losses.png"])
-    assert (out / "filled.png").read_bytes() == (tmp_path / "drawn/filled.png").read_bytes()
-    card = (out / "README.md").read_text()
-    assert f"## Training\n\n{notes.read_text()}\n## Figures\n\n![Filled: hole \\[1\\]," in card
-    assert "![Losses](losses.png)\n\nLosses\n\n## Limits" in card
-    assert load_pretrained(out).facts["notes"] == notes.read_text().strip()
-    assert main(["doctor", "--checkpoint", str(out)]) == 0
-    # Replaced only by an export that says what becomes of the figures.
-    capsys.readouterr()
-    assert gmsrm_export(out, out, "--overwrite") == 2
-    assert "holds the figures filled.png, losses.png" in capsys.readouterr().err
-    assert gmsrm_export(out, out, "--overwrite", "--card-figure", f"{out}/losses.png:Again") == 0
-    assert files(out) == sorted([*FOUR, "losses.png"])
-    card = (out / "README.md").read_text()
-    assert "![Again](losses.png)" in card
-    assert notes.read_text() in card
-    (out / "losses.png").write_bytes(b"changed")
-    assert main(["doctor", "--checkpoint", str(out)]) == 2
-    assert "losses.png is not what was written" in capsys.readouterr().out
-
-
-def test_figures_are_looked_at_first(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    figures = [a_figure(tmp_path / folder / "a.png") for folder in ("one", "two")]
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(figures[0].read_bytes()[:-9])
-    wrong = {
-        "a.png is given twice": [f"{path}:A" for path in figures],
-        "broken.png: is no PNG file": [f"{broken}:A"],
-        "write FILE.png:CAPTION": [str(figures[0])],
-        f"{tmp_path}/nowhere.png: cannot be read": [f"{tmp_path}/nowhere.png:A"],
-        f"{tmp_path}/folder.png: is no file": [f"{tmp_path}/folder.png:A"],
-    }
-    (tmp_path / "folder.png").mkdir()
-    for said, given in wrong.items():
-        options = [option for text in given for option in ("--card-figure", text)]
-        assert gmsrm_export(tmp_path / "nothing", tmp_path / "out", *options) == 2
-        assert said in capsys.readouterr().err
-
-
 def test_float16_says_what_it_changes(
     source: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,7 +170,6 @@ def test_parity_looks_at_every_picture(batch: int | None) -> None:
         (["--fact", "licence"], "write NAME=TEXT"),
         (["--fact", "mood=good"], "'mood' is no fact"),
         (["--fact", "table=@nowhere.md"], "nowhere.md cannot be read"),
-        (["--card-figure", "a.PNG:A"], "--card-figure 'a.PNG:A': write FILE.png:CAPTION"),
     ],
 )
 def test_options_that_are_wrong(

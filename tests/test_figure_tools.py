@@ -28,6 +28,7 @@ from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.method import NETWORK
 from gmsrm_jax.methods.gm_srm.network import split_frozen
 from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.report.charts import Line
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import RunLog
 
@@ -551,3 +552,21 @@ def test_distance_scale_refuses_in_one_line(tool, two_pictures, options, words):
     assert (status, said) == (2, "")
     assert only_line(error).startswith("distance_scale: error: ")
     assert words in error
+
+
+def test_a_picture_of_lines_has_its_size_and_begins_at_zero(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    lines_picture = importlib.import_module("line_picture").lines_picture
+    line = Line("a", (1.0, 2.0), (2.0, 4.0))
+    picture = lines_picture([line], "x", "y")
+    assert picture.shape == (420, 720, 3)
+    assert picture.dtype == np.uint8
+    rows = drawn_rows(picture)
+    # From zero, 2 stands half as high as 4: the lower half of the axes is empty.
+    assert rows.max() < 0.6 * 420
+    assert np.ptp(rows) < np.ptp(drawn_rows(lines_picture([line], "x", "y", from_zero=False)))
+
+
+def drawn_rows(picture):
+    rows = np.argwhere((picture == (0x00, 0x72, 0xB2)).all(-1))[:, 0]
+    return rows[rows > 40]  # without the legend

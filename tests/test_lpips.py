@@ -11,7 +11,7 @@ from perceptual_weights import backbone_state, converted, heads_state, picture_p
 
 from gmsrm_jax.foreign.networks import ALEXNET, VGG16
 from gmsrm_jax.metrics.lpips import Lpips, load_lpips
-from gmsrm_jax.metrics.perceptual import DEFINITIONS, VGG_HOLE, lpips
+from gmsrm_jax.metrics.perceptual import DEFINITIONS, TEXTURE, VGG_HOLE, lpips
 from gmsrm_jax.runtime.errors import UserError
 
 REFERENCES = pathlib.Path(__file__).parent / "data" / "perceptual_references.npz"
@@ -86,7 +86,7 @@ def test_tables_have_the_published_numbers_of_parameters():
     ]
     assert counts == [14_714_688, 2_469_696]
     assert list(VGG16.values())[-1].published == "features.28"
-    assert {*(f"lpips_{net}" for net in NETS), VGG_HOLE} == set(DEFINITIONS)
+    assert {*(f"lpips_{net}" for net in NETS), VGG_HOLE, TEXTURE} == set(DEFINITIONS)
 
 
 @pytest.mark.parametrize("net", NETS)

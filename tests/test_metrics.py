@@ -71,7 +71,7 @@ def hard_cases(height, width):
 
 @pytest.mark.parametrize("metric", list(METRICS))
 # Sides that are no multiples of 10 leave a rest in the strides of LMSE; 20 is its smallest.
-@pytest.mark.parametrize("size", [(47, 62), (20, 29), (131, 257)])
+@pytest.mark.parametrize("size", [(47, 62), (20, 29)])
 def test_equals_float64(size, metric):
     for case, (prediction, target) in hard_cases(*size).items():
         value = METRICS[metric](prediction, target)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from toy_runs import FOLDER, assert_same_run, end, lines, start, start_two, wait_for
 
@@ -77,16 +76,11 @@ def test_process_whose_partner_is_killed_ends_within_the_heartbeat(two, tmp_path
 
 
 @pytest.mark.slow
-def test_loss_that_is_not_finite_ends_both_with_3_and_saves_the_batch_of_both(tmp_path):
+def test_loss_that_is_not_finite_ends_both_with_3(tmp_path):
     ends = [end(process) for process in start_two(tmp_path, STEPS, 0, 8)]
-    file = tmp_path / "toy" / "nonfinite_8.npz"
     for status, _, errors in ends:
         assert status == 3
         assert "loss/main is nan at step 8" in errors
-        assert str(file) in errors
-    whole = np.random.default_rng((7, 7)).normal(size=(4, 3))
-    with np.load(file) as saved:
-        np.testing.assert_array_equal(saved["image"], whole.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -113,15 +107,6 @@ def test_loss_that_is_not_finite_ends_both_with_3_and_saves_the_batch_of_both(tm
         ),
         ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1"}, ["Number of processes", "GMSRM_COORDINATOR"]),
         ({"GMSRM_EXPECTED_LOCAL_DEVICES": "8"}, ["sees 4 device(s)", "_DEVICES = 8"]),
-        (
-            {**SLURM, "SLURM_GPUS_ON_NODE": "8"},
-            ["sees 4 of its node's 8 GPUs", "--ntasks-per-node=8", "=0,1,2,3,4,5,6,7 "],
-        ),
-        (
-            {**SLURM, "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7", "SLURM_NODEID": "1"}
-            | {"SLURM_STEP_TASKS_PER_NODE": "2,1"},
-            ["sees 4 of its node's 8 GPUs, with 1 SLURM task(s)"],
-        ),
     ],
 )
 def test_environment_that_cannot_be_is_refused_in_one_line(environment, words):
@@ -140,9 +125,7 @@ def test_environment_that_cannot_be_is_refused_in_one_line(environment, words):
         {},
         {"GMSRM_NUM_PROCESSES": "1"},
         {"GMSRM_EXPECTED_LOCAL_DEVICES": "4"},
-        {**SLURM, "SLURM_GPUS_ON_NODE": "4"},
-        {**SLURM, "SLURM_GPUS_ON_NODE": "8", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"},
-        {**SLURM, "SLURM_GPUS_ON_NODE": "8", "JAX_LOCAL_DEVICE_IDS": "0,1,2,3"},
+        SLURM,
     ],
 )
 def test_environment_of_one_process(environment):
@@ -172,12 +155,7 @@ def initialise(environment):
 
 
 def test_bad_pictures_of_all_processes_are_judged_in_common():
-    def pictures():
-        bad = BadPictures("folder", 10, 0.2)
-        bad.judged_in_common = True
-        return bad
-
-    mine = pictures()
+    mine = BadPictures("folder", 10, 0.2)
     mine.add("a.png", "empty")
     mine.share(lambda found: [found, {"a.png": "empty", "b.png": "damaged"}])
     assert list(mine.names) == ["a.png", "b.png"]
@@ -185,6 +163,6 @@ def test_bad_pictures_of_all_processes_are_judged_in_common():
     mine.add("c.png", "empty")  # the share is exceeded, but is not judged yet
     with pytest.raises(UserError, match="3 of 10 pictures cannot be used"):
         mine.share(lambda found: [found, {}])
-    theirs = pictures()
+    theirs = BadPictures("folder", 10, 0.2)
     with pytest.raises(UserError, match="3 of 10 pictures cannot be used"):
         theirs.share(lambda found: [dict.fromkeys("abc", "empty"), found])

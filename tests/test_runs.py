@@ -1,4 +1,4 @@
-"""Whole runs as a person starts them: the README's commands, and one without TensorFlow."""
+"""Whole runs as a person starts them: the commands of docs/, and one without TensorFlow."""
 
 import json
 import os
@@ -24,14 +24,14 @@ STAGES = ("memory", "inpainting")
 
 
 def runnable_commands() -> list[str]:
-    """The README's commands in blocks marked runnable, one string each."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The commands of docs/training.md in blocks marked runnable, one string each."""
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash runnable\n(.*?)```", text, flags=re.DOTALL)
     return [block.replace("\\\n", " ").strip() for block in blocks]
 
 
 def start(command: str, workdir: pathlib.Path) -> subprocess.Popen:
-    """Starts a README command, with this interpreter and in a workdir of the test."""
+    """Starts a documented command, with this interpreter and in a workdir of the test."""
     words = [sys.executable if w == "python" else w for w in shlex.split(command)]
     words = [w for w in words if not w.startswith("--workdir=")]
     return subprocess.Popen(
@@ -51,7 +51,7 @@ def scalars(workdir: pathlib.Path, stage: str) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
 
 
-def test_every_runnable_command_of_the_readme_is_one_that_the_tests_below_run():
+def test_every_runnable_command_of_the_docs_is_one_that_the_tests_below_run():
     short, dry = runnable_commands()
     assert "runlocal" in short
     assert "dry_run" in dry
@@ -59,7 +59,7 @@ def test_every_runnable_command_of_the_readme_is_one_that_the_tests_below_run():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The README's short training run, uninterrupted: its workdir and output."""
+    """The short training run of the docs, uninterrupted: its workdir and output."""
     command = next(c for c in runnable_commands() if "runlocal" in c)
     workdir = tmp_path_factory.mktemp("finished") / "run"
     process = start(command, workdir)

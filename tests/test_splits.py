@@ -125,13 +125,10 @@ def test_a_lone_train_folder_has_no_test(tmp_path, config):
         open_test(config)
 
 
-def test_too_few_pictures_and_impossible_scales(tmp_path, config):
+def test_too_few_pictures(tmp_path, config):
     make(tmp_path, ["0.png", "1.png"])
     config.data.test_fraction = 0.0
     with pytest.raises(UserError, match=r"2 training pictures.*validation_count = 2"):
-        split_pictures(config)
-    config.data.scale = (0.5, 1.0)
-    with pytest.raises(UserError, match=r"scale = \(0\.5, 1\.0\)"):
         split_pictures(config)
 
 

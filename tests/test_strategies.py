@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.inference.feather import feathered
-from gmsrm_jax.inference.regions import find_regions
-from gmsrm_jax.inference.rings import depth_map, dilated
+from gmsrm_jax.inference.regions import depth_map, dilated, find_regions
 from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Filling, Square
 from gmsrm_jax.inference.windows import Window, cut, paste, scaled

@@ -10,13 +10,13 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from gmsrm_jax.data.decoding import JPEG, PNG
-from gmsrm_jax.data.sources import EncodedPictures, Reading, open_pictures
+from gmsrm_jax.data.decoding import JPEG, PILLOW
+from gmsrm_jax.data.fields import Data
+from gmsrm_jax.data.sources import EncodedPictures, open_pictures
 from gmsrm_jax.data.tfds_pictures import TfdsPictures, open_tfds, prepare, split_names
 from gmsrm_jax.runtime.errors import UserError
 
 COUNT, SIDE = 12, 64  # of celeb_a_hq
-MAX_PIXELS = 10**6
 
 
 def pixels(number: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
@@ -65,7 +65,7 @@ class PhotosOfAll(MadeUp):
             encoded(pixels(1, 40, 50), "JPEG", exif=upright),
             encoded(pixels(2, 40, 50), "WEBP"),
             encoded(pixels(3, 40, 50)),
-            encoded(pixels(4, 40, 50))[:50],
+            encoded(pixels(4, 40, 50))[:30],
         ]
         return [
             {"photo": file, "label": number % 3, "filename": "same.jpg"}
@@ -110,7 +110,7 @@ def faces(tmp_path_factory) -> tuple[str, dict[str, bytes]]:
 
 
 def opened(faces, spec: str = "tfds:celeb_a_hq/64", split: str = "train") -> TfdsPictures:
-    return open_tfds(spec, split, faces[0], MAX_PIXELS, 0.0)
+    return open_tfds(spec, split, Data(tfds_dir=faces[0], max_bad_share=0.0))
 
 
 def test_gives_every_file_as_it_was_stored(faces):
@@ -129,12 +129,12 @@ def test_images_and_headers_are_those_of_the_files(faces):
         number = int(Path(pictures.name(row)).stem)
         np.testing.assert_array_equal(pictures.image(row), pixels(number))
     assert len(pictures.headers) == len(pictures) == COUNT
-    np.testing.assert_array_equal(pictures.headers, [(PNG, 1, SIDE, SIDE)] * COUNT)
+    np.testing.assert_array_equal(pictures.headers, [(PILLOW, 1, SIDE, SIDE)] * COUNT)
     assert pictures.bad.names == {}
 
 
 def test_opens_by_a_spec_of_a_config(faces):
-    pictures = open_pictures("tfds:celeb_a_hq/64:2.0.0#train[:5]", Reading(tfds_dir=faces[0]))
+    pictures = open_pictures("tfds:celeb_a_hq/64:2.0.0#train[:5]", Data(tfds_dir=faces[0]))
     assert len(pictures) == 5
 
 
@@ -159,7 +159,9 @@ def test_a_set_is_prepared_once(faces):
 
 def prepared(builder: type[MadeUp], folder: Path, max_bad_share: float = 0.0) -> TfdsPictures:
     prepare(f"tfds:{builder.name}", str(folder))
-    return open_tfds(f"tfds:{builder.name}", "train", str(folder), MAX_PIXELS, max_bad_share)
+    return open_tfds(
+        f"tfds:{builder.name}", "train", Data(tfds_dir=str(folder), max_bad_share=max_bad_share)
+    )
 
 
 def test_takes_the_only_picture_names_by_place_and_leaves_damaged_ones_out(tmp_path):
@@ -168,7 +170,7 @@ def test_takes_the_only_picture_names_by_place_and_leaves_damaged_ones_out(tmp_p
         "train", decoders={"photo": tfds.decode.SkipDecoding()}
     )
     files = [record["photo"] for record in whole]
-    (damaged,) = [row for row, file in enumerate(files) if len(file) == 50]
+    (damaged,) = [row for row, file in enumerate(files) if len(file) == 30]
     good = [row for row in range(5) if row != damaged]
     assert list(pictures.bad.names) == [f"train/{damaged:06d}"]
     assert [pictures.name(row) for row in range(4)] == [f"train/{row:06d}" for row in good]
@@ -182,7 +184,9 @@ def test_takes_the_only_picture_names_by_place_and_leaves_damaged_ones_out(tmp_p
 
 def test_names_by_place_count_in_the_whole_split(tmp_path):
     prepare("tfds:outside_names", str(tmp_path))
-    pictures = open_tfds("tfds:outside_names#train[1:]", "", str(tmp_path), MAX_PIXELS, 0.0)
+    pictures = open_tfds(
+        "tfds:outside_names#train[1:]", "", Data(tfds_dir=str(tmp_path), max_bad_share=0.0)
+    )
     assert [pictures.name(row) for row in range(2)] == ["train/000001", "train/000002"]
 
 
@@ -196,7 +200,7 @@ def test_a_damaged_set_is_an_error_not_a_crash(tmp_path):
     (shard,) = tmp_path.rglob("*train.array_record*")
     shard.write_bytes(shard.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"3 of 3 pictures cannot be used .*record"):
-        open_tfds("tfds:outside_names", "train", str(tmp_path), MAX_PIXELS, 0.5)
+        open_tfds("tfds:outside_names", "train", Data(tfds_dir=str(tmp_path), max_bad_share=0.5))
 
 
 def test_two_pictures_in_a_record_are_refused(tmp_path):
@@ -208,7 +212,7 @@ def test_a_set_that_is_not_prepared_names_the_command(tmp_path):
     for spec in ("tfds:places365_small", "tfds:gmsrm_places2/butte+canyon"):
         command = f"run `gmsrm data {spec} --prepare`"
         with pytest.raises(UserError, match="not prepared") as error:
-            open_tfds(f"{spec}#train[:9]", "train", str(tmp_path), MAX_PIXELS, 0.0)
+            open_tfds(f"{spec}#train[:9]", "train", Data(tfds_dir=str(tmp_path), max_bad_share=0.0))
         assert command in str(error.value)
         with pytest.raises(UserError, match="not prepared"):
             split_names(spec, str(tmp_path))
@@ -218,7 +222,7 @@ def test_a_set_in_another_format_names_the_command(tmp_path):
     builder = tfds.builder("outside_names", data_dir=tmp_path)
     builder.download_and_prepare(file_format="tfrecord")
     with pytest.raises(UserError, match=r"tfrecord.*run `gmsrm data tfds:outside_names --prepare`"):
-        open_tfds("tfds:outside_names#train", "", str(tmp_path), MAX_PIXELS, 0.0)
+        open_tfds("tfds:outside_names#train", "", Data(tfds_dir=str(tmp_path), max_bad_share=0.0))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.runtime.devices import data_mesh, replicated
 from gmsrm_jax.runtime.errors import NotFinite, UserError
-from gmsrm_jax.runtime.log import RunLog, format_seconds, read_log
+from gmsrm_jax.runtime.log import format_seconds, read_log
 from gmsrm_jax.training.loop import abstract_state, train_stage
 
 
@@ -74,34 +74,15 @@ def test_finished_stage_is_not_run_again(tmp_path):
 
 
 def test_loss_that_is_not_finite_names_itself_its_step_and_the_last_good_checkpoint(tmp_path):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(NotFinite) as error:
         run(tmp_path, Stage(bad_step=10))
+    assert error.value.exit_status == 3
     assert "toy: loss/main is nan at step 10" in str(error.value)
     assert f"step 5 in {checkpoint_folder(tmp_path, 'toy')}" in str(error.value)
     assert "\n" not in str(error.value)
     checkpoints = Checkpoints(checkpoint_folder(tmp_path, "toy"))
     assert checkpoints.latest() == 5
     checkpoints.finish()
-
-
-def test_batch_of_the_step_that_was_not_finite_is_saved_with_its_scalars(tmp_path):
-    with pytest.raises(NotFinite) as error:
-        run(tmp_path, Stage(bad_step=10))
-    file = tmp_path / "toy" / "nonfinite_10.npz"
-    assert str(file) in str(error.value)
-    assert error.value.exit_status == 3
-    with np.load(file) as saved:
-        assert int(saved["step"]) == 10
-        assert np.isnan(saved["scalar:loss/main"])
-        assert saved["scalar:loss/extra"] == 1.0
-        expected = np.random.default_rng((Stage.salt, 9)).normal(size=(BATCH, 3))
-        np.testing.assert_array_equal(saved["image"], expected)
-
-
-def test_batch_that_cannot_be_written_is_said_in_the_same_line(tmp_path):
-    (tmp_path / "toy" / "nonfinite_10.npz").mkdir(parents=True)
-    with pytest.raises(NotFinite, match=r"its batch could not be written \(.+\), last good"):
-        run(tmp_path, Stage(bad_step=10))
 
 
 def test_update_that_is_not_finite_can_be_left_out(tmp_path):
@@ -168,16 +149,3 @@ def test_seconds_are_shown_as_a_clock():
     assert format_seconds(725) == "12:05"
     assert format_seconds(11229) == "3:07:09"
     assert format_seconds(float("nan")) == "?"
-
-
-def test_scalars_kept_for_the_next_line_are_those_of_the_step_that_a_run_goes_on_from(tmp_path):
-    log = RunLog(tmp_path, 0, False)
-    kept = {step: [(step, {"loss/main": step / 10})] for step in (3, 7, 9)}
-    for step, scalars in kept.items():
-        log.keep_unlogged(step, scalars)
-    log.close()
-    # Of the two checkpoints that are kept, the newer one can be broken.
-    for start, expected in ((9, kept[9]), (8, []), (7, kept[7]), (9, []), (3, [])):
-        log = RunLog(tmp_path, start, False)
-        assert log.unlogged() == expected
-        log.close()

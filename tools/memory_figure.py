@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from line_picture import lines_picture
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
@@ -26,7 +27,7 @@ from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.methods.base import Context, apply
 from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
-from gmsrm_jax.report.charts import Line, lines_picture
+from gmsrm_jax.report.charts import Line
 from gmsrm_jax.runtime.devices import local_mesh, replicated
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically

@@ -9,9 +9,11 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from line_picture import lines_picture
+
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.methods import METHODS
-from gmsrm_jax.report.charts import Line, lines_picture
+from gmsrm_jax.report.charts import Line
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png

@@ -1,18 +1,25 @@
 """The steps in a folder of checkpoints: which are whole, and what is done with the others.
 
-A checkpoint is a folder named by its step. Everything here is plain files: one process decides.
+A checkpoint is a folder named by its step. Its manifest, of all files with sizes and SHA-256, is
+written last, so that a step with a manifest was saved whole; whether it still is what was saved,
+`problems` tells. Everything here is plain files, without JAX or Orbax: one process decides.
 """
 
+import contextlib
+import json
 import logging
+import os
 import pathlib
 import shutil
 
-from gmsrm_jax.checkpoints.manifest import MANIFEST, has_manifest, problems, sync_folder
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import file_sha256, replacing
+from gmsrm_jax.runtime.sha256sums import difference, one_line
 
+MANIFEST = "manifest.json"
+_FORMAT = 1
 _TO_KEEP = 2
 _REMOVING = "removing"
-_SPACE_FACTOR = 1.2  # of the state's bytes: metadata, and files that grow beside it
 _LOGGER = logging.getLogger("gmsrm")
 
 
@@ -33,36 +40,13 @@ def saved_steps(folder: pathlib.Path) -> list[int]:
     return [step for step, path in step_folders(folder).items() if has_manifest(path)]
 
 
-def check_space(folder: pathlib.Path, step: int, needed: int) -> None:
-    """Checks that a state of `needed` bytes can be saved.
-
-    Raises:
-        UserError: it cannot; with both numbers.
-    """
-    needed = int(needed * _SPACE_FACTOR)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"{folder}: step {step} needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are "
-            "free; make room there, then start again to go on from the newest checkpoint"
-        )
-
-
 def tidy(folder: pathlib.Path) -> None:
     """Sets aside aloud what was not saved whole, and ends removals that a kill cut off.
 
     A training does this before it looks for its newest checkpoint.
-
-    Raises:
-        UserError: all steps are from a version of the program that wrote no manifests.
     """
     folders, saved = step_folders(folder), saved_steps(folder)
     unfinished = [step for step in folders if step not in saved]
-    if len(unfinished) > 1 and not saved:
-        raise UserError(
-            f"{folder}: {', '.join(map(str, unfinished))} have no {MANIFEST}, so an earlier "
-            "version of the program wrote them; go on with that version, or use another --workdir"
-        )
     for path in folder.glob(f"*.{_REMOVING}*"):
         shutil.rmtree(path)
     for step in unfinished:
@@ -135,6 +119,64 @@ def what_is_wrong(path: pathlib.Path, known: set[int]) -> str:
     return found[0] if len(found) == 1 else f"{found[0]}; {len(found) - 1} more files"
 
 
+def has_manifest(step: pathlib.Path) -> bool:
+    """Whether a step was saved whole."""
+    return (step / MANIFEST).is_file()
+
+
+def write_manifest(step: pathlib.Path) -> None:
+    """Writes the manifest of a step whose files are all there, and sees it onto the disk."""
+    files = {
+        path.relative_to(step).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_sha256(path),
+        }
+        for path in sorted(step.rglob("*"))
+        if path.is_file()
+    }
+    text = json.dumps({"format": _FORMAT, "files": files}, indent=1)
+    with replacing(step / MANIFEST) as temporary, temporary.open("w", encoding="ascii") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    for folder in (step, step.parent):
+        _sync_folder(folder)
+
+
+def problems(step: pathlib.Path) -> list[str]:
+    """What is wrong with a step's files, one text for each file; nothing if it is whole.
+
+    Files beside those of the manifest are not looked at: no program reads them.
+    """
+    path = step / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return [f"{MANIFEST} is missing"]
+    except (OSError, ValueError) as error:
+        return [f"{MANIFEST} cannot be read ({one_line(error)})"]
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not files or not isinstance(files, dict) or manifest.get("format") != _FORMAT:
+        return [f"{MANIFEST} is not a manifest of format {_FORMAT}"]
+    checked = [
+        difference(step, name, facts["sha256"], facts["bytes"])
+        if isinstance(facts, dict) and facts.keys() == {"bytes", "sha256"}
+        else f"{MANIFEST} has not the size and SHA-256 of {name}"
+        for name, facts in files.items()
+    ]
+    return [wrong for wrong in checked if wrong]
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Sees the names in a folder onto the disk, where the file system knows how."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _set_aside(path: pathlib.Path, why: str) -> pathlib.Path:
     """Renames a step to "STEP.why", so that its number is free again; returns the new path."""
     target, number = path.with_name(f"{path.name}.{why}"), 1
@@ -142,5 +184,5 @@ def _set_aside(path: pathlib.Path, why: str) -> pathlib.Path:
         number += 1
         target = path.with_name(f"{path.name}.{why}{number}")
     path.rename(target)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
     return target

@@ -3,7 +3,7 @@
 Each checkpoint has one item for each part of the state, so that evaluation reads the averaged
 weights alone, and stage 2 reads stage 1's snapshot alone. Saves go on in the background. Orbax
 writes to a temporary name and renames, so a killed save leaves the earlier checkpoints as they
-were; then process 0 adds a manifest of all files (`manifest`), and removes all but the
+were; then process 0 adds a manifest of all files (`steps`), and removes all but the
 two newest. A step without a manifest was not saved whole and is not used, nor is a step whose files
 are no longer those of its manifest.
 
@@ -25,15 +25,15 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gmsrm_jax.checkpoints.manifest import MANIFEST, write_manifest
 from gmsrm_jax.checkpoints.steps import (
-    check_space,
+    MANIFEST,
     newest_good,
     remove_older,
     saved_steps,
     step_folders,
     tidy,
     what_is_wrong,
+    write_manifest,
 )
 from gmsrm_jax.methods.base import ITEMS, TrainState
 from gmsrm_jax.runtime.errors import UserError
@@ -60,9 +60,6 @@ class Checkpoints:
         Args:
             folder: made if it is missing, unless read only.
             read_only: write and clean up nothing, as beside a run that is saving there.
-
-        Raises:
-            UserError: all steps are from a version of the program that wrote no manifests.
         """
         self.folder = folder
         self._read_only = read_only
@@ -73,11 +70,6 @@ class Checkpoints:
         self._closed = False
         if not read_only:
             from_process_0(lambda: tidy(folder))
-        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for item in ITEMS:
-            handler = ocp.StandardCheckpointHandler()
-            registry.add(item, ocp.args.StandardSave, handler)
-            registry.add(item, ocp.args.StandardRestore, handler)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
@@ -91,7 +83,7 @@ class Checkpoints:
                 # Another process's view of a network disk may be older than process 0's.
                 single_host_load_and_broadcast=True,
             ),
-            handler_registry=registry,
+            item_handlers={item: ocp.StandardCheckpointHandler() for item in ITEMS},
         )
 
     def latest(self) -> int | None:
@@ -109,22 +101,15 @@ class Checkpoints:
         A step that is saved already is not saved again.
 
         Raises:
-            UserError: the disk has no room, or the save before this one failed; the earlier
+            UserError: it cannot begin, or the save before it failed, as on a full disk; the earlier
                 checkpoints are as they were.
         """
         step = int(state.step)
         items = {
             name: getattr(state, name) for name in ITEMS if jax.tree.leaves(getattr(state, name))
         }
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
-
-        def prepare() -> None:
-            self._complete_save()
-            if step != self._manager.latest_step():
-                check_space(self.folder, step, needed)
-
         try:
-            from_process_0(prepare)
+            from_process_0(self._complete_save)
         except UserError:
             self._saving = None  # what followed from it in this process is not said as well
             raise
@@ -139,29 +124,6 @@ class Checkpoints:
             raise self._not_saved(error) from error
         self._saving = self._saver.submit(self._finish_save, step)
         return step
-
-    def restore_newest(
-        self, target: TrainState, sharding: jax.sharding.Sharding
-    ) -> TrainState | None:
-        """Restores the newest checkpoint whose files are all as they were written.
-
-        Broken ones that are newer are named aloud and, unless read only, renamed to "STEP.broken",
-        so that training can save their steps again.
-
-        Args:
-            target: the state's shapes, from `jax.eval_shape`.
-            sharding: where every array goes.
-
-        Returns:
-            The state; None if nothing is saved yet.
-
-        Raises:
-            UserError: every checkpoint is broken, or the newest good one is not one of this state.
-        """
-        step = self.newest_good()
-        if step is None:
-            return None
-        return self.restore(step, target, sharding)
 
     def restore(self, step: int, target: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
         """Restores a whole state; see `restore_items`.
@@ -253,7 +215,8 @@ class Checkpoints:
     def newest_good(self) -> int | None:
         """Step of the newest checkpoint whose files are all as they were written, or None.
 
-        Broken ones that are newer are treated as in `restore_newest`.
+        Broken ones that are newer are named aloud and, unless read only, renamed to "STEP.broken",
+        so that training can save their steps again.
 
         Raises:
             UserError: every checkpoint is broken.

@@ -13,13 +13,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Adds `convert` and what it can convert."""
     parser = subparsers.add_parser("convert", help="convert weights made elsewhere")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
-    vgg19 = _add(
-        kinds,
-        "vgg19",
-        "VGG-19 for the perceptual loss",
-        ("vgg19",),
-        "The original Caffe weights as .npz will do too.",
-    )
+    vgg19 = _add(kinds, "vgg19", "VGG-19 for the perceptual loss", ("vgg19",))
     vgg19.add_argument(
         "--last-layer",
         default="conv5_1",
@@ -27,7 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="LAYER",
         help="the last convolution to keep (default: %(default)s)",
     )
-    # Retrained and Caffe's are welcome: it is a loss, not a measure.
+    # Retrained ones are welcome: it is a loss, not a measure.
     vgg19.set_defaults(any_file=True)
     lpips = _add(
         kinds,

@@ -1,4 +1,12 @@
-"""`gmsrm data`: looks at pictures before a training, and writes array files."""
+"""`gmsrm data`: look at pictures before training, write array files.
+
+Decodes every picture, and prints how many there are for training, validation and test, their sizes
+and kinds, those that cannot be used, and duplicates. Writes a sheet of training samples with their
+masks.
+
+Exit status: 0 everything is fine; 1 training can start, but something was found (pictures left out,
+or the same picture in training and test); 2 it cannot start.
+"""
 
 import argparse
 import statistics
@@ -8,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
 from gmsrm_jax.commands.options import try_folder, whole, writing
 from gmsrm_jax.data.bad_pictures import BadPictures, printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
-from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
+from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
 from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
@@ -28,74 +36,52 @@ _SHEET_ROWS = 4
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `data`."""
-    parser = subparsers.add_parser(
-        "data",
-        help="look at pictures before training, write array files",
-        description=(
-            "Decodes every picture, and prints how many there are for training, validation and"
-            " test, their sizes and kinds, those that cannot be used, and duplicates. Writes a"
-            " sheet of training samples with their masks."
-        ),
-        epilog=(
-            "Exit status: 0 everything is fine; 1 training can start, but something was found"
-            " (pictures left out, or the same picture in training and test); 2 it cannot start."
-        ),
-    )
-    parser.add_argument(
+    add = add_command(subparsers, "data", __doc__, run).add_argument
+    add(
         "target",
         metavar="CONFIG|PICTURES",
         help="a config file *.py[:ARGUMENT]; or a folder, a list *.txt, tfds:NAME, which are"
         " divided as configs/folder.py does it",
     )
-    parser.add_argument("--test", default="", metavar="PICTURES", help="the test pictures")
-    parser.add_argument(
-        "--size",
-        type=whole(1),
-        default=0,
-        help="side of the training crop [px]; the config's, or 128",
-    )
-    parser.add_argument("--masks", default="", metavar="SAMPLER", help="training masks to draw")
-    parser.add_argument(
+    add("--test", default="", metavar="PICTURES", help="the test pictures")
+    add("--size", type=whole(1), default=0, metavar="PX", help="of the crop; the config's, or 128")
+    add("--masks", default="", metavar="SAMPLER", help="training masks to draw")
+    add(
         "--max-bad-share",
         type=float,
         metavar="SHARE",
         help="share of pictures that may be left out; the config's, or 0.01",
     )
-    parser.add_argument("--threads", type=whole(1), default=0, help="default: one per core")
-    parser.add_argument(
+    add("--threads", type=whole(1), default=0, metavar="N", help="default: one per core")
+    add(
         "--sheet",
         default="data_sheet.png",
         metavar="FILE",
         help="the sheet to write, - for none (default: %(default)s)",
     )
-    parser.add_argument("--all", action="store_true", help="print every name, not the first ones")
-    parser.add_argument(
+    add("--all", action="store_true", help="print every name, not the first ones")
+    add(
         "--array",
         default="",
         metavar="FILE.npy",
         help="write the pictures, scaled and cut to squares, for data.pipeline=arrays",
     )
-    parser.add_argument(
+    add(
         "--part",
         default="all",
         choices=["all", "train", "test"],
         help="which pictures --array takes (default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--side",
         type=whole(1),
         default=0,
         metavar="PX",
         help="side of --array's squares; default: the longest that training scales to",
     )
-    parser.add_argument(
-        "--prepare", action="store_true", help="download and prepare a TFDS set first"
-    )
-    parser.add_argument("--tfds-dir", default="", metavar="DIR", help="where TFDS sets lie")
-    parser.add_argument(
-        "--manual-dir", default="", metavar="DIR", help="what --prepare needs by hand lies there"
-    )
-    parser.set_defaults(run=run)
+    add("--prepare", action="store_true", help="download and prepare a TFDS set first")
+    add("--tfds-dir", default="", metavar="DIR", help="where TFDS sets lie")
+    add("--manual-dir", default="", metavar="DIR", help="of what --prepare needs by hand")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     # Everything is looked at and written before the share of bad pictures is judged.
     share = config.data.max_bad_share
     config.data.max_bad_share = 1.0
-    train = open_pictures(config.data.train, Reading.of(config))
+    train = open_pictures(config.data.train, config.data)
     looks = {"train": _look(train, config, args)}
     test = open_test(config) if has_test_pictures(config) else None
     looks["test"] = looks["train"]
@@ -176,9 +162,7 @@ def _look(pictures: Pictures, config: ConfigDict, args: argparse.Namespace) -> I
     if not isinstance(pictures, EncodedPictures):
         print(f"{pictures.location}: {len(pictures)} pictures in an array file")
         return None
-    progress = Progress(f"decoding {pictures.location}", 0, len(pictures), 1)
-    found = inspect(pictures, args.threads, lambda done, total: progress.update(done, ""))
-    progress.close()
+    found = inspect(pictures, args.threads)
     print(f"{pictures.location}: {found.good} pictures")
     if found.good:
         _print_sizes(found, config.image_size)

@@ -1,4 +1,11 @@
-"""`gmsrm doctor`: looks at an installation, or verifies checkpoints and exported weights."""
+"""`gmsrm doctor`: look at the installation, or verify checkpoints.
+
+Prints versions, devices, the compile cache, disk space, bundled files and optional packages. With
+--checkpoint it verifies every file of saved weights instead.
+
+Exit status: 0 everything is fine; 1 something needs a look, marked with !; with --checkpoint 2: a
+checkpoint is broken, or there is none.
+"""
 
 import argparse
 import importlib.metadata
@@ -11,9 +18,8 @@ from collections.abc import Iterator
 
 import gmsrm_jax
 from gmsrm_jax.assets import NETWORK_FOLDER, asset_path
-from gmsrm_jax.checkpoints.manifest import has_manifest, problems
-from gmsrm_jax.checkpoints.steps import step_folders
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.checkpoints.steps import has_manifest, problems, step_folders
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.sha256sums import (
     MAX_SUMS_BYTES,
@@ -24,15 +30,7 @@ from gmsrm_jax.runtime.sha256sums import (
 )
 
 _DISTRIBUTION = "gmsrm-jax"
-_PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "pillow",
-)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu")
 _ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", NETWORK_FOLDER)
 # What an exported network cannot be read without; the modules that read one need JAX.
@@ -43,25 +41,13 @@ _ENOUGH_DISK = 5e9  # bytes: three checkpoints of a run at 256 px, and an evalua
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `doctor`."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="look at the installation, or verify checkpoints",
-        description=(
-            "Prints versions, devices, the compile cache, disk space, bundled files and optional"
-            " packages. With --checkpoint it verifies every file of saved weights instead."
-        ),
-        epilog=(
-            "Exit status: 0 everything is fine; 1 something needs a look, marked with !;"
-            " with --checkpoint 2: a checkpoint is broken, or there is none."
-        ),
-    )
+    parser = add_command(subparsers, "doctor", __doc__, run)
     parser.add_argument(
         "--checkpoint",
         metavar="PATH",
         help="a workdir, a stage's folder, a folder of checkpoints, one checkpoint, or an exported"
         f" folder with {SUMS_FILE}",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,28 +67,21 @@ def _verify(path: pathlib.Path) -> int:
     """Verifies all that is saved at a path; returns the exit status."""
     if not path.exists():
         raise UserError(f"{path} does not exist; name a workdir such as runs/demo")
+    found: dict[pathlib.Path, list[str]] = {}
     if (path / SUMS_FILE).is_file():
-        found = {path: problems_of_network(path)}
+        found[path] = problems_of_network(path)
     elif has_manifest(path) or path.name.isdigit():
-        found = {path: problems(path)}
+        found[path] = problems(path)
     else:
-        folders = [
-            folder
-            for folder in (path, path / "checkpoints", *sorted(path.glob("*/checkpoints")))
-            if folder.is_dir()
-        ]
-        found = {}
-        for folder in folders:
-            found |= _steps(folder)
+        for folder in (path, path / "checkpoints", *sorted(path.glob("*/checkpoints"))):
+            found |= _steps(folder) if folder.is_dir() else {}
     if not found:
         raise UserError(
             f"no checkpoint in {path}; name a workdir such as runs/demo, a folder of checkpoints, "
             f"one checkpoint, or an exported folder with {SUMS_FILE}"
         )
     for step, wrong in found.items():
-        files = [file for file in step.rglob("*") if file.is_file()]
-        size = sum(file.stat().st_size for file in files)
-        print(f"{step}: {'BROKEN' if wrong else 'OK'}, {len(files)} files, {size / 1e6:,.1f} MB")
+        print(f"{step}: {'BROKEN' if wrong else 'OK'}, {_size(step)}")
         for line in wrong:
             print(f"  {line}")
     broken = sum(bool(wrong) for wrong in found.values())
@@ -141,16 +120,10 @@ def _versions() -> Iterator[str]:
     )
     for name in _PACKAGES:
         version = _version(name)
-        if version:
-            yield f"  {name} {version}"
-        else:
-            yield f"! {name} is missing: pip install {name}"
+        yield f"  {name} {version}" if version else f"! {name} is missing: pip install {name}"
     tensorflow = [f"{name} {_version(name)}" for name in _TENSORFLOW if _version(name)]
-    yield (
-        f"  {tensorflow[0]}"
-        if tensorflow
-        else ("  no tensorflow: training needs data.pipeline=arrays, evaluation a mask list")
-    )
+    lacking = "no tensorflow: training needs data.pipeline=arrays, evaluation a mask list"
+    yield f"  {tensorflow[0] if tensorflow else lacking}"
 
 
 def _extras() -> Iterator[str]:
@@ -166,12 +139,9 @@ def _extras() -> Iterator[str]:
         if found:
             extras.setdefault(found[2], []).append(found[1])
     for extra, names in sorted(extras.items()):
-        missing = [name for name in names if not _version(name)]
-        if missing:
-            command = f"pip install '{_DISTRIBUTION}[{extra}]'"
-            yield f"  extra {extra}: without {', '.join(missing)}: {command}"
-        else:
-            yield f"  extra {extra}: {', '.join(names)}"
+        missing = ", ".join(name for name in names if not _version(name))
+        install = f"without {missing}: pip install '{_DISTRIBUTION}[{extra}]'"
+        yield f"  extra {extra}: {install if missing else ', '.join(names)}"
 
 
 def _devices() -> Iterator[str]:
@@ -209,21 +179,19 @@ def _compile_cache() -> Iterator[str]:
 
     set_up_jax("default")
     name = getattr(jax.config, _CACHE_OPTION)
+    folder = pathlib.Path(name or "")
     if not name:
         yield "! no compile cache: every start compiles anew; set JAX_COMPILATION_CACHE_DIR"
-        return
-    folder = pathlib.Path(name)
-    if not folder.is_dir():
+    elif not folder.is_dir():
         yield f"  compile cache {folder}: not made yet"
-        return
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    status = folder.stat()
-    mode = status.st_mode & 0o777
-    line = f"compile cache {folder}: {size / 1e6:,.1f} MB, mode {mode:o}"
-    if mode & 0o022 or status.st_uid != os.getuid():
-        yield f"! {line}; others can put programs there: use a folder of your own with mode 700"
     else:
-        yield f"  {line}"
+        status = folder.stat()
+        mode = status.st_mode & 0o777
+        line = f"compile cache {folder}: {_size(folder)}, mode {mode:o}"
+        if mode & 0o022 or status.st_uid != os.getuid():
+            yield f"! {line}; others can put programs there: use a folder of your own with mode 700"
+        else:
+            yield f"  {line}"
 
 
 def _disk() -> Iterator[str]:
@@ -240,12 +208,15 @@ def _assets() -> Iterator[str]:
         except UserError:
             yield f"! bundled {name} is missing: reinstall {_DISTRIBUTION}"
             continue
-        if name == NETWORK_FOLDER and problems_of_network(path):
-            yield f"! bundled {name} is damaged: reinstall {_DISTRIBUTION}"
-            continue
-        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        size = sum(file.stat().st_size for file in files)
-        yield f"  bundled {name}: {len(files)} files, {size / 1e6:,.1f} MB"
+        damaged = name == NETWORK_FOLDER and problems_of_network(path)
+        cure = f"! bundled {name} is damaged: reinstall {_DISTRIBUTION}"
+        yield cure if damaged else f"  bundled {name}: {_size(path)}"
+
+
+def _size(path: pathlib.Path) -> str:
+    """How many files there are, and how large they are together."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:,.1f} MB"
 
 
 def _version(name: str) -> str:

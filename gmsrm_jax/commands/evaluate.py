@@ -1,4 +1,10 @@
-"""`gmsrm evaluate`: the paper's tables and figures of a checkpoint."""
+"""`gmsrm evaluate`: score a checkpoint: tables, figures, report.
+
+Fills the holes of test pictures with a trained network, and writes metrics.json, per_image.csv, the
+paper's tables (Markdown, LaTeX, HTML) and figures, and report.html. What was scored before is not
+scored again, and an evaluation that was stopped goes on. Options that are not given are as in the
+training's config.
+"""
 
 import argparse
 import shlex
@@ -8,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.runtime.errors import UserError
 
@@ -17,28 +23,13 @@ _POLL_SECONDS = 10.0
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `evaluate`."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="score a checkpoint: tables, figures, report",
-        description=(
-            "Fills the holes of test pictures with a trained network, and writes metrics.json,"
-            " per_image.csv, the paper's tables (Markdown, LaTeX, HTML) and figures, and"
-            " report.html. What was scored before is not scored again, and an evaluation that was"
-            " stopped goes on. Options that are not given are as in the training's config."
-        ),
-    )
-    add = parser.add_argument
+    add = add_command(subparsers, "evaluate", __doc__, run).add_argument
     add("--checkpoint", required=True, metavar="WORKDIR", help="the workdir of a training")
     add("--output", metavar="DIR", help="default: WORKDIR/evaluation and WORKDIR/report.html")
     add("--images", metavar="SPEC", help="the test pictures, as config.data.test; see --dataset")
     add("--masks", metavar="SPEC", help="a mask list *.npz, a folder of masks, or generated")
-    add(
-        "--invert",
-        dest="invert_masks",
-        action="store_true",
-        default=None,
-        help="black is the hole in that folder",
-    )
+    black = "black is the hole in that folder"
+    add("--invert", dest="invert_masks", action="store_true", default=None, help=black)
     add(
         "--predictions",
         action="append",
@@ -46,19 +37,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a row for pictures that another program filled, named as --export-inputs does",
     )
     add("--export-inputs", metavar="DIR", help="only write the holed pictures and masks, and end")
-    add(
-        "--baselines",
-        type=_words,
-        metavar="A,B",
-        help="of untrained,mean,smooth,telea,ns,biharmonic",
-    )
+    baselines = "of untrained,mean,smooth,telea,ns,biharmonic"
+    add("--baselines", type=_words, metavar="A,B", help=baselines)
     add("--perceptual", type=_words, metavar="A,B", help="of vgg_hole,lpips_vgg,lpips_alex,fid")
     add("--weights", metavar="DIR", help="where `gmsrm convert` wrote weights of lpips_* and fid")
-    add(
-        "--noise",
-        choices=["sampled", "mean", "both"],
-        help="drawn by the seed, zero, or a row each",
-    )
+    noise = "drawn by the seed, zero, or a row each"
+    add("--noise", choices=["sampled", "mean", "both"], help=noise)
     add("--samples", type=int, metavar="K", help="fillings of each hole: mean, best and diversity")
     add("--seed", type=int, help="of masks, noise and figures")
     add("--max-images", type=int, metavar="N", help="only the first N pictures")
@@ -77,7 +61,6 @@ def add_parser(subparsers: Subparsers) -> None:
         help="score the newest checkpoint, and each newest one after it, into OUTPUT/step_N, until"
         " none came for so long",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

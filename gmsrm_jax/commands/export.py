@@ -1,25 +1,20 @@
-"""`gmsrm export`: a trained network as a folder for others, and as StableHLO and ONNX files."""
+"""`gmsrm export`: a trained network as a folder for others, StableHLO, ONNX.
+
+Writes a trained network as a folder: config.json, model.safetensors, SHA256SUMS and README.md (the
+model card). The folder is written whole or not at all. Graph files take image, mask and noise, and
+give the filled picture; each is compared with the network on photographs first.
+"""
 
 import argparse
 from pathlib import Path
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.runtime.errors import UserError
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `export`."""
-    parser = subparsers.add_parser(
-        "export",
-        help="a trained network as a folder for others, StableHLO, ONNX",
-        description=(
-            "Writes a trained network as a folder: config.json, model.safetensors, SHA256SUMS and"
-            " README.md (the model card), with the card's figures beside it. The folder is written"
-            " whole or not at all. Graph files take image, mask and noise, and give the filled"
-            " picture; each is compared with the network on photographs first."
-        ),
-    )
-    add = parser.add_argument
+    add = add_command(subparsers, "export", __doc__, run).add_argument
     add(
         "--checkpoint",
         required=True,
@@ -51,33 +46,20 @@ def add_parser(subparsers: Subparsers) -> None:
         " TEXT is @FILE to take a file's text; what is not known is called unknown, but notes are"
         " left out",
     )
-    add(
-        "--card-figure",
-        action="append",
-        default=[],
-        metavar="FILE.png:CAPTION",
-        help="a picture for the card and what it shows, plain text; can be given again",
-    )
-    add(
-        "--overwrite",
-        action="store_true",
-        help="replace an exported folder, but figures in it only by figures",
-    )
+    add("--overwrite", action="store_true", help="replace an exported folder")
     add("--offline", action="store_true", help="use what was fetched before, not the net")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Exports what the options say."""
     from gmsrm_jax.export.graphs import check_packages, make_graphs, rounding_note
     from gmsrm_jax.networks import load_pretrained, save_pretrained
-    from gmsrm_jax.networks.card import checked_facts, checked_figures
+    from gmsrm_jax.networks.card import checked_facts
     from gmsrm_jax.networks.folder import check_target, rounded
     from gmsrm_jax.runtime.jax_setup import set_up_jax
 
     output = Path(args.output).expanduser()
-    figures = checked_figures(_figures(args.card_figure))
-    check_target(output, args.overwrite, bool(figures))
+    check_target(output, args.overwrite)
     facts = checked_facts(dict(_fact(text) for text in args.fact))
     if args.batch is not None and args.batch < 1:
         raise UserError(f"--batch {args.batch}: use 1 or more")
@@ -88,15 +70,15 @@ def run(args: argparse.Namespace) -> None:
     set_up_jax("default")
     network = load_pretrained(args.checkpoint, args.offline)
     stored = rounded(network, args.dtype)
-    notes, files = [], {}
+    notes: list[str] = []
+    files: dict[str, bytes] = {}
     if args.dtype != "float32":
         notes.append(rounding_note(network, stored))
         print(notes[0])
     if args.stablehlo or args.onnx:
-        graphs = make_graphs(stored, args.stablehlo, args.onnx, args.batch, print)
-        files = graphs.files
-        notes += graphs.notes
-    save_pretrained(output, stored, args.dtype, facts, args.overwrite, files, notes, figures)
+        files, about = make_graphs(stored, args.stablehlo, args.onnx, args.batch, print)
+        notes += about
+    save_pretrained(output, stored, args.dtype, facts, args.overwrite, files, notes)
     print(f"{output}: {network.source}, weights SHA-256 {stored.sha256}")
 
 
@@ -110,21 +92,3 @@ def _fact(text: str) -> tuple[str, str]:
         return name, Path(value[1:]).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--fact {text!r}: {value[1:]} cannot be read ({error})") from error
-
-
-def _figures(texts: list[str]) -> dict[str, tuple[bytes, str]]:
-    """Contents and caption of each figure, by the base name of its file."""
-    from gmsrm_jax.networks.card import FIGURE_SUFFIX, MAX_FIGURE_BYTES
-    from gmsrm_jax.runtime.sha256sums import read_limited
-
-    cure = f"give --card-figure a PNG file of at most {MAX_FIGURE_BYTES >> 20} MiB"
-    figures: dict[str, tuple[bytes, str]] = {}
-    for text in texts:
-        stem, suffix, caption = text.partition(f"{FIGURE_SUFFIX}:")
-        if not suffix:
-            raise UserError(f"--card-figure {text!r}: write FILE{FIGURE_SUFFIX}:CAPTION")
-        path = Path(f"{stem}{FIGURE_SUFFIX}").expanduser()
-        if path.name in figures:
-            raise UserError(f"--card-figure {path}: {path.name} is given twice; rename one")
-        figures[path.name] = read_limited(path, MAX_FIGURE_BYTES, cure), caption
-    return figures

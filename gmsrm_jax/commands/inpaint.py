@@ -1,4 +1,13 @@
-"""`gmsrm inpaint`: fills the holes of a picture, or of a folder of them."""
+"""`gmsrm inpaint`: fill the holes of a picture or of a folder of pictures.
+
+Fills the holes of pictures of any size and kind. White in the mask is the hole. Every pixel outside
+it stays as it is. Folders are read with their subfolders; a picture and its mask have the same name
+but for the suffix. What became of each picture is added to manifest.jsonl.
+
+Exit status: 0 all pictures are done; 1 some could not be filled, which are named; 2 an error before
+anything was begun, or of weights or manifest that none could go on with; 130 after Ctrl-C. What is
+finished is kept.
+"""
 
 import argparse
 import contextlib
@@ -9,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import (
     add_network,
     add_section,
@@ -32,26 +41,11 @@ _WARNINGS_SHOWN = 20
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `inpaint`."""
-    parser = subparsers.add_parser(
-        "inpaint",
-        help="fill the holes of a picture or of a folder of pictures",
-        description=(
-            "Fills the holes of pictures of any size and kind. White in the mask is the hole. Every"
-            " pixel outside it stays as it is. Folders are read with their subfolders; a picture"
-            " and its mask have the same name but for the suffix. What became of each picture is"
-            " added to manifest.jsonl."
-        ),
-        epilog=(
-            "Exit status: 0 all pictures are done; 1 some could not be filled, which are named; 2"
-            " an error before anything was begun, or of weights or manifest that none could go on"
-            " with; 130 after Ctrl-C. What is finished is kept."
-        ),
-    )
+    parser = add_command(subparsers, "inpaint", __doc__, run)
     _add_files(parser)
     add_network(parser)
     add_section(parser, FillOptions)
     _add_writing(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +141,9 @@ def run(args: argparse.Namespace) -> int:
             options,
             keep_format=args.format == "same",
             keep_outputs=args.skip_existing,
-            on_progress=(lambda share: progress.update(int(99 * share), "")) if alone else None,
+            progress=(lambda done, total: progress.update(int(99 * done / total), ""))
+            if alone
+            else None,
         )
         failed = _fill(filler, todo, progress)
     seconds = time.monotonic() - started

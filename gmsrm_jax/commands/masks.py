@@ -1,148 +1,100 @@
-"""`gmsrm masks`: sets of hole masks, drawn, packed, assigned to test pictures, and shown."""
+"""`gmsrm masks`: draw, pack, assign and look at hole masks."""
 
 import argparse
 import os
+from collections.abc import Callable
+from typing import Any
 
-from gmsrm_jax.commands import Subparsers
+from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.config_files import is_config_file, read_config_file
 from gmsrm_jax.commands.options import whole, writing
 from gmsrm_jax.runtime.errors import UserError
 
-_POLARITY = "White (128 and above) is the hole, black with --invert."
+
+def _side(text: str) -> int:
+    value = whole(1)(text)
+    if value < 32 or value & (value - 1):
+        raise argparse.ArgumentTypeError(f"{value} is no power of two from 32")
+    return value
+
+
 _SAMPLER = (
     "a sampler, of which `gmsrm masks samplers` prints a list; a mixture by weight, such as"
     " pic:0.7,lama:0.3; or centre holes of a share of the picture, such as centre:0.25"
 )
+_SIZE: Any = {
+    "type": _side,
+    "default": 256,
+    "metavar": "PX",
+    "help": "side [px] (default: %(default)s)",
+}
+_SEED: Any = {
+    "type": whole(0),
+    "default": 0,
+    "metavar": "N",
+    "help": "seed of the draw (default: %(default)s)",
+}
+_COUNT: Any = {"type": whole(1), "metavar": "N"}
+_INVERT: Any = {"action": "store_true", "help": "black is the hole in a folder"}
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `masks` with its subcommands."""
     masks = subparsers.add_parser("masks", help="draw, pack, assign and look at hole masks")
     actions = masks.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add_draw(actions)
-    _add_pack(actions)
-    _add_assign(actions)
-    _add_show(actions)
-    samplers = actions.add_parser("samplers", help="list the samplers")
-    samplers.set_defaults(run=_samplers)
+    draw = add_command(actions, "draw", _draw.__doc__, _draw).add_argument
+    draw("--sampler", required=True, metavar="SPEC", help=_SAMPLER)
+    draw("--size", **_SIZE)
+    count = "number of masks (default: 2000; 1 of centre holes, which are all alike)"
+    draw("--count", **_COUNT, help=count)
+    draw("--seed", **_SEED)
+    _add_output(draw, "BANK.npz|DIR", "the bank, or a new folder of PNGs")
 
+    pack = add_command(actions, "pack", _pack.__doc__, _pack).add_argument
+    pack("--input", required=True, metavar="DIR", help="folder of mask pictures")
+    pack("--size", **_SIZE)
+    pack("--invert", **_INVERT)
+    _add_output(pack, "BANK.npz", "the bank to write")
 
-def _add_draw(actions: Subparsers) -> None:
-    draw = actions.add_parser(
-        "draw",
-        help="draw masks from a seed",
-        description=(
-            "Draws masks into a bit-packed bank (*.npz), from which data.pipeline = 'arrays'"
-            " trains, or into a folder of PNGs, white in the hole. Mask k is a function of"
-            " sampler, size, seed and k. Samplers need TensorFlow, centre holes do not."
-        ),
-    )
-    draw.add_argument("--sampler", required=True, metavar="SPEC", help=_SAMPLER)
-    draw.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
-    draw.add_argument(
-        "--count",
-        type=whole(1),
-        metavar="N",
-        help="number of masks (default: 2000; 1 of centre holes, which are all alike)",
-    )
-    draw.add_argument("--seed", type=whole(0), default=0, metavar="N", help=_default("seed"))
-    draw.add_argument(
-        "--output", required=True, metavar="BANK.npz|DIR", help="the bank, or a new folder of PNGs"
-    )
-    draw.add_argument("--overwrite", action="store_true", help="replace a bank that exists")
-    draw.set_defaults(run=_draw)
-
-
-def _add_pack(actions: Subparsers) -> None:
-    pack = actions.add_parser(
-        "pack",
-        help="put a folder of mask pictures into a bank",
-        description=(
-            "Packs the mask pictures of a folder and its subfolders, NVIDIA's irregular masks or"
-            f" any others, into a bit-packed bank. {_POLARITY} Masks are resized by the nearest"
-            " pixel, which keeps their hole ratio."
-        ),
-    )
-    pack.add_argument("--input", required=True, metavar="DIR", help="folder of mask pictures")
-    pack.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
-    pack.add_argument("--invert", action="store_true", help="black is the hole")
-    pack.add_argument("--output", required=True, metavar="BANK.npz", help="the bank to write")
-    pack.add_argument("--overwrite", action="store_true", help="replace a bank that exists")
-    pack.set_defaults(run=_pack)
-
-
-def _add_assign(actions: Subparsers) -> None:
-    assign = actions.add_parser(
-        "assign",
-        help="give every test picture its masks, and write the list",
-        description=(
-            "Gives every test picture one mask of each ratio bin, (0, 10] to (50, 60] %, measured"
-            " after the resize, and the two centre holes, and writes them with their hashes to a"
-            " list for config.evaluation.masks. Two lists with the same SHA-256 are the same"
-            " pixels. A list that exists is compared, and kept unless --overwrite is given."
-        ),
-    )
-    assign.add_argument(
+    assign = add_command(actions, "assign", _assign.__doc__, _assign).add_argument
+    assign(
         "--images",
         required=True,
         metavar="CONFIG|SPEC",
         help="the test set: of a config file *.py, or as config.data.test; of a folder with a"
         " train/, the part that training would test on",
     )
-    assign.add_argument(
-        "--max-images",
-        type=whole(1),
-        default=0,
-        metavar="N",
-        help="the first N pictures, as config.evaluation.max_images (default: all)",
-    )
-    assign.add_argument("--size", type=_side, default=256, metavar="PX", help=_default("side"))
-    assign.add_argument(
-        "--seed", type=whole(0), default=0, metavar="N", help=_default("seed of the assignment")
-    )
-    assign.add_argument(
-        "--masks",
-        default="generated",
-        metavar="generated|DIR",
-        help=f"drawn ones, or a folder of mask pictures (default: %(default)s). {_POLARITY}",
-    )
-    assign.add_argument("--invert", action="store_true", help="black is the hole in the folder")
-    assign.add_argument("--output", required=True, metavar="LIST.npz", help="the list to write")
-    assign.add_argument("--overwrite", action="store_true", help="replace a list that differs")
-    assign.set_defaults(run=_assign)
+    assign("--max-images", default=0, **_COUNT, help="the first N pictures (default: all)")
+    assign("--size", **_SIZE)
+    assign("--seed", **_SEED)
+    masks_help = "drawn ones, or a folder of mask pictures (default: %(default)s)"
+    assign("--masks", default="generated", metavar="generated|DIR", help=masks_help)
+    assign("--invert", **_INVERT)
+    _add_output(assign, "LIST.npz", "the list to write")
+
+    show = add_command(actions, "show", _show.__doc__, _show).add_argument
+    show("masks", metavar="PATH|SPEC", help=f"as above, or {_SAMPLER}; a path goes first")
+    show("--size", type=_side, metavar="PX", help="side [px], of a folder or drawn (default: 256)")
+    show("--count", **_COUNT, help="number of masks to draw (default: 2000)")
+    show("--seed", type=whole(0), metavar="N", help="seed of the draw (default: 0)")
+    show("--invert", **_INVERT)
+    show("--output", metavar="SHEET.png", help="the sheet to write")
+
+    add_command(actions, "samplers", _samplers.__doc__, _samplers)
 
 
-def _add_show(actions: Subparsers) -> None:
-    show = actions.add_parser(
-        "show",
-        help="print how hole ratios are spread, and draw a sheet of masks",
-        description=(
-            "Prints number, mean, standard deviation, quantiles and histogram of the hole ratios"
-            " of masks, measured after the resize; with --output, also draws up to 48 of them,"
-            " evenly spread over the set in the order of their ratios, in one PNG."
-        ),
-    )
-    show.add_argument(
-        "masks",
-        metavar="PATH|SPEC",
-        help=(
-            "a mask bank or mask list (*.npz), a folder of mask pictures, or masks to draw:"
-            f" {_SAMPLER}. What exists as a path is taken as one."
-        ),
-    )
-    show.add_argument(
-        "--size", type=_side, metavar="PX", help="side [px], of a folder or drawn (default: 256)"
-    )
-    show.add_argument(
-        "--count", type=whole(1), metavar="N", help="number of masks to draw (default: 2000)"
-    )
-    show.add_argument("--seed", type=whole(0), metavar="N", help="seed of the draw (default: 0)")
-    show.add_argument("--invert", action="store_true", help="black is the hole in a folder")
-    show.add_argument("--output", metavar="SHEET.png", help="the sheet to write")
-    show.set_defaults(run=_show)
+def _add_output(add: Callable[..., Any], metavar: str, about: str) -> None:
+    add("--output", required=True, metavar=metavar, help=about)
+    add("--overwrite", action="store_true", help="replace what exists there")
 
 
 def _draw(args: argparse.Namespace) -> None:
+    """Draw masks from a seed.
+
+    Draws masks into a bit-packed bank (*.npz), from which data.pipeline = 'arrays' trains, or into
+    a folder of PNGs, white in the hole. Mask k is a function of sampler, size, seed and k. Samplers
+    need TensorFlow, centre holes do not.
+    """
     from gmsrm_jax.data.masks.sets import check_output, draw_masks, write_masks
     from gmsrm_jax.data.masks.summary import describe
 
@@ -155,6 +107,12 @@ def _draw(args: argparse.Namespace) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
+    """Put a folder of mask pictures into a bank.
+
+    Packs the mask pictures of a folder and its subfolders, NVIDIA's irregular masks or any others,
+    into a bit-packed bank. White (128 and above) is the hole, black with --invert. Masks are
+    resized by the nearest pixel, which keeps their hole ratio.
+    """
     from gmsrm_jax.data.masks.sets import check_output, read_mask_folder, write_masks
     from gmsrm_jax.data.masks.summary import describe
 
@@ -168,6 +126,14 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _assign(args: argparse.Namespace) -> None:
+    """Give every test picture its masks, and write the list.
+
+    Gives every test picture one mask of each ratio bin, (0, 10] to (50, 60] %, measured after the
+    resize, and the two centre holes, and writes them with their hashes to a list for
+    config.evaluation.masks. In a folder of masks white (128 and above) is the hole, black with
+    --invert. Two lists with the same SHA-256 are the same pixels. A list that exists is compared,
+    and kept unless --overwrite is given.
+    """
     from gmsrm_jax.config.fields import base_config
     from gmsrm_jax.data.masks.assignment import assign_from_folder, make_mask_list
     from gmsrm_jax.data.masks.list_file import save_mask_list
@@ -206,6 +172,13 @@ def _assign(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
+    """Print how hole ratios are spread, and draw a sheet of masks.
+
+    Prints number, mean, standard deviation, quantiles and histogram of the hole ratios of masks,
+    measured after the resize: of a mask bank or list (*.npz), a folder of mask pictures, or masks
+    to draw. With --output, also draws up to 48 of them, evenly spread over the set in the order of
+    their ratios, in one PNG.
+    """
     from gmsrm_jax.data.masks.sets import open_masks
     from gmsrm_jax.data.masks.summary import contact_sheet, describe
     from gmsrm_jax.runtime.files import write_atomically
@@ -223,6 +196,7 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _samplers(args: argparse.Namespace) -> None:
+    """List the samplers."""
     _prepare()
     from gmsrm_jax.data.masks import DESCRIPTIONS
 
@@ -242,15 +216,3 @@ def _prepare() -> None:
 def _check_suffix(path: str, suffix: str) -> None:
     if not path.endswith(suffix):
         raise UserError(f"--output={path}: its name must end in {suffix}")
-
-
-def _default(what: str) -> str:
-    unit = " [px]" if what == "side" else ""
-    return f"{what}{unit} (default: %(default)s)"
-
-
-def _side(text: str) -> int:
-    value = whole(1)(text)
-    if value < 32 or value & (value - 1):
-        raise argparse.ArgumentTypeError(f"{value} is no power of two from 32")
-    return value

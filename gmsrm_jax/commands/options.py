@@ -104,6 +104,15 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_address(parser: argparse.ArgumentParser, port: int, remote: str) -> None:
+    """Adds --host, --port and --allow-remote; `remote` says what the last one does."""
+    add = parser.add_argument
+    shown = "(default: %(default)s)"
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help=f"address to listen on {shown}")
+    add("--port", type=whole(0, 65535), default=port, metavar="N", help=f"0: any free one {shown}")
+    add("--allow-remote", action="store_true", help=f"{remote} Traffic is not encrypted.")
+
+
 def load_inpainter(args: argparse.Namespace) -> "Inpainter":
     """Loads the network that the options name; JAX is imported and set up for it."""
     from gmsrm_jax.inference.inpainter import Inpainter

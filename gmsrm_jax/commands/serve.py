@@ -1,4 +1,9 @@
-"""`gmsrm serve`: a page on which people fill holes, and a REST call for programs."""
+"""`gmsrm serve`: fill holes on a local page, or by REST.
+
+Serves a page on which a hole is painted on a picture, or a mask uploaded, and filled; and for
+programs POST /api/v1/inpaint, GET /healthz, and /docs, which explains them. Everything works
+without the net. Ctrl-C stops.
+"""
 
 import argparse
 import contextlib
@@ -10,8 +15,8 @@ import sys
 import warnings
 import webbrowser
 
-from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.commands.options import add_network, load_inpainter, whole
+from gmsrm_jax.commands import Subparsers, add_command
+from gmsrm_jax.commands.options import add_address, add_network, load_inpainter, whole
 from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.serve.limits import MIB, Limits
@@ -22,78 +27,33 @@ _TOKEN_VARIABLE = "GMSRM_TOKEN"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `serve`."""
-    serve = subparsers.add_parser(
-        "serve",
-        help="fill holes on a local page, or by REST",
-        description=(
-            "Serves a page on which a hole is painted on a picture, or a mask uploaded, and filled;"
-            " and for programs POST /api/v1/inpaint, GET /healthz, and /docs, which explains them."
-            " Everything works without the net. Ctrl-C stops."
-        ),
-    )
+    serve = add_command(subparsers, "serve", __doc__, run)
     add_network(serve)
-    _add_address(serve)
-    _add_limits(serve)
-    serve.add_argument("--open", action="store_true", help="open the page in the browser")
-    serve.set_defaults(run=run)
-
-
-def _add_address(serve: argparse.ArgumentParser) -> None:
-    serve.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="address to listen on (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--port",
-        type=whole(0, 65535),
-        default=7860,
-        metavar="N",
-        help="0 for any that is free (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--allow-remote",
-        action="store_true",
-        help=(
-            "answer other machines: needed, with a token, for any other --host, such as 0.0.0.0."
-            " Traffic is not encrypted."
-        ),
+    add_address(
+        serve,
+        7860,
+        "answer other machines: needed, with a token, for any other --host, such as 0.0.0.0.",
     )
     serve.add_argument(
         "--token",
         metavar="TOKEN",
-        help=(
-            f"secret of {_MIN_TOKEN} characters or more that every request must bring (default:"
-            f" the environment's {_TOKEN_VARIABLE}, which other users of the machine cannot read)"
+        help=f"secret of {_MIN_TOKEN} characters or more that every request must bring (default:"
+        f" the environment's {_TOKEN_VARIABLE}, which other users of the machine cannot read)",
+    )
+    for flag, default, unit, meaning in (
+        ("--max-upload-mb", Limits.upload_bytes // MIB, "N", "largest request in MiB"),
+        (
+            "--max-pixels",
+            Limits.pixels,
+            "N",
+            "largest picture; all its fillings have twice as many",
         ),
-    )
-
-
-def _add_limits(serve: argparse.ArgumentParser) -> None:
-    def add(flag: str, default: int, metavar: str, meaning: str) -> None:
+        ("--queue", Limits.queue, "N", "requests under way; more are answered with 503"),
+        ("--timeout", int(Limits.seconds), "SECONDS", "for one request; then it is answered 504"),
+    ):
         meaning += " (default: %(default)s)"
-        serve.add_argument(flag, type=whole(1), default=default, metavar=metavar, help=meaning)
-
-    add("--max-upload-mb", Limits.upload_bytes // MIB, "N", "largest request in MiB")
-    add(
-        "--max-pixels",
-        Limits.pixels,
-        "N",
-        "largest picture in pixels; all fillings of one together have at most twice as many",
-    )
-    add(
-        "--queue",
-        Limits.queue,
-        "N",
-        "requests under way, the one worked on included; more are answered with 503",
-    )
-    add(
-        "--timeout",
-        int(Limits.seconds),
-        "SECONDS",
-        "for one request; then it is answered with 504",
-    )
+        serve.add_argument(flag, type=whole(1), default=default, metavar=unit, help=meaning)
+    serve.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -103,14 +63,10 @@ def run(args: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(KeyboardInterrupt):
-        _serve(args, token)
-
-
-def _serve(args: argparse.Namespace, token: str) -> None:
-    web.check_installed("gmsrm serve", "gradio", "fastapi", "uvicorn")
-    web.interrupt_on_terminate()
-    with contextlib.closing(web.listen(args.host, args.port)) as opened:
-        _answer(args, token, opened)
+        web.check_installed("gmsrm serve", "gradio", "fastapi", "uvicorn")
+        web.interrupt_on_terminate()
+        with contextlib.closing(web.listen(args.host, args.port)) as opened:
+            _answer(args, token, opened)
 
 
 def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None:

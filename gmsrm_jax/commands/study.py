@@ -1,85 +1,56 @@
-"""`gmsrm study`: people rank the methods' results on a local page, and their votes are tallied."""
+"""`gmsrm study`: let people rank methods on a local page (the paper's user study).
+
+Serves a page that shows a picture with its hole and the results of all methods, shuffled and
+unlabelled, to be ranked by mouse, touch or keyboard. Every vote is stored at once in
+DIR/study.sqlite; of several by one participant on one sample the latest counts, and all are kept.
+Ctrl-C stops, prints the tally (share of the vote with 95 % intervals, winning samples, mean ranks)
+and writes it to DIR/tally.json, .md and .csv; the same command goes on later.
+"""
 
 import argparse
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from gmsrm_jax.commands import Subparsers
-from gmsrm_jax.commands.options import whole
+from gmsrm_jax.commands import Subparsers, add_command
+from gmsrm_jax.commands.options import add_address, whole
 from gmsrm_jax.runtime.errors import UserError
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `study`."""
-    study = subparsers.add_parser(
-        "study",
-        help="let people rank methods on a local page (the paper's user study)",
-        description=(
-            "Serves a page that shows a picture with its hole and the results of all methods,"
-            " shuffled and unlabelled, to be ranked by mouse, touch or keyboard. Every vote is"
-            " stored at once in DIR/study.sqlite; of several by one participant on one sample the"
-            " latest counts, and all are kept. Ctrl-C stops, prints the tally (share of the vote"
-            " with 95 % intervals, winning samples, mean ranks) and writes it to DIR/tally.json,"
-            " .md and .csv; the same command goes on later."
-        ),
-    )
-    study.add_argument(
+    study = add_command(subparsers, "study", __doc__, run)
+    add = study.add_argument
+    add(
         "--methods",
         nargs="+",
         type=_method,
         metavar="NAME=DIR",
-        help=(
-            "2 to 9 methods and the folders of their results; pictures are paired by path without"
-            " suffix, and every folder must have the same ones"
-        ),
+        help="2 to 9 methods and the folders of their results; pictures are paired by path without"
+        " suffix, and every folder must have the same ones",
     )
-    study.add_argument(
+    add(
         "--input", metavar="DIR", help="the pictures with their holes, to be shown beside (advised)"
     )
-    study.add_argument(
-        "--out", required=True, metavar="DIR", help="folder for the votes and the tally"
-    )
-    study.add_argument(
+    add("--out", required=True, metavar="DIR", help="folder for the votes and the tally")
+    add(
         "--count",
         type=whole(1),
         metavar="N",
         help="samples per participant, drawn for each (default: all)",
     )
-    study.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of the orders of samples and results (default: %(default)s)",
+    add("--seed", type=int, default=0, metavar="N", help="of the orders of samples and results")
+    add_address(
+        study,
+        8000,
+        "take votes from other machines: needed for any other --host, such as 0.0.0.0; the address"
+        " of the page then has a secret part.",
     )
-    study.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="address to listen on (default: %(default)s)",
-    )
-    study.add_argument(
-        "--port",
-        type=whole(0, 65535),
-        default=8000,
-        metavar="N",
-        help="0 for any that is free (default: %(default)s)",
-    )
-    study.add_argument(
-        "--allow-remote",
-        action="store_true",
-        help=(
-            "take votes from other machines: needed for any other --host, such as 0.0.0.0; the"
-            " address of the page then has a secret part. Traffic is not encrypted."
-        ),
-    )
-    study.add_argument(
+    add(
         "--tally",
         action="store_true",
         help="serve nothing: print and write the tally of the study in --out",
     )
-    study.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -22,11 +22,7 @@ class BadPictures:
         location: where the pictures are, for messages.
         listed: number of pictures found there, the bad ones counted in.
         names: name and reason of those left out.
-        judged_in_common: False, the share is judged whenever a picture is added; True, when
-            `share` is called, so that all processes of a run end at the same step or none does.
     """
-
-    judged_in_common = False
 
     def __init__(
         self, location: str, listed: int, max_share: float, found: dict[str, str] | None = None
@@ -52,31 +48,24 @@ class BadPictures:
             raise UserError(f"{location}: none of its {listed} pictures can be used")
 
     def add(self, name: str, reason: str) -> None:
-        """Leaves a picture out and says so; does nothing the second time.
-
-        Raises:
-            UserError: more than the allowed share are left out.
-        """
+        """Leaves a picture out and says so; does nothing the second time."""
         if name not in self.names:
             self.names[name] = self._unshared[name] = reason
             say(self._line(name))
-            if not self.judged_in_common:
-                self._check()
 
     def share(self, gather: Callable[[dict[str, str]], list[dict[str, str]]]) -> None:
-        """Adds what other processes left out, each of which has read its own part of the pictures.
+        """Adds what other processes left out, and judges the share: all end, or none does.
 
         Args:
-            gather: `processes.gather`; all processes call this at the same step.
+            gather: `processes.gather`; all processes call this at the same step, as each has read
+                its own part of the pictures.
 
         Raises:
             UserError: more than the allowed share are left out by all of them together.
         """
         for found in gather(self._unshared):
             for name, reason in found.items():
-                if name not in self.names:
-                    self.names[name] = reason
-                    say(self._line(name))
+                self.add(name, reason)
         self._unshared = {}
         self._check()
 

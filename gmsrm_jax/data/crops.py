@@ -6,11 +6,12 @@ alone, never of the crop: every file is read to its end.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from gmsrm_jax.data.decoding import JPEG, PILLOW, PNG, decode_image
+from gmsrm_jax.data.decoding import JPEG, decode_image
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 # Whether rows and columns are mirrored in each EXIF orientation, after the transposition that
@@ -24,22 +25,6 @@ _RATIOS = (1, 2, 4, 8)
 _RESERVE = 3.0
 # The outermost columns of a part of a JPEG can lack their neighbours' colours.
 _MARGIN = 1.0  # pixels
-
-
-class StoredHeader(NamedTuple):
-    """A `decoding.Header` as scalar tensors.
-
-    Attributes:
-        codec: int32, JPEG, PNG or PILLOW.
-        orientation: int32, EXIF orientation, 1 to 8.
-        height: int32, stored rows.
-        width: int32, stored columns.
-    """
-
-    codec: tf.Tensor
-    orientation: tf.Tensor
-    height: tf.Tensor
-    width: tf.Tensor
 
 
 class View(NamedTuple):
@@ -61,12 +46,11 @@ class View(NamedTuple):
 class Window(NamedTuple):
     """The part of a decoded picture that a crop needs, and what becomes of it.
 
-    Pairs are (rows, columns) of the decoded picture, which Pillow gives upright and the other
-    decoders as stored.
+    Pairs are (rows, columns) of the decoded picture.
 
     Attributes:
-        decoder: int32, index of the decoder: JPEG at each of the ratios, PNG, Pillow.
-        sides: int32 [2], of the decoded picture.
+        reduction: int32, index in _RATIOS of what the picture is reduced by.
+        sides: int32 [2], of the reduced picture.
         low: int32 [2], first pixel.
         high: int32 [2], first pixel behind.
         scale: float32, from pixels of the window to those of the crop.
@@ -75,7 +59,7 @@ class Window(NamedTuple):
         turned: bool, axes to exchange after that.
     """
 
-    decoder: tf.Tensor
+    reduction: tf.Tensor
     sides: tf.Tensor
     low: tf.Tensor
     high: tf.Tensor
@@ -86,13 +70,13 @@ class Window(NamedTuple):
 
 
 def decode_crop(
-    encoded: tf.Tensor, header: StoredHeader, view: View, size: int, max_pixels: int
+    encoded: tf.Tensor, header: tf.Tensor, view: View, size: int, max_pixels: int
 ) -> tf.Tensor:
     """Decodes a picture and makes a crop of it, antialiased bicubic (Keys, a = -0.5, as Pillow).
 
     Args:
         encoded: the picture file's bytes, a scalar string.
-        header: what its header says.
+        header: int32 [4], the numbers of its `decoding.Header`.
         view: the square to show.
         size: side S of the crop in pixels.
         max_pixels: see `decoding.decode_image`.
@@ -100,16 +84,51 @@ def decode_crop(
     Returns:
         uint8 [S, S, 3]. Running it raises tf.errors.OpError if the file cannot be decoded.
     """
-    window = find_window(header, view, size)
-    return resample(decode_window(encoded, window, max_pixels), window, size)
+    codec, orientation = header[0], header[1]
+
+    def jpeg() -> tf.Tensor:
+        window = find_window(header[2:], orientation, view, size, _RATIOS)
+        # Down to the last row: the decoder then meets all damage that there is, wherever the crop
+        # lies. It is spared the colours of the columns on both sides.
+        extent = window.high - window.low
+        part = tf.stack([window.low[0], window.low[1], window.sides[0] - window.low[0], extent[1]])
+        decoders = [
+            functools.partial(
+                tf.io.decode_and_crop_jpeg,
+                encoded,
+                part,
+                channels=3,
+                ratio=ratio,
+                dct_method="INTEGER_ACCURATE",
+            )
+            for ratio in _RATIOS
+        ]
+        return resample(tf.switch_case(window.reduction, decoders)[: extent[0]], window, size)
+
+    def pillow() -> tf.Tensor:
+        decoded = tf.numpy_function(
+            lambda data: decode_image(data, max_pixels), [encoded], tf.uint8, stateful=False
+        )
+        decoded = tf.ensure_shape(decoded, [None, None, 3])
+        window = find_window(tf.shape(decoded)[:2], tf.constant(1), view, size, _RATIOS[:1])
+        (top, left), (bottom, right) = tf.unstack(window.low), tf.unstack(window.high)
+        return resample(decoded[top:bottom, left:right], window, size)
+
+    return tf.cond(codec == JPEG, jpeg, pillow)
 
 
-def find_window(header: StoredHeader, view: View, size: int) -> Window:
-    """Returns what to decode for a crop of side `size`, in pixels."""
-    by_pillow = header.codec == PILLOW
-    stored = tf.stack([header.height, header.width])
-    sides = _swap(stored, by_pillow & (header.orientation >= 5))
-    orientation = tf.where(by_pillow, 1, header.orientation)
+def find_window(
+    sides: tf.Tensor, orientation: tf.Tensor, view: View, size: int, ratios: Sequence[int]
+) -> Window:
+    """Returns what to decode for a crop.
+
+    Args:
+        sides: int32 [2], (rows, columns) as stored.
+        orientation: int32, EXIF orientation that they are stored in, 1 to 8.
+        view: the square to show.
+        size: side S of the crop in pixels.
+        ratios: what a decoder can reduce by, ascending from 1.
+    """
     flips = tf.gather(_FLIPS, orientation)
     corner = tf.where(flips, 1.0 - view.corner, view.corner)
     flips = flips ^ tf.stack([False, view.mirror])
@@ -120,11 +139,9 @@ def find_window(header: StoredHeader, view: View, size: int) -> Window:
     exact = tf.cast(sides, tf.float64)
     scale = tf.cast(view.shorter, tf.float64) / tf.reduce_min(exact)
     offset = tf.cast(corner, tf.float64) * (scale * exact - size)
-    reductions = tf.constant(_RATIOS[1:], tf.float64) * scale * _RESERVE <= 1.0
-    reduction = tf.where(header.codec == JPEG, tf.reduce_sum(tf.cast(reductions, tf.int32)), 0)
-    other = tf.where(header.codec == PNG, len(_RATIOS), len(_RATIOS) + 1)
-    decoder = tf.where(header.codec == JPEG, reduction, other)
-    ratio = tf.gather(tf.constant(_RATIOS), reduction)
+    small_enough = tf.constant(ratios[1:], tf.float64) * scale * _RESERVE <= 1.0
+    reduction = tf.reduce_sum(tf.cast(small_enough, tf.int32))
+    ratio = tf.gather(tf.constant(ratios), reduction)
     sides = (sides + ratio - 1) // ratio
     scale *= tf.cast(ratio, tf.float64)
     # The kernel's radius is 2 in the coarser of the two grids.
@@ -133,37 +150,7 @@ def find_window(header: StoredHeader, view: View, size: int) -> Window:
     high = tf.minimum(tf.cast(tf.math.ceil((offset + size) / scale + reach), tf.int32), sides)
     translation = tf.cast(low, tf.float64) * scale - offset
     scale, translation = tf.cast(scale, tf.float32), tf.cast(translation, tf.float32)
-    return Window(decoder, sides, low, high, scale, translation, flips, turned)
-
-
-def decode_window(encoded: tf.Tensor, window: Window, max_pixels: int) -> tf.Tensor:
-    """Decodes a file and returns the window's pixels, uint8 [h, w, 3]."""
-    low, extent = window.low, window.high - window.low
-
-    def jpeg(ratio: int) -> tf.Tensor:
-        # Down to the last row: the decoder then meets all damage that there is, wherever the crop
-        # lies. It is spared the colours of the columns on both sides.
-        part = tf.stack([low[0], low[1], window.sides[0] - low[0], extent[1]])
-        pixels = tf.io.decode_and_crop_jpeg(
-            encoded, part, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
-        )
-        return pixels[: extent[0]]
-
-    def png() -> tf.Tensor:
-        return cut(tf.io.decode_png(encoded, channels=3))
-
-    def pillow() -> tf.Tensor:
-        decoded = tf.numpy_function(
-            lambda data: decode_image(data, max_pixels), [encoded], tf.uint8, stateful=False
-        )
-        return cut(tf.ensure_shape(decoded, [None, None, 3]))
-
-    def cut(pixels: tf.Tensor) -> tf.Tensor:
-        # Unlike pixels[...], fails if the picture is smaller than its header said.
-        return tf.slice(pixels, tf.pad(low, [[0, 1]]), tf.concat([extent, [3]], 0))
-
-    decoders = [*(functools.partial(jpeg, ratio) for ratio in _RATIOS), png, pillow]
-    return tf.switch_case(window.decoder, decoders)
+    return Window(reduction, sides, low, high, scale, translation, flips, turned)
 
 
 def resample(pixels: tf.Tensor, window: Window, size: int) -> tf.Tensor:

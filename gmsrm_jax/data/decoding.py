@@ -1,7 +1,7 @@
 """From a picture file's bytes to upright RGB, and to the square of the test rule. Pillow and NumPy.
 
-Training and evaluation read their pictures here, or with TensorFlow's decoders the plain files of
-which they make the same pixels. Filling for people, which keeps a picture's own kind and reads any
+Training and evaluation read their pictures here, or plain JPEGs with TensorFlow's decoder, which
+makes the same pixels of them. Filling for people, which keeps a picture's own kind and reads any
 size, has `inference.image_files`; it shares the formats, the turns and the words for failures.
 """
 
@@ -33,11 +33,9 @@ DAMAGED = (
 
 # Codecs of a Header.
 JPEG = 0  # 8-bit grey or RGB JPEG
-PNG = 1  # 8-bit grey or RGB PNG without transparency and metadata
-PILLOW = 2  # anything else, which TensorFlow does not read, or reads otherwise
+PILLOW = 1  # anything else
 
 _SHORT = 257  # 255 * 257 = 65535
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = int(ExifTags.Base.Orientation)
 # How a stored picture of each EXIF orientation is turned to be displayed.
 TURNS = {
@@ -49,8 +47,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Transparency, and where an orientation can stand.
-_PNG_EXTRAS = {b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"acTL"}
 
 
 class UnreadablePicture(UserError):
@@ -70,9 +66,8 @@ class Header(NamedTuple):
     """What the beginning of a picture file says.
 
     Attributes:
-        codec: JPEG, PNG or PILLOW.
-        orientation: EXIF orientation that the sides are stored in, 1 to 8; 1 for a TIFF, whose
-            sides Pillow gives upright.
+        codec: JPEG or PILLOW.
+        orientation: EXIF orientation of a JPEG, 1 to 8; 1 for PILLOW, which gives pictures upright.
         height: rows as stored, before any turn.
         width: columns as stored.
         kind: file format and Pillow's name of the pixel format, such as "JPEG RGB".
@@ -135,27 +130,17 @@ def resize_for_test(
     Args:
         image: uint8 [H, W, 3].
         size: side S of the result in pixels.
-        shorter_side: shorter side before the centre crop, in units of S.
+        shorter_side: shorter side before the centre crop, in units of S; at least 1.
         test_resize: "shorter_side": the shorter side becomes round(shorter_side * S), then the
             centre S x S is cut out, offsets rounded down; "direct": straight to S x S.
 
     Returns:
         uint8 [S, S, 3].
-
-    Raises:
-        UserError: test_resize is unknown, or the shorter side is below S.
     """
     picture = Image.fromarray(image)
     if test_resize == "direct":
         return np.array(picture.resize((size, size), Image.Resampling.BICUBIC))
-    if test_resize != "shorter_side":
-        raise UserError(
-            f"config.data.test_resize = {test_resize!r}; use one of: shorter_side, direct"
-        )
-    shorter = round(shorter_side * size)
-    if shorter < size:
-        raise UserError(f"config.data.shorter_side = {shorter_side}; it must be at least 1")
-    scale = shorter / min(picture.size)
+    scale = round(shorter_side * size) / min(picture.size)
     width, height = round(picture.width * scale), round(picture.height * scale)
     left, top = (width - size) // 2, (height - size) // 2
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)
@@ -187,32 +172,16 @@ def reason_of(error: BaseException) -> str:
 
 
 def _header(stream: BinaryIO, max_pixels: int) -> Header:
-    start = stream.read(26)
-    if not start:
+    if not stream.read(1):
         raise UnreadablePicture("the file is empty")
     stream.seek(0)
     with Image.open(stream, formats=FORMATS) as picture:
         _check_size(picture, max_pixels)
-        plain = picture.mode in ("L", "RGB")
-        codec, may_be_turned = PILLOW, True
-        kind = f"{picture.format} {picture.mode}"
-        if picture.format == "PNG":
-            place = stream.tell()
-            stream.seek(len(_PNG_SIGNATURE))
-            extras = _png_chunks(stream) & _PNG_EXTRAS
-            stream.seek(place)
-            # Pillow decodes a PNG to look for an orientation, so it is asked only where one can be.
-            may_be_turned = bool(extras)
-            bits = start[24]
-            kind += f", {bits} bit"
-            if plain and bits == 8 and not extras:
-                codec = PNG
         # Phones write JPEGs with a second picture behind the first, which Pillow calls MPO.
-        elif plain and picture.format in ("JPEG", "MPO"):
-            codec = JPEG
-        height, width = picture.height, picture.width
-        orientation = orientation_of(picture) if may_be_turned else 1
-        return Header(codec, orientation, height, width, kind)
+        plain = picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB")
+        codec, orientation = (JPEG, orientation_of(picture)) if plain else (PILLOW, 1)
+        kind = f"{picture.format} {picture.mode}"
+        return Header(codec, orientation, picture.height, picture.width, kind)
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -221,18 +190,6 @@ def upright(picture: Image.Image) -> Image.Image:
     picture.load()
     orientation = orientation_of(picture)
     return picture.transpose(TURNS[orientation]) if orientation > 1 else picture
-
-
-def _png_chunks(stream: BinaryIO) -> set[bytes]:
-    """Returns the types of a PNG's chunks; `stream` stands behind the signature."""
-    types: set[bytes] = set()
-    while b"IEND" not in types:
-        head = stream.read(8)
-        if len(head) < 8:
-            raise UnreadablePicture("the file is cut short")
-        types.add(head[4:])
-        stream.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)  # the data and their checksum
-    return types
 
 
 def _check_size(picture: Image.Image, max_pixels: int) -> None:
@@ -258,4 +215,4 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))

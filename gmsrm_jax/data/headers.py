@@ -1,16 +1,30 @@
-"""The headers of a whole set of pictures, read in parallel."""
+"""Looks at a whole set of pictures in parallel, such as at their headers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from gmsrm_jax.data.decoding import Header, UnreadablePicture
-from gmsrm_jax.runtime.log import Progress
+from gmsrm_jax.runtime.log import shown
 
+_Found = TypeVar("_Found")
 _THREADS = 8
-_CHUNK = 256  # pictures
 _MANY = 20_000  # pictures, from which on progress is shown
+
+
+def in_threads(
+    look: Callable[[int], _Found], count: int, threads: int | None, at_once: int
+) -> Iterator[_Found]:
+    """Yields look(0), look(1), ... look(count - 1), which threads make `at_once` in a row."""
+
+    def part(start: int) -> list[_Found]:
+        return [look(row) for row in range(start, min(start + at_once, count))]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(part, range(0, count, at_once)):
+            yield from found
 
 
 def read_headers(
@@ -30,19 +44,16 @@ def read_headers(
     numbers = np.zeros((count, 4), np.int32)
     reasons: dict[int, str] = {}
 
-    def chunk(start: int) -> None:
-        for row in range(start, min(start + _CHUNK, count)):
-            try:
-                numbers[row] = read(row)[:4]
-            except UnreadablePicture as error:
-                reasons[row] = error.reason
+    def header(row: int) -> str:
+        try:
+            numbers[row] = read(row)[:4]
+            return ""
+        except UnreadablePicture as error:
+            return error.reason
 
-    progress = Progress(f"headers of {location}", 0, count, 1) if count > _MANY else None
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for chunks, _ in enumerate(pool.map(chunk, range(0, count, _CHUNK)), start=1):
-            if progress:
-                progress.update(min(chunks * _CHUNK, count), "")
-    if progress:
-        progress.close()
+    found = in_threads(header, count, _THREADS, 256)
+    for row, reason in enumerate(shown(found, f"headers of {location}", count, _MANY)):
+        if reason:
+            reasons[row] = reason
     good = np.delete(np.arange(count), list(reasons))
-    return numbers[good], good, dict(sorted(reasons.items()))
+    return numbers[good], good, reasons

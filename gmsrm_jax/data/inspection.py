@@ -4,14 +4,15 @@ import hashlib
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image, read_header
+from gmsrm_jax.data.headers import in_threads
 from gmsrm_jax.data.sources import EncodedPictures
+from gmsrm_jax.runtime.log import shown
 
-_CHUNK = 16  # pictures
+_AT_ONCE = 16  # pictures
 
 
 @dataclass
@@ -36,50 +37,34 @@ class Inspection:
         return self.sizes.total()
 
 
-def inspect(
-    pictures: EncodedPictures,
-    threads: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Inspection:
-    """Decodes every picture to its end, in parallel.
+def inspect(pictures: EncodedPictures, threads: int = 0) -> Inspection:
+    """Decodes every picture to its end, in parallel, and says how far it is.
 
     Args:
         pictures: those whose headers are bad are counted too.
         threads: number of threads; 0 for one per core.
-        progress: called with the number of pictures done and their number.
     """
     result = Inspection(bad=dict(pictures.bad.names))
 
-    def look(indices: Sequence[int]) -> list[tuple[str, str, tuple[int, int], bytes, str]]:
-        found = []
-        for index in indices:
-            name = pictures.name(index)
-            try:
-                encoded = pictures.encoded(index)
-                height, width, _ = decode_image(encoded, pictures.max_pixels).shape
-                kind = read_header(io.BytesIO(encoded), pictures.max_pixels).kind
-                digest = hashlib.sha256(encoded).digest()
-                found.append((name, kind, (width, height), digest, ""))
-            except UnreadablePicture as error:
-                found.append((name, "", (0, 0), b"", error.reason))
-        return found
+    def look(index: int) -> tuple[str, tuple[int, int], bytes] | str:
+        try:
+            encoded = pictures.encoded(index)
+            height, width, _ = decode_image(encoded, pictures.max_pixels).shape
+            kind = read_header(io.BytesIO(encoded), pictures.max_pixels).kind
+        except UnreadablePicture as error:
+            return error.reason
+        return kind, (width, height), hashlib.sha256(encoded).digest()
 
-    chunks = [
-        range(start, min(start + _CHUNK, len(pictures)))
-        for start in range(0, len(pictures), _CHUNK)
-    ]
-    done = 0
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for part in pool.map(look, chunks):
-            for name, kind, size, digest, reason in part:
-                if reason:
-                    result.bad[name] = reason
-                    continue
-                result.kinds[kind] += 1
-                result.sizes[size] += 1
-                result.digests[name] = digest
-            done += len(part)
-            progress(done, len(pictures))
+    found = in_threads(look, len(pictures), threads or os.cpu_count(), _AT_ONCE)
+    label = f"decoding {pictures.location}"
+    for index, seen in enumerate(shown(found, label, len(pictures), 0)):
+        name = pictures.name(index)
+        if isinstance(seen, str):
+            result.bad[name] = seen
+        else:
+            kind, size, result.digests[name] = seen
+            result.kinds[kind] += 1
+            result.sizes[size] += 1
     return result
 
 

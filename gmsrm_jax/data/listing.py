@@ -1,4 +1,4 @@
-"""Finds picture files in a folder, which is walked as a stream."""
+"""Finds picture files in a folder."""
 
 import os
 from collections import Counter
@@ -36,7 +36,7 @@ def picture_names(folder: str | os.PathLike) -> list[str]:
         raise UserError(f"{folder}: {what}; name the folder that holds the pictures")
     found = []
     others: Counter[str] = Counter()
-    for name, _ in walk(folder):
+    for name in walk(folder):
         suffix = os.path.splitext(name)[1].lower()
         if suffix in SUFFIXES:
             found.append(name)
@@ -52,8 +52,8 @@ def picture_names(folder: str | os.PathLike) -> list[str]:
     return sorted(found)
 
 
-def walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
-    """Yields every visible file below a folder with its relative POSIX path, as it is found.
+def walk(folder: str | os.PathLike) -> Iterator[str]:
+    """Yields the relative POSIX path of every visible file below a folder, as it is found.
 
     Links to folders are followed, but never back into a folder that holds them. Links to nothing
     are yielded, too, for the name can be that of a picture that is missed.
@@ -61,27 +61,22 @@ def walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
     Raises:
         UserError: a folder cannot be read.
     """
-    pending = [("", os.fspath(folder), frozenset[tuple[int, int]]())]
-    while pending:
-        prefix, path, above = pending.pop()
-        try:
-            status = os.stat(path)
-            place = (status.st_dev, status.st_ino)
-            # Compared with the folders above only: with all those seen, the names of a folder that
-            # two links lead to would depend on the order in which the file system lists the links.
-            if place in above:
-                continue
-            inside = above | {place}
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        pending.append((f"{prefix}{entry.name}/", entry.path, inside))
-                    elif entry.is_file() or entry.is_symlink():
-                        yield prefix + entry.name, entry
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or path}: cannot be read ({error.strerror}); give the right to "
-                "read it, or name another folder"
-            ) from error
+
+    def fail(error: OSError) -> None:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); give the right to read it, or "
+            "name another folder"
+        ) from error
+
+    for path, folders, files in os.walk(os.fspath(folder), onerror=fail, followlinks=True):
+        inside = Path(path).relative_to(folder)
+        above = Path(path).parents[: len(inside.parts)]
+        entered = {os.path.realpath(holder) for holder in (path, *above)}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and os.path.realpath(os.path.join(path, name)) not in entered
+        ]
+        prefix = f"{inside.as_posix()}/" if inside.parts else ""
+        yield from (prefix + name for name in files if not name.startswith("."))

@@ -1,15 +1,13 @@
 """Opens the training data that a config names.
 
-Two sources keep the promises of `TrainingData`: `pipeline.TfData` reads picture files with tf.data
-and draws masks as it goes; `arrays.ArrayData` reads an array file and a mask bank without
-TensorFlow.
+`pipeline.TfData` reads picture files with tf.data and draws masks as it goes; `arrays.ArrayData`
+reads an array file and a mask bank without TensorFlow.
 """
 
 from ml_collections import ConfigDict
 
 from gmsrm_jax.data.splits import split_pictures
 from gmsrm_jax.data.training_data import TrainingData
-from gmsrm_jax.runtime.errors import UserError
 
 
 def open_data(config: ConfigDict) -> TrainingData:
@@ -18,12 +16,10 @@ def open_data(config: ConfigDict) -> TrainingData:
     Raises:
         UserError: the pictures, the masks or a field cannot be used; names it and the cure.
     """
-    if config.data.pipeline == "tfdata":
-        from gmsrm_jax.data.pipeline import TfData
-
-        return TfData(config, split_pictures(config))
     if config.data.pipeline == "arrays":
         from gmsrm_jax.data.arrays import ArrayData
 
         return ArrayData(config, split_pictures(config))
-    raise UserError(f"config.data.pipeline = {config.data.pipeline!r}; use one of: tfdata, arrays")
+    from gmsrm_jax.data.pipeline import TfData
+
+    return TfData(config, split_pictures(config))

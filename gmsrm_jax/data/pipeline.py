@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.data.crops import StoredHeader, View, decode_crop
+from gmsrm_jax.data.bad_pictures import BadPictures
+from gmsrm_jax.data.crops import View, decode_crop
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
 from gmsrm_jax.data.masks import sampler
 from gmsrm_jax.data.sources import EncodedPictures
 from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.tensorflow_cpu import tf
-from gmsrm_jax.data.training_data import Batch, rows_per_process
+from gmsrm_jax.data.training_data import Batch, TrainingData
 from gmsrm_jax.runtime.errors import UserError
 
 _PREFETCH = 2  # batches
@@ -24,39 +25,28 @@ _VALIDATION_SALT = -1  # salts of training streams start at 0
 _Pick = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-class TfData:
+class TfData(TrainingData):
     """Training data from pictures as encoded files, with masks drawn as it goes.
 
     A picture that cannot be decoded is found when its turn comes. Its examples then show the next
     picture that can, in the order of the set, so that a batch remains a function of seed, step and
     files: whether a run met the bad picture before makes no difference.
-
-    Attributes:
-        num_examples: training pictures, validation excluded.
-        description: one line, what was found where.
-        fingerprint: see `training_data.TrainingData`.
-        bad: pictures left out.
     """
+
+    bad: BadPictures
 
     def __init__(self, config: ConfigDict, split: Split) -> None:
         """Takes the training pictures of a split.
 
         Raises:
-            UserError: an array file, unknown mask samplers, or no threads.
+            UserError: an array file, or unknown mask samplers.
         """
         if not isinstance(split.pictures, EncodedPictures):
             raise UserError(
                 f"config.data.train = {config.data.train!r} is an array file; "
                 f"set --config.data.pipeline=arrays, or name a folder"
             )
-        if config.data.num_threads < 1:
-            raise UserError(f"config.data.num_threads = {config.data.num_threads}; use 1 or more")
-        self.num_examples = len(split.training)
-        self.description = split.description
-        self.fingerprint = split.fingerprint
-        self.bad = split.pictures.bad
-        self._config = config
-        self._split = split
+        super().__init__(config, split)
         self._pictures = split.pictures
         self._sampler = sampler(config.masks.train)
         # The picture that is shown for each training picture: itself, or the next good one.
@@ -65,64 +55,46 @@ class TfData:
         files = split.pictures.files
         self._files = None if files is None else tf.constant([files[i] for i in split.training])
 
-    def batches(
-        self,
-        batch_size: int,
-        start_step: int,
-        salt: int,
-        process_index: int = 0,
-        process_count: int = 1,
+    def _validation_masks(self, count: int) -> np.ndarray:
+        base = tf.constant([self._config.seed, _VALIDATION_SALT], tf.int64)
+        draw = tf.function(lambda index: self._mask(tf.random.fold_in(base, index)))
+        return np.stack([draw(tf.constant(row, tf.int64)).numpy() for row in range(count)])
+
+    def _stream(
+        self, batch_size: int, step: int, salt: int, first: int, rows: int
     ) -> Iterator[Batch]:
-        """Yields batches without end, see `training_data.TrainingData.batches`."""
-        rows = rows_per_process(batch_size, process_index, process_count)
+        """Starts tf.data anew when bad pictures are met."""
         # The three streams of random numbers: order of pictures, views, masks.
         base = tf.constant([self._config.seed, salt], tf.int64)
-        keys = tf.unstack(tf.random.split(base, 3)[:, 0])
+        order, *keys = tf.unstack(tf.random.split(base, 3)[:, 0])
 
         def pick(counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """Returns the example and the picture of this process's example `counter`."""
-            example = (counter // rows) * batch_size + process_index * rows + counter % rows
+            example = (counter // rows) * batch_size + first + counter % rows
             picture = tf.random.experimental.index_shuffle(
                 example % self.num_examples,
-                tf.stack([keys[0], example // self.num_examples]),
+                tf.stack([order, example // self.num_examples]),
                 tf.constant(self.num_examples - 1, tf.int64),
             )
             return example, picture
-
-        return self._stream(pick, keys[1:], rows, start_step)
-
-    def validation(self) -> Batch:
-        """Returns the held-out pictures, see `training_data.TrainingData.validation`."""
-        images = self._split.validation_images(self._config)
-        base = tf.constant([self._config.seed, _VALIDATION_SALT], tf.int64)
-        draw = tf.function(lambda index: self._mask(tf.random.fold_in(base, index)))
-        masks = [draw(tf.constant(row, tf.int64)).numpy() for row in range(len(images))]
-        return {"image": images, "mask": np.stack(masks)}
-
-    def _stream(self, pick: _Pick, keys: list[tf.Tensor], rows: int, step: int) -> Iterator[Batch]:
-        """Yields batches from `step` on; starts tf.data anew when bad pictures are met."""
 
         @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.int64)] * 2)
         def load(example: tf.Tensor, picture: tf.Tensor) -> dict[str, tf.Tensor]:
             seeds = [tf.stack([key, example]) for key in keys]
             return {"image": self._image(picture, seeds[0]), "mask": self._mask(seeds[1])}
 
-        shown = self._shown
-        iterator = self._dataset(pick, load, rows, step).as_numpy_iterator()
         while True:
+            shown = self._shown
             try:
-                batch = next(iterator)
+                for batch in self._dataset(pick, load, rows, step).as_numpy_iterator():
+                    yield batch
+                    step += 1
             except tf.errors.OpError:
                 for counter in range(step * rows, (step + 1) * rows):
                     example, picture = pick(tf.constant(counter, tf.int64))
                     self._leave_out_if_bad(int(picture), functools.partial(load, example))
                 if self._shown is shown:  # the error is none of a picture
                     raise
-                shown = self._shown
-                iterator = self._dataset(pick, load, rows, step).as_numpy_iterator()
-                continue
-            yield batch
-            step += 1
 
     def _dataset(
         self, pick: _Pick, load: Callable[..., dict[str, tf.Tensor]], rows: int, step: int
@@ -151,7 +123,7 @@ class TfData:
             encoded = tf.ensure_shape(encoded, [])
         else:
             encoded = tf.io.read_file(tf.gather(self._files, picture))
-        header = StoredHeader(*tf.unstack(tf.gather(self._headers, picture)))
+        header = tf.gather(self._headers, picture)
         draws = tf.random.stateless_uniform([4], seed)
         low, high = (data.shorter_side * size * scale for scale in data.scale)
         mirror = draws[3] < 0.5 if data.flip else tf.constant(False)
@@ -172,14 +144,14 @@ class TfData:
         """Tries what is shown for a training picture, and the next ones until one is good.
 
         Raises:
-            UserError: a file cannot be read any more, or too many pictures are bad.
+            UserError: a file cannot be read any more, or no picture is good.
         """
         while True:
             shown = int(self._shown[picture])
+            name = self._pictures.name(int(self._split.training[shown]))
             try:
                 encoded = self._encoded(np.int64(shown))
             except UnreadablePicture as error:
-                name = self._pictures.name(int(self._split.training[shown]))
                 raise UserError(
                     f"{self._pictures.location}: {name} was there when training started, but "
                     f"{error.reason}; bring it back and run the same command again"
@@ -188,17 +160,13 @@ class TfData:
                 load(tf.constant(shown, tf.int64))
                 return
             except (tf.errors.InvalidArgumentError, tf.errors.UnknownError):
-                self._leave_out(shown, encoded)
-
-    def _leave_out(self, picture: int, encoded: bytes) -> None:
-        """Notes a bad picture, and shows the next one in its place."""
-        try:
-            decode_image(encoded, self._pictures.max_pixels)
-            reason = "damaged (TensorFlow does not decode it)"
-        except UnreadablePicture as error:
-            reason = error.reason
-        self.bad.add(self._pictures.name(int(self._split.training[picture])), reason)
-        substitute = self._shown[(picture + 1) % self.num_examples]
-        if substitute == picture:
-            raise UserError(f"{self._pictures.location}: no training picture can be decoded")
-        self._shown = np.where(self._shown == picture, substitute, self._shown)
+                reason = "damaged (TensorFlow does not decode it)"
+            try:
+                decode_image(encoded, self._pictures.max_pixels)
+            except UnreadablePicture as error:
+                reason = error.reason
+            self.bad.add(name, reason)
+            substitute = self._shown[(shown + 1) % self.num_examples]
+            if substitute == shown:
+                raise UserError(f"{self._pictures.location}: no training picture can be decoded")
+            self._shown = np.where(self._shown == shown, substitute, self._shown)

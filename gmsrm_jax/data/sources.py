@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +12,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.decoding import MIN_SIDE, UnreadablePicture, decode_image, read_header
-from gmsrm_jax.data.fields import MAX_PIXELS
+from gmsrm_jax.data.fields import Data
 from gmsrm_jax.data.headers import read_headers
 from gmsrm_jax.data.listing import picture_names
 from gmsrm_jax.runtime.errors import UserError
@@ -71,43 +70,24 @@ class EncodedPictures(Pictures, Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read.
-
-    Attributes:
-        max_pixels: larger pictures are left out.
-        max_bad_share: share of pictures that may be left out.
-        tfds_dir: where TFDS sets lie; empty for TFDS's own choice.
-    """
-
-    max_pixels: int = MAX_PIXELS
-    max_bad_share: float = 0.01
-    tfds_dir: str = ""
-
-    @classmethod
-    def of(cls, config: ConfigDict) -> "Reading":
-        """Takes the fields of config.data."""
-        data = config.data
-        return cls(data.max_pixels, data.max_bad_share, data.tfds_dir)
-
-
 class FilePictures:
     """Picture files; their names are paths relative to a root folder."""
 
-    def __init__(self, names: Sequence[str], root: Path, location: str, reading: Reading) -> None:
+    def __init__(
+        self, names: Sequence[str], root: Path, location: str, data: Data | ConfigDict
+    ) -> None:
         """Reads the headers of all files.
 
         Raises:
             UserError: too many of them are bad, or all.
         """
         self.location = location
-        self.max_pixels = reading.max_pixels
+        self.max_pixels = data.max_pixels
         self.headers, good, reasons = read_headers(
             len(names), lambda row: read_header(root / names[row], self.max_pixels), location
         )
         bad = {names[row]: reason for row, reason in reasons.items()}
-        self.bad = BadPictures(location, len(names), reading.max_bad_share, bad)
+        self.bad = BadPictures(location, len(names), data.max_bad_share, bad)
         self._names = [names[row] for row in good]
         self.files = [os.fsencode(root / name) for name in self._names]
 
@@ -121,19 +101,15 @@ class FilePictures:
 
     def encoded(self, index: int) -> bytes:
         """Returns the file's bytes."""
-        path = self.files[index]
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            return Path(os.fsdecode(self.files[index])).read_bytes()
         except OSError as error:
-            reason = f"cannot be read ({error.strerror})"
-            raise UnreadablePicture(reason, os.fsdecode(path)) from error
+            raise UnreadablePicture(f"cannot be read ({error.strerror})") from error
 
     def image(self, index: int) -> np.ndarray:
         """Returns the picture upright, uint8 [H, W, 3]."""
-        encoded = self.encoded(index)
         try:
-            return decode_image(encoded, self.max_pixels)
+            return decode_image(self.encoded(index), self.max_pixels)
         except UnreadablePicture as error:
             raise UnreadablePicture(error.reason, os.fsdecode(self.files[index])) from error
 
@@ -196,20 +172,22 @@ class Part:
         return self._pictures.image(int(self._indices[index]))
 
 
-def open_pictures(spec: str, reading: Reading | None = None, split: str = "train") -> Pictures:
+def open_pictures(
+    spec: str, data: Data | ConfigDict | None = None, split: str = "train"
+) -> Pictures:
     """Opens a set of pictures.
 
     Args:
         spec: a folder, with its subfolders; "bundled:NAME" in the package; a list of files (*.txt,
             *.flist), one path a line, relative to the list's folder; an array file (*.npy); or a
             TFDS set, "tfds:NAME[/CONFIG][:VERSION][#SPLIT]".
-        reading: limits; the defaults if None.
+        data: config.data, for max_pixels, max_bad_share and tfds_dir; the defaults if None.
         split: of a TFDS set whose spec names none.
 
     Raises:
         UserError: there are no pictures, or too many of them cannot be used.
     """
-    reading = reading or Reading()
+    data = data or Data()
     if not spec:
         raise UserError(
             "no pictures are named; set --config.data.train to a folder, a list of files *.txt, "
@@ -218,7 +196,7 @@ def open_pictures(spec: str, reading: Reading | None = None, split: str = "train
     if spec.startswith(TFDS):
         from gmsrm_jax.data.tfds_pictures import open_tfds
 
-        return open_tfds(spec, split, reading.tfds_dir, reading.max_pixels, reading.max_bad_share)
+        return open_tfds(spec, split, data)
     path = resolve_path(spec)
     if path.suffix == ".npy":
         return ArrayPictures(path)
@@ -226,7 +204,7 @@ def open_pictures(spec: str, reading: Reading | None = None, split: str = "train
         names, root = _read_list(path), path.parent
     else:
         names, root = picture_names(path), path
-    return FilePictures(names, root, str(path), reading)
+    return FilePictures(names, root, str(path), data)
 
 
 def _read_list(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.decoding import UnreadablePicture, resize_for_test
-from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, Reading, open_pictures
+from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
 from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
@@ -91,16 +91,9 @@ def split_pictures(config: ConfigDict) -> Split:
     of each name alone, so that adding or removing pictures moves few others.
 
     Raises:
-        UserError: too few pictures, or a scale below the crop.
+        UserError: too few pictures.
     """
-    low, high = config.data.scale
-    if not 1.0 <= config.data.shorter_side * low <= config.data.shorter_side * high:
-        raise UserError(
-            f"config.data.scale = {tuple(config.data.scale)} with data.shorter_side = "
-            f"{config.data.shorter_side}: give (low, high) with low <= high and "
-            f"shorter_side * low >= 1, so that a crop fits into the picture"
-        )
-    pictures = open_pictures(config.data.train, Reading.of(config))
+    pictures = open_pictures(config.data.train, config.data)
     parts, rule = _parts(pictures, config)
     training, validation = parts["train"], parts["validation"]
     held_out = not len(validation)
@@ -134,13 +127,13 @@ def open_test(config: ConfigDict) -> Pictures:
     Raises:
         UserError: there are no test pictures.
     """
-    data, reading = config.data, Reading.of(config)
+    data = config.data
     if data.test:
-        return open_pictures(data.test, reading, "test")
+        return open_pictures(data.test, data, "test")
     own = _own_test_split(config)
     if own:
-        return open_pictures(data.train, reading, own)
-    pictures = open_pictures(data.train, reading)
+        return open_pictures(data.train, data, own)
+    pictures = open_pictures(data.train, data)
     parts, rule = _parts(pictures, config)
     if not len(parts["test"]):
         cure = "or --config.data.test_fraction above 0"

@@ -10,9 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from gmsrm_jax.data.bad_pictures import BadPictures
 from gmsrm_jax.data.decoding import Header, UnreadablePicture, decode_image, read_header
+from gmsrm_jax.data.fields import Data
 from gmsrm_jax.data.headers import read_headers
 from gmsrm_jax.runtime.errors import UserError
 
@@ -45,20 +47,20 @@ class TfdsPictures:
 
     files = None
 
-    def __init__(
-        self, builder: Any, spec: str, split: str, max_pixels: int, max_bad_share: float
-    ) -> None:
+    def __init__(self, builder: Any, spec: str, split: str, data: Data | ConfigDict) -> None:
         """Reads the header of every record; `builder` is that of a prepared set.
 
         Raises:
             UserError: no such split, no feature to take pictures from, or too many bad pictures.
         """
         self.location = f"{spec.partition('#')[0]}#{split}"
-        self.max_pixels = max_pixels
+        self.max_pixels = data.max_pixels
         self._feature = _image_feature(builder.info.features, self.location)
-        parts = _parts(builder, split, self.location)
+        places = _places(builder, split, self.location)
         try:
-            self._records = builder.as_data_source(split, decoders=_undecoded(builder))
+            stored = _of_type(builder.info.features, tfds.features.Image)
+            undecoded = dict.fromkeys(stored, tfds.decode.SkipDecoding())
+            self._records = builder.as_data_source(split, decoders=undecoded)
         except NotImplementedError as error:
             raise UserError(
                 f"{self.location}: lies in {builder.data_path} as "
@@ -72,15 +74,14 @@ class TfdsPictures:
             record = self._record(row)
             if filename is not None and record[filename] is not None:
                 given[row] = record[filename].decode("utf-8", "replace")
-            return read_header(io.BytesIO(record[self._feature]), max_pixels)
+            return read_header(io.BytesIO(record[self._feature]), self.max_pixels)
 
         self.headers, self._rows, reasons = read_headers(len(given), read, self.location)
-        places = [f"{split}/{row:06d}" for split, rows in parts for row in rows]
         names = [name or place for name, place in zip(given, places, strict=True)]
         if len(set(names)) < len(names) or not all(map(_is_relative, names)):
             names = places
         bad = {names[row]: reason for row, reason in reasons.items()}
-        self.bad = BadPictures(self.location, len(names), max_bad_share, bad)
+        self.bad = BadPictures(self.location, len(names), data.max_bad_share, bad)
         self._names = [names[row] for row in self._rows]
 
     def __len__(self) -> int:
@@ -113,23 +114,18 @@ class TfdsPictures:
         return record
 
 
-def open_tfds(
-    spec: str, split: str, data_dir: str, max_pixels: int, max_bad_share: float
-) -> TfdsPictures:
+def open_tfds(spec: str, split: str, data: Data | ConfigDict) -> TfdsPictures:
     """Opens a prepared set.
 
     Args:
         spec: "tfds:NAME[/CONFIG][:VERSION][#SPLIT]".
         split: the split if the spec names none.
-        data_dir: where TFDS sets lie; "" for TFDS's own choice.
-        max_pixels: see `decoding.read_header`.
-        max_bad_share: see `BadPictures`.
+        data: config.data, for max_pixels, max_bad_share and tfds_dir.
 
     Raises:
         UserError: the set cannot be used; says why, and what helps.
     """
-    builder = _prepared(spec, data_dir)
-    return TfdsPictures(builder, spec, spec.partition("#")[2] or split, max_pixels, max_bad_share)
+    return TfdsPictures(_prepared(spec, data.tfds_dir), spec, spec.partition("#")[2] or split, data)
 
 
 def split_names(spec: str, data_dir: str) -> list[str]:
@@ -199,12 +195,6 @@ def _prepared(spec: str, data_dir: str) -> Any:
     return builder
 
 
-def _undecoded(builder: Any) -> dict[str, Any]:
-    """Returns decoders that leave all pictures as they are stored."""
-    images = _of_type(builder.info.features, tfds.features.Image)
-    return {feature: tfds.decode.SkipDecoding() for feature in images}
-
-
 def _image_feature(features: Any, location: str) -> str:
     """Returns the feature that is the picture."""
     labels = _of_type(features, tfds.features.LabeledImage)  # such as segmentations
@@ -229,25 +219,24 @@ def _of_type(features: Any, kind: type) -> list[str]:
     return [name for name, feature in features.items() if isinstance(feature, kind)]
 
 
-def _parts(builder: Any, split: str, location: str) -> list[tuple[str, range]]:
-    """Returns the whole splits that a split takes records from, and which ones it takes."""
+def _places(builder: Any, split: str, location: str) -> list[str]:
+    """Returns SPLIT/INDEX of every record of a split, counted in the whole split it is of."""
     splits = builder.info.splits
     known = ", ".join(splits)
     try:
         chosen = tfds.core.ReadInstruction.from_spec(split).to_absolute(splits)
     except ValueError as error:
         raise UserError(f"{location}: {_one_line(error)}; its splits are {known}") from error
-    parts = [
-        (part.splitname, range(splits[part.splitname].num_examples)[part.from_ : part.to])
+    places = [
+        f"{part.splitname}/{row:06d}"
         for part in chosen
+        for row in range(splits[part.splitname].num_examples)[part.from_ : part.to]
     ]
-    if not any(rows for _, rows in parts):
+    if not places:
         raise UserError(f"{location}: holds no records; its splits are {known}")
-    if len(parts) > 1 and len({(name, row) for name, rows in parts for row in rows}) < sum(
-        len(rows) for _, rows in parts
-    ):
+    if len(set(places)) < len(places):
         raise UserError(f"{location}: takes records twice; write parts that do not overlap")
-    return parts
+    return places
 
 
 def _is_relative(name: str) -> bool:

@@ -15,15 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from gmsrm_jax.evaluation.batches import (
-    IMAGE_KINDS,
-    EvaluationSet,
-    load_batches,
-)
+from gmsrm_jax.data.masks.list_file import MaskList
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS, EvaluationSet, load_batches
 from gmsrm_jax.evaluation.examples import Examples, spread, write_examples
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.partial import Parts
-from gmsrm_jax.evaluation.scores import SAMPLES, Outcome
+from gmsrm_jax.evaluation.scores import SAMPLES, means_as_json, per_image_csv, score_frames
 from gmsrm_jax.evaluation.worker import Rows, Worker
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
@@ -113,10 +110,23 @@ def evaluate(
     for number, name in enumerate(rows.methods):
         if name in rows.covered:
             _check_not_the_truth(name, arrays[f"{number}/exact"][filled[name]])
-    outcome = Outcome(masks, tuple(rows.methods), arrays, filled)
-    evaluation = Evaluation(_metrics(worker, test_set, outcome, facts), _examples(outcome, wanted))
+    frames = score_frames(masks, filled, arrays)
+    metrics = {
+        **_facts(worker, test_set, facts),
+        **means_as_json(frames, masks.bins),
+        "run": _run(worker.total, float(arrays["seconds"].sum())),
+    }
+    if worker.samples:
+        metrics |= {"sample_kinds": dict(SAMPLES), "sample_counts": worker.samples}
+    if judge.compares_sets:
+        metrics["distribution"] = _distribution(masks, filled, arrays, judge)
+    evaluation = Evaluation(metrics, _examples(masks, tuple(filled), arrays, wanted))
     if folder is not None:
-        _write(folder, evaluation, outcome)
+        write_examples(folder / EXAMPLES_FILE, evaluation.examples)
+        write_atomically(folder / PER_IMAGE_FILE, per_image_csv(frames))
+        # Last, so that its presence says that the evaluation is complete.
+        text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
+        write_atomically(folder / METRICS_FILE, f"{text}\n".encode())
         parts.clear()
     return evaluation
 
@@ -169,13 +179,10 @@ def _parts(
         yield part
 
 
-def _metrics(
-    worker: Worker, test_set: EvaluationSet, outcome: Outcome, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """The content of metrics.json."""
-    definitions, seconds = worker.judge.definitions, float(outcome.arrays["seconds"].sum())
-    metrics: dict[str, Any] = {
-        "definitions": {name: entry._asdict() for name, entry in definitions.items()},
+def _facts(worker: Worker, test_set: EvaluationSet, facts: dict[str, Any]) -> dict[str, Any]:
+    """What metrics.json says of what was scored."""
+    return {
+        "definitions": {n: entry._asdict() for n, entry in worker.judge.definitions.items()},
         "images": dict(IMAGE_KINDS),
         "facts": facts,
         "image_size": test_set.image_size,
@@ -184,30 +191,17 @@ def _metrics(
         "pictures": len(test_set.mask_list.names),
         "examples": worker.total,
         "mask_list": test_set.mask_list.facts(),
-        **outcome.as_json(),
-        "run": {
-            "seconds": round(seconds, 3),
-            "examples_per_second": round(worker.total / seconds, 3),
-            "devices": jax.device_count(),
-            "device": jax.devices()[0].device_kind,
-            "versions": package_versions(),
-        },
     }
-    if worker.samples:
-        metrics["sample_kinds"] = dict(SAMPLES)
-        metrics["sample_counts"] = worker.samples
-    if worker.judge.compares_sets:
-        metrics["distribution"] = _distribution(outcome, worker.judge)
-    return metrics
 
 
-def _write(folder: Path, evaluation: Evaluation, outcome: Outcome) -> None:
-    """Writes examples.npz, per_image.csv and metrics.json."""
-    write_examples(folder / EXAMPLES_FILE, evaluation.examples)
-    write_atomically(folder / PER_IMAGE_FILE, outcome.per_image_csv())
-    # Last, so that its presence says that the evaluation is complete.
-    text = json.dumps(evaluation.metrics, indent=2, allow_nan=False, ensure_ascii=False)
-    write_atomically(folder / METRICS_FILE, f"{text}\n".encode())
+def _run(examples: int, seconds: float) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 3),
+        "examples_per_second": round(examples / seconds, 3),
+        "devices": jax.device_count(),
+        "device": jax.devices()[0].device_kind,
+        "versions": package_versions(),
+    }
 
 
 def _check_not_the_truth(method: str, exact: np.ndarray) -> None:
@@ -230,23 +224,25 @@ def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
-def _examples(outcome: Outcome, wanted: Sequence[int]) -> Examples:
+def _examples(
+    masks: MaskList,
+    methods: tuple[str, ...],
+    arrays: Mapping[str, np.ndarray],
+    wanted: Sequence[int],
+) -> Examples:
     """Puts the kept pictures into the wanted order."""
-    arrays, masks = outcome.arrays, outcome.mask_list
     place = {int(example): row for row, example in enumerate(arrays["kept/example"])}
     order = [place[example] for example in wanted]
-    bins = masks.bins
+    bins, size = masks.bins, masks.size
 
     def of_methods(what: str) -> np.ndarray:
-        kept = [arrays[f"kept/{number}/{what}"][order] for number in range(len(outcome.methods))]
-        return np.stack(kept)
+        return np.stack([arrays[f"kept/{number}/{what}"][order] for number in range(len(methods))])
 
-    size = masks.size
     return Examples(
         pictures=tuple(masks.names[example // len(bins)] for example in wanted),
         bins=tuple(bins[example % len(bins)] for example in wanted),
         ratios=masks.ratios.reshape(-1)[list(wanted)],
-        methods=outcome.methods,
+        methods=methods,
         truth=arrays["kept/truth"][order],
         mask=np.array([masks.mask(e) for e in wanted], np.uint8).reshape(-1, size, size, 1),
         composite=of_methods("composite"),
@@ -254,16 +250,19 @@ def _examples(outcome: Outcome, wanted: Sequence[int]) -> Examples:
     )
 
 
-def _distribution(outcome: Outcome, judge: Judge) -> dict[str, dict[str, Any]]:
+def _distribution(
+    masks: MaskList,
+    filled: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    judge: Judge,
+) -> dict[str, dict[str, Any]]:
     """FID, P-IDS and U-IDS of each method, by bin; bins that a method left out are missing."""
-    bins = outcome.mask_list.bins
-    real = outcome.arrays["truth/features"]
-    result: dict[str, dict[str, Any]] = {}
-    for number, method in enumerate(outcome.methods):
-        filled = outcome.arrays[f"{number}/features"]
-        result[method] = {
-            name: judge.compare_sets(filled[place :: len(bins)], real)
-            for place, name in enumerate(bins)
-            if outcome.covered[method][place :: len(bins)].all()
+    count, real = len(masks.bins), arrays["truth/features"]
+    return {
+        method: {
+            name: judge.compare_sets(arrays[f"{number}/features"][place::count], real)
+            for place, name in enumerate(masks.bins)
+            if which[place::count].all()
         }
-    return result
+        for number, (method, which) in enumerate(filled.items())
+    }

@@ -1,14 +1,19 @@
-"""The few filled pictures that an evaluation keeps, for the report."""
+"""The few filled pictures that an evaluation keeps, for the report: which, and their file."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
+
+_NAMES = ("pictures", "bins", "methods")
 
 
 @dataclass(frozen=True)
@@ -39,17 +44,10 @@ class Examples:
 def write_examples(path: str | Path, examples: Examples) -> None:
     """Writes the examples to an npz file."""
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        pictures=np.array(examples.pictures, dtype=np.str_),
-        bins=np.array(examples.bins, dtype=np.str_),
-        ratios=examples.ratios,
-        methods=np.array(examples.methods, dtype=np.str_),
-        truth=examples.truth,
-        mask=examples.mask,
-        composite=examples.composite,
-        raw=examples.raw,
-    )
+    kept: dict[str, Any] = {name: np.array(value) for name, value in vars(examples).items()}
+    for name in _NAMES:  # also if there are none
+        kept[name] = kept[name].astype(np.str_)
+    np.savez_compressed(buffer, **kept)
     write_atomically(path, buffer.getvalue())
 
 
@@ -61,20 +59,12 @@ def read_examples(path: str | Path) -> Examples:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Examples(
-                pictures=tuple(str(name) for name in file["pictures"]),
-                bins=tuple(str(name) for name in file["bins"]),
-                ratios=file["ratios"],
-                methods=tuple(str(name) for name in file["methods"]),
-                truth=file["truth"],
-                mask=file["mask"],
-                composite=file["composite"],
-                raw=file["raw"],
-            )
+            arrays = {field.name: file[field.name] for field in fields(Examples)}
     except UNREADABLE_NPZ as error:
         raise UserError(
             f"{path}: cannot be read as the examples of an evaluation ({error}); evaluate again"
         ) from error
+    return Examples(**arrays | {name: tuple(map(str, arrays[name])) for name in _NAMES})
 
 
 def spread(pictures: int, bins: int, rows: int) -> list[int]:
@@ -95,3 +85,50 @@ def spread(pictures: int, bins: int, rows: int) -> list[int]:
         bin_index = row * bins // rows if rows < bins else row % bins
         chosen[picture * bins + bin_index] = (bin_index, picture)
     return sorted(chosen, key=chosen.__getitem__)
+
+
+def figure_examples(
+    names: Sequence[str],
+    bins: Sequence[str],
+    *,
+    pictures: Sequence[str] = (),
+    seed: int = 0,
+    count: int = 4,
+) -> list[int]:
+    """Chooses pictures, and for each an irregular hole and the centre hole of 50 %.
+
+    The k-th picture gets the k-th of the paper's irregular bins, in turn; so `count` pictures fill
+    the rows of Figures 6, 8 and 9, and the same pictures those of Figure 10.
+
+    Args:
+        names: names of the evaluated pictures.
+        bins: names of the bins that every picture has a mask of.
+        pictures: names of the wanted ones, in order; without any they are drawn.
+        seed: of the draw; the same seed and names give the same pictures.
+        count: pictures to draw, at most as many as there are.
+
+    Returns:
+        Example indices, picture · len(bins) + bin, without the bins that `bins` lacks.
+
+    Raises:
+        UserError: a wanted picture is not among `names`.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    for name in pictures:
+        if name not in places:
+            raise UserError(
+                f"figures: {name} is not among the {len(names)} evaluated pictures "
+                f"({names[0]} … {names[-1]}); take names from per_image.csv"
+            )
+    if pictures:
+        chosen = [places[name] for name in dict.fromkeys(pictures)]
+    else:
+        order = np.random.default_rng(seed).permutation(len(names))
+        chosen = sorted(int(place) for place in order[:count])
+    irregular = [name for name in IRREGULAR_BINS if name in bins]
+    examples = []
+    for row, picture in enumerate(chosen):
+        wanted = [irregular[row % len(irregular)]] if irregular else []
+        wanted += [ABLATION_BIN] if ABLATION_BIN in bins else []
+        examples += [picture * len(bins) + list(bins).index(name) for name in wanted]
+    return examples

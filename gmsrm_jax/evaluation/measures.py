@@ -7,24 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmsrm_jax.evaluation.batches import IMAGE_KINDS
 from gmsrm_jax.metrics import DEFINITIONS, METRICS, Definition, distribution, perceptual
-from gmsrm_jax.metrics.distribution import (
-    FeatureStatistics,
-    fid,
-    inception_discriminative_scores,
-)
+from gmsrm_jax.metrics.distribution import fid, inception_discriminative_scores
 from gmsrm_jax.metrics.extra import EXTRA_DEFINITIONS, EXTRA_METRICS, HOLE_METRICS
 from gmsrm_jax.metrics.inception import FEATURES, InceptionWeights, inception_features
 from gmsrm_jax.metrics.lpips import LpipsWeights
-from gmsrm_jax.metrics.perceptual import VGG_HOLE, lpips, vgg_hole
-from gmsrm_jax.metrics.texture import (
-    SHARPNESS,
-    TEXTURE,
-    TEXTURE_DEFINITIONS,
-    sharpness,
-    texture,
-)
+from gmsrm_jax.metrics.perceptual import TEXTURE, VGG_HOLE, lpips, texture, vgg_hole
 from gmsrm_jax.nn.vgg import VggWeights
 
 _INCEPTION_BATCH = 8  # pictures; at 299 px the activations of more leave a CPU's caches
@@ -57,12 +45,9 @@ class Judge:
     @property
     def definitions(self) -> dict[str, Definition]:
         """What is measured, by name."""
+        names = [*self._lpips, *((VGG_HOLE, TEXTURE) if self._vgg is not None else ())]
         used = DEFINITIONS | EXTRA_DEFINITIONS
-        used[SHARPNESS] = TEXTURE_DEFINITIONS[SHARPNESS]
-        used |= {name: perceptual.DEFINITIONS[name] for name in self._lpips}
-        if self._vgg is not None:
-            used[VGG_HOLE] = perceptual.DEFINITIONS[VGG_HOLE]
-            used[TEXTURE] = TEXTURE_DEFINITIONS[TEXTURE]
+        used |= {name: perceptual.DEFINITIONS[name] for name in names}
         return used | (distribution.DEFINITIONS if self.compares_sets else {})
 
     @property
@@ -71,48 +56,33 @@ class Judge:
         return self._inception is not None
 
     def score(
-        self, kinds: tuple[np.ndarray, ...], image: np.ndarray, mask: np.ndarray
+        self, kinds: Mapping[str, np.ndarray], image: np.ndarray, mask: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Scores filled pictures.
 
         Args:
-            kinds: the images of `IMAGE_KINDS`, [N, S, S, 3] in 0..255.
+            kinds: images of `IMAGE_KINDS`, [N, S, S, 3] in 0..255, the composite among them.
             image: the truth, uint8 [N, S, S, 3].
             mask: uint8 [N, S, S, 1], 1 in the hole.
 
         Returns:
             KIND/METRIC to [N], NaN where a measure is undefined.
         """
-        predictions = jnp.stack([kind.astype(np.float32) for kind in kinds])
-        targets = np.broadcast_to(image.astype(np.float32), predictions.shape)
-        every = _paper_measures(predictions, targets)
+        composite = kinds["composite"]
+        predictions = jnp.stack([images.astype(np.float32) for images in kinds.values()])
+        every = _paper_measures(predictions, np.broadcast_to(image, predictions.shape))
         scores = {
-            f"{kind}/{name}": np.asarray(every[name][place], np.float64)
-            for place, kind in enumerate(IMAGE_KINDS)
+            f"{kind}/{name}": every[name][place]
+            for place, kind in enumerate(kinds)
             for name in METRICS
         }
-        others = self._other_scores(kinds[0], image, mask)
-        return scores | {f"composite/{name}": values for name, values in others.items()}
-
-    def score_composite(
-        self, prediction: np.ndarray, image: np.ndarray, mask: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """All measures of composites, uint8 [N, S, S, 3]: METRIC to [N]."""
-        scores = _paper_measures(prediction, image)
-        plain = {name: np.asarray(scores[name], np.float64) for name in METRICS}
-        return plain | self._other_scores(prediction, image, mask)
-
-    def _other_scores(
-        self, prediction: np.ndarray, image: np.ndarray, mask: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        found = _other_measures(prediction, image, mask)
-        scores = {name: found[name] for name in (*EXTRA_METRICS, *HOLE_METRICS)}
-        scores[SHARPNESS] = sharpness(prediction, image, mask)
-        for name, weights in self._lpips.items():
-            scores[name] = lpips(weights, prediction, image)
+        found = _other_measures(composite, image, mask)
+        others = {name: found[name] for name in EXTRA_DEFINITIONS}  # jit sorts them
+        others |= {name: lpips(own, composite, image) for name, own in self._lpips.items()}
         if self._vgg is not None:
-            scores[VGG_HOLE] = vgg_hole(self._vgg, prediction, image, mask)
-            scores[TEXTURE] = texture(self._vgg, prediction, image, mask)
+            others[VGG_HOLE] = vgg_hole(self._vgg, composite, image, mask)
+            others[TEXTURE] = texture(self._vgg, composite, image, mask)
+        scores |= {f"composite/{name}": values for name, values in others.items()}
         return {name: np.asarray(values, np.float64) for name, values in scores.items()}
 
     def diversity(self, samples: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
@@ -126,16 +96,16 @@ class Judge:
             METRIC to [N]: l1 over the hole in 0..255, and LPIPS and the VGG distance where there
             are weights.
         """
-        pairs = list(itertools.combinations(samples, 2))
         area = np.maximum(3.0 * mask.sum((1, 2, 3)), 1.0)
-        apart = [np.abs(a.astype(np.float64) - b).sum((1, 2, 3)) / area for a, b in pairs]
-        result = {"l1": np.mean(apart, 0)}
-        for name, weights in self._lpips.items():
-            result[name] = np.mean([np.asarray(lpips(weights, a, b)) for a, b in pairs], 0)
-        if self._vgg is not None:
-            apart = [np.asarray(vgg_hole(self._vgg, a, b, mask)) for a, b in pairs]
-            result[VGG_HOLE] = np.mean(apart, 0)
-        return result
+        apart: dict[str, list[np.ndarray]] = {}
+        for a, b in itertools.combinations(samples, 2):
+            found = {"l1": np.abs(a.astype(np.float64) - b).sum((1, 2, 3)) / area}
+            found |= {name: np.asarray(lpips(own, a, b)) for name, own in self._lpips.items()}
+            if self._vgg is not None:
+                found[VGG_HOLE] = np.asarray(vgg_hole(self._vgg, a, b, mask))
+            for name, values in found.items():
+                apart.setdefault(name, []).append(values)
+        return {name: np.mean(values, 0) for name, values in apart.items()}
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Inception features of uint8 images [N, S, S, 3], float32 [N, 2048]."""
@@ -143,13 +113,9 @@ class Judge:
             return np.zeros((len(images), 0), np.float32)
         if not len(images):
             return np.zeros((0, FEATURES), np.float32)
-        parts = [
-            np.asarray(
-                inception_features(self._inception, images[start : start + _INCEPTION_BATCH])
-            )
-            for start in range(0, len(images), _INCEPTION_BATCH)
-        ]
-        return np.concatenate(parts)
+        starts = range(0, len(images), _INCEPTION_BATCH)
+        parts = [images[start : start + _INCEPTION_BATCH] for start in starts]
+        return np.concatenate([inception_features(self._inception, part) for part in parts])
 
     def compare_sets(self, filled: np.ndarray, real: np.ndarray) -> dict[str, float | int | str]:
         """FID, P-IDS and U-IDS of features [N, 2048] each, paired.
@@ -157,11 +123,7 @@ class Judge:
         Returns:
             fid, p_ids and u_ids, the number of pictures, and a note on what limits their meaning.
         """
-        statistics = []
-        for features in (filled, real):
-            statistics.append(FeatureStatistics(features.shape[1]))
-            statistics[-1].add(features)
-        distance = fid(*statistics)
+        distance = fid(filled, real)
         scores = inception_discriminative_scores(filled, real)
         return {
             "fid": distance.fid,

@@ -1,30 +1,20 @@
-"""Scores in the layout of the paper's Tables I, II and IV, and of all hole sizes.
+"""Scores in the layout of the paper's Tables I, II and IV, of all hole sizes, and of samples.
 
 The paper's rows stand above ours where the data set is one of the paper's; they are marked and
 never count for the best.
 """
 
 import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from gmsrm_jax.evaluation import published
-from gmsrm_jax.evaluation.labels import (
-    PAPER_DIGITS,
-    UNDEFINED,
-    heading,
-    score_text,
-)
 from gmsrm_jax.evaluation.published import VARIANTS
-from gmsrm_jax.evaluation.table_formats import Table
+from gmsrm_jax.evaluation.tables import Score, Table, heading, tidy
 from gmsrm_jax.methods import rows as rows_of_methods
 from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""
@@ -50,37 +40,18 @@ class Parameters(NamedTuple):
     frozen: int
 
 
-_PARAMETER_COLUMNS = ("Trained parameters", "Frozen parameters")
 _PARAMETER_NOTE = (
     "Parameters are those of the network that fills holes: trained in stage 2, and frozen, which "
     "are the generative memory's."
 )
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One column of values: a ratio bin of a data set."""
-
-    data_set: str
-    run: Metrics
-    bin_name: str
-
-
-class Row(NamedTuple):
-    """A row of a table; `published` is one of the paper's."""
-
-    label: str
-    method: str
-    type: str = ""
-    published: bool = False
-
-
 def irregular_table(runs: Mapping[str, Metrics]) -> Table:
     """Table I: irregular holes of 20-60 %, metrics as groups of rows, data sets times bins.
 
     Args:
-        runs: data set to the metrics of its evaluation; a data set with a name of
-            `published.PUBLISHED` gets the paper's rows too.
+        runs: data set to the metrics of its evaluation; one that
+            `published.DATA_SETS` names gets the paper's rows too.
     """
     caption = "Irregular holes that cover 20-60% of the picture."
     return _grid("table_1", "Table I", caption, "I", runs)
@@ -92,15 +63,9 @@ def centre_table(runs: Mapping[str, Metrics]) -> Table:
     return _grid("table_2", "Table II", caption, "II", runs)
 
 
-def full_table(runs: Mapping[str, Metrics], image_kind: str = "composite") -> Table:
-    """Supplement: every bin that was scored, with more digits and without the paper's rows.
-
-    Args:
-        runs: see `irregular_table`.
-        image_kind: which of `batches.IMAGE_KINDS` was scored.
-    """
-    caption = "Every hole size that was scored."
-    return _grid("table_all", "All hole sizes", caption, None, runs, image_kind)
+def full_table(runs: Mapping[str, Metrics]) -> Table:
+    """Supplement: every bin that was scored, with more digits and without the paper's rows."""
+    return _grid("table_all", "All hole sizes", "Every hole size that was scored.", "", runs)
 
 
 def ablation_table(
@@ -116,6 +81,37 @@ def ablation_table(
     Raises:
         UserError: the masks differ, a variant is there twice, or an evaluation holds none.
     """
+    found = _variants(data_set, runs)
+    bin_name = published.ABLATION_BIN
+    definitions = _definitions(found.values(), VARIANTS, [bin_name])
+    papers = [v for v in VARIANTS if (data_set, "IV", v, "psnr", bin_name) in published.PUBLISHED]
+    scores = []
+    for name, theirs in [(v, True) for v in papers] + [(v, False) for v in VARIANTS if v in found]:
+        label = f"{name} (paper)" if theirs else name
+        for part in Parameters._fields if parameters else ():
+            count = None if theirs else getattr((parameters or {})[name], part)
+            column = f"{part.capitalize()} parameters"
+            scores.append(Score("", "", label, data_set, column, count, published=theirs))
+        means = {} if theirs else _means(found[name], name, bin_name)
+        for metric, definition in definitions.items():
+            cell = (data_set, "IV", name, metric, bin_name)
+            value = published.PUBLISHED.get(cell) if theirs else means.get(metric)
+            column = heading(definition)
+            scores.append(Score(metric, "", label, data_set, column, value, published=theirs))
+    hole = bin_name.replace("centre", "centre hole of")
+    return Table(
+        name="table_4",
+        title="Table IV",
+        caption=f"The variants, {hole} of the picture. {_LEGEND}",
+        scores=tidy(scores, definitions, paper_digits=True),
+        notes=_notes({data_set: next(iter(found.values()))}, [bin_name], bool(papers))
+        + ((_PARAMETER_NOTE,) if parameters else ())
+        + _undefined([(run, v, [bin_name]) for v, run in found.items()], definitions),
+    )
+
+
+def _variants(data_set: str, runs: Sequence[Metrics]) -> dict[str, Metrics]:
+    """Variant to its evaluation; see `ablation_table` for the errors."""
     lists = {run["mask_list"]["sha256"][:12] for run in runs}
     if len(lists) > 1:
         raise UserError(
@@ -124,178 +120,129 @@ def ablation_table(
         )
     found: dict[str, Metrics] = {}
     for run in runs:
-        for variant in VARIANTS:
-            if variant in run["methods"]:
-                if variant in found:
-                    raise UserError(
-                        f"Table IV of {data_set}: {variant} was scored in two of the evaluations; "
-                        "give one of each variant"
-                    )
-                found[variant] = run
-        if not any(variant in run["methods"] for variant in VARIANTS):
+        own = [variant for variant in VARIANTS if variant in run["methods"]]
+        if not own:
             raise UserError(
                 f"Table IV of {data_set}: an evaluation of {', '.join(run['methods'])} has none of "
                 f"{', '.join(VARIANTS)}; evaluate checkpoints of the variants, not with mean noise "
                 "alone"
             )
+        for variant in own:
+            if variant in found:
+                raise UserError(
+                    f"Table IV of {data_set}: {variant} was scored in two of the evaluations; "
+                    "give one of each variant"
+                )
+            found[variant] = run
     if not found:
         raise UserError(f"Table IV of {data_set}: there are no evaluations; give some")
-    bin_name = published.ABLATION_BIN
-    definitions = _definitions(found.values())
-    paper = published.PUBLISHED.get(data_set, {}).get("IV", {})
-    rows = [Row(f"{variant} (paper)", variant, published=True) for variant in paper]
-    rows += [Row(variant, variant) for variant in VARIANTS if variant in found]
-    records = []
-    for row in rows:
-        for place, name in enumerate(_PARAMETER_COLUMNS):
-            if parameters:
-                text = UNDEFINED if row.published else f"{parameters[row.method][place]:,}"
-                records.append(record(row, text=text, data_set=data_set, column=name))
-        for metric, definition in definitions.items():
-            own = {"data_set": data_set, "column": heading(definition)}
-            if row.published:
-                own |= _paper_score(data_set, "IV", row.method, metric, bin_name)
-            else:
-                score = mean_score(found[row.method], row.method, bin_name, metric)
-                own |= our_score(metric, definition, score, paper_digits=True)
-            records.append(record(row, **own))
-    places = [_Column(data_set, run, bin_name) for run in found.values()]
+    return found
+
+
+def samples_table(data_set: str, run: Metrics) -> Table:
+    """Several samples of each hole: their mean, the best of them, and how much they differ.
+
+    Metrics are groups of rows, bins columns. Nothing is bold: the best of several samples is chosen
+    with the truth at hand.
+
+    Args:
+        data_set: its name.
+        run: the content of a metrics.json with "samples".
+    """
+    bins = list(run["mask_list"]["bins"])
+    definitions = {name: Definition(**item) for name, item in run["definitions"].items()}
+    # Of each metric, the rows of all methods; then of each the differences between samples.
+    shown: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for metric, definition in definitions.items():
+        for method, parts in run["samples"].items():
+            k, group = run["sample_counts"][method], heading(definition)
+            shown[metric, group, f"{method}, the first"] = run["methods"][method]["composite"]
+            shown[metric, group, f"{method}, mean of {k}"] = parts["samples_mean"]
+            shown[metric, group, f"{method}, best of {k}"] = parts["samples_best"]
+    for metric, definition in definitions.items():
+        for method, parts in run["samples"].items():
+            group = f"{definition.label} between samples"
+            shown[metric, group, method] = parts["samples_diversity"]
+    scores = [
+        Score(metric, group, label, data_set, name, given[name].get(metric, {}).get("mean"))
+        for (metric, group, label), given in shown.items()
+        if any(metric in given[name] for name in bins)
+        for name in bins
+    ]
+    kinds = run["sample_kinds"]
     return Table(
-        name="table_4",
-        title="Table IV",
-        caption=f"The variants, {bin_name.replace('centre', 'centre hole of')} of the picture. "
-        + _LEGEND,
-        scores=tidy(records),
-        notes=_notes(places[:1], bool(paper))
-        + ((_PARAMETER_NOTE,) if parameters else ())
-        + _undefined([(place, [v]) for place, v in zip(places, found, strict=True)], definitions),
+        name="table_samples",
+        title="Several samples",
+        caption="Several samples of each hole. ↑ higher is better, ↓ lower is better.",
+        scores=tidy(scores, definitions).assign(best=False),
+        notes=(
+            scored_pictures(data_set, run),
+            f"Mean of k: {kinds['samples_mean']}.",
+            f"Best of k: {kinds['samples_best']}.",
+            f"Between samples: {kinds['samples_diversity']}.",
+        ),
     )
 
 
 def _grid(
-    name: str,
-    title: str,
-    caption: str,
-    paper_table: str | None,
-    runs: Mapping[str, Metrics],
-    image_kind: str = "composite",
+    name: str, title: str, caption: str, paper_table: str, runs: Mapping[str, Metrics]
 ) -> Table:
     """A table with metrics as groups of rows and data sets times bins as columns."""
-    columns = []
-    for data_set, run in runs.items():
-        bins = published.TABLE_BINS[paper_table] if paper_table else run["mask_list"]["bins"]
-        columns += [_Column(data_set, run, bin_name) for bin_name in bins]
-    definitions = _definitions(runs.values(), image_kind)
+    bins = {
+        data_set: published.TABLE_BINS.get(paper_table) or tuple(run["mask_list"]["bins"])
+        for data_set, run in runs.items()
+    }
     methods = list(dict.fromkeys(method for run in runs.values() for method in run["methods"]))
-    papers = []
-    if paper_table and any(data_set in published.PUBLISHED for data_set in runs):
-        papers = list(published.TYPES)
-    # "GM-SRM, mean noise" learns what GM-SRM learns.
-    ours = [Row(name, name, _TYPES.get(name.split(",")[0], "")) for name in methods]
-    theirs = [Row(f"{name} (paper)", name, published.TYPES[name], True) for name in papers]
-    records = []
+    definitions = _definitions(runs.values(), methods, itertools.chain(*bins.values()))
+    columns = [(data_set, name) for data_set, names in bins.items() for name in names]
+    ours = {
+        (*column, method): _means(runs[column[0]], method, column[1])
+        for method in methods
+        for column in columns
+    }
+    with_paper = bool(paper_table) and not set(published.DATA_SETS.values()).isdisjoint(runs)
+    scores = []
     for metric, definition in definitions.items():
-        rows = [*theirs, *ours] if metric in published.METRICS else ours
-        for row, column in itertools.product(rows, columns):
-            bin_name = column.bin_name
-            if row.published:
-                own = _paper_score(column.data_set, str(paper_table), row.method, metric, bin_name)
-            else:
-                score = mean_score(column.run, row.method, bin_name, metric, image_kind)
-                own = our_score(metric, definition, score, paper_digits=bool(paper_table))
-            own |= {"data_set": column.data_set, "column": bin_name}
-            records.append(record(row, metric=heading(definition), **own))
-    scores = tidy(records)
+        group = (metric, heading(definition))
+        theirs = published.TYPES if with_paper and metric in published.METRICS else {}
+        for (method, own), column in itertools.product(theirs.items(), columns):
+            cell = (column[0], paper_table, method, metric, column[1])
+            value, label = published.PUBLISHED.get(cell), f"{method} (paper)"
+            scores.append(Score(*group, label, *column, value, own, published=True))
+        for method, column in itertools.product(methods, columns):
+            # "GM-SRM, mean noise" learns what GM-SRM learns.
+            own = _TYPES.get(method.split(",")[0], "") if paper_table else ""
+            scores.append(Score(*group, method, *column, ours[(*column, method)].get(metric), own))
     return Table(
         name=name,
         title=title,
         caption=f"{caption} {_LEGEND}",
-        scores=scores if paper_table else scores.assign(type=""),
-        notes=_notes(columns, bool(papers), paper_table)
-        + _undefined([(column, methods) for column in columns], definitions, image_kind),
+        scores=tidy(scores, definitions, bool(paper_table)),
+        notes=_notes(runs, set().union(*bins.values()), with_paper)
+        + _undefined([(r, m, bins[d]) for d, r in runs.items() for m in methods], definitions),
     )
 
 
-def _definitions(runs: Iterable[Metrics], image_kind: str = "composite") -> dict[str, Definition]:
-    """The metrics that images of this kind were scored with: the paper's first."""
+def _definitions(
+    runs: Iterable[Metrics], methods: Sequence[str], bins: Iterable[str]
+) -> dict[str, Definition]:
+    """The metrics that were scored: the paper's first."""
     found: dict[str, Definition] = {}
+    places = list(itertools.product(methods, bins))
     for run in runs:
-        scored = {
-            metric
-            for kinds in run["methods"].values()
-            for scores in kinds[image_kind].values()
-            for metric in scores
-        }
-        if image_kind == "composite" and "distribution" in run:
-            scored |= set(_SETS)
-        for metric, item in run["definitions"].items():
-            if metric in scored:
-                found.setdefault(metric, Definition(**item))
+        scored = set().union(*(_means(run, *place) for place in places))
+        known = {name: Definition(**item) for name, item in run["definitions"].items()}
+        found |= {name: item for name, item in known.items() if name in scored}
     first = [metric for metric in published.METRICS if metric in found]
     return {metric: found[metric] for metric in dict.fromkeys([*first, *found])}
 
 
-def mean_score(
-    run: Metrics, method: str, bin_name: str, metric: str, image_kind: str = "composite"
-) -> float | None:
-    """A method's mean score; None where there is none."""
-    if metric in _SETS:
-        scores = run.get("distribution", {}).get(method, {}).get(bin_name, {})
-        return scores.get(metric)
-    scores = run["methods"].get(method, {}).get(image_kind, {}).get(bin_name, {})
-    return scores[metric]["mean"] if metric in scores else None
-
-
-def record(row: Row, **values: Any) -> dict[str, Any]:
-    """One row of `Table.scores` but for "best", which `tidy` finds."""
-    usual = {"measure": "", "metric": "", "value": math.nan, "marked": False, "better": ""}
-    return {"method": row.label, "type": row.type, "published": row.published} | usual | values
-
-
-def our_score(
-    metric: str, definition: Definition, score: float | None, paper_digits: bool = False
-) -> dict[str, Any]:
-    """What a score of ours adds to a record; "better" says which wins, "" compares none."""
-    return {
-        "measure": metric,
-        "value": math.nan if score is None else score,
-        "text": score_text(metric, definition, score, paper_digits),
-        "better": definition.better,
-    }
-
-
-def tidy(records: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
-    """Returns `Table.scores`: the records, with the best of our rows in each column.
-
-    Scores are compared as printed; a single one that is defined is not the best.
-    """
-    import pandas as pd
-
-    frame = pd.DataFrame.from_records(records)
-    compared = ~frame["published"] & (frame["better"] != "") & (frame["text"] != UNDEFINED)
-    # What follows the number, such as a deviation, does not count.
-    numbers = frame["text"].str.split().str[0].where(compared).astype(float)
-    printed = numbers.where(frame["better"] == "higher", -numbers)
-    printed = printed.where(frame["better"] != "nearer to 1", -(numbers - 1.0).abs())
-    columns = printed.groupby([frame[name] for name in ("measure", "data_set", "column")])
-    best = (printed == columns.transform("max")) & (columns.transform("count") > 1)
-    return frame.drop(columns="better").assign(best=best)
-
-
-def _paper_score(
-    data_set: str, table: str, method: str, metric: str, bin_name: str
-) -> dict[str, Any]:
-    """What a score of the paper's adds to a record."""
-    scores = published.PUBLISHED.get(data_set, {}).get(table, {}).get(method, {})
-    value = scores.get(metric, {}).get(bin_name)
-    if value is None:
-        return {"measure": metric, "text": UNDEFINED}
-    return {
-        "measure": metric,
-        "value": value,
-        "text": f"{value:.{PAPER_DIGITS[metric]}f}",
-        "marked": published.contradiction(data_set, table, method, metric, bin_name) is not None,
-    }
+def _means(run: Metrics, method: str, bin_name: str) -> dict[str, float | None]:
+    """A method's scores of a bin by metric; None where undefined."""
+    scores = run["methods"].get(method, {}).get("composite", {}).get(bin_name, {})
+    sets = run.get("distribution", {}).get(method, {}).get(bin_name, {})
+    means = {metric: score["mean"] for metric, score in scores.items()}
+    return means | {metric: sets[metric] for metric in _SETS if metric in sets}
 
 
 def scored_pictures(data_set: str, run: Metrics) -> str:
@@ -307,53 +254,42 @@ def scored_pictures(data_set: str, run: Metrics) -> str:
     )
 
 
-def _notes(
-    columns: Sequence[_Column], with_paper: bool, paper_table: str | None = None
-) -> tuple[str, ...]:
+def _notes(runs: Mapping[str, Metrics], bins: Collection[str], with_paper: bool) -> tuple[str, ...]:
     """What was scored, and how far the paper's rows can be compared."""
-    runs = {column.data_set: column.run for column in columns}
     notes = [scored_pictures(data_set, run) for data_set, run in runs.items()]
     limits = {
-        sets[column.bin_name]["note"]
-        for column in columns
-        for sets in column.run.get("distribution", {}).values()
-        if column.bin_name in sets
+        scores["note"]
+        for run in runs.values()
+        for sets in run.get("distribution", {}).values()
+        for name, scores in sets.items()
+        if name in bins
     }
     notes += [f"FID, P-IDS and U-IDS: {limit}." for limit in sorted(limits) if limit]
-    if not with_paper:
-        return tuple(notes)
-    notes.append(
-        "Rows marked (paper) are copied from the paper and do not count for bold. Its masks are "
-        "not published, nor whether it scored composites, so compare with care."
-    )
-    sizes = sorted({column.run["image_size"] for column in columns} - {_PAPER_SIZE})
-    if sizes:
-        shown = ", ".join(f"{size} px" for size in sizes)
-        notes.append(f"The paper scored pictures of {_PAPER_SIZE} px, ours have {shown}.")
-    data_sets = {column.data_set for column in columns}
-    reasons: dict[str, list[str]] = {}
-    for note in published.CONTRADICTIONS:
-        if note.table == paper_table and note.data_set in data_sets:
-            cells = f"{note.method}, {note.data_set}, {', '.join(note.bins)}"
-            reasons.setdefault(note.reason, []).append(cells)
-    notes += [f"† {'; '.join(cells)}: {reason}." for reason, cells in reasons.items()]
+    if with_paper:
+        notes.append(
+            "Rows marked (paper) are copied from the paper and do not count for bold. Its masks "
+            "are not published, nor whether it scored composites, and some cells contradict others "
+            "of the same pictures, such as LISK's PSNR on Paris StreetView: compare with care."
+        )
+        sizes = sorted({run["image_size"] for run in runs.values()} - {_PAPER_SIZE})
+        if sizes:
+            shown = ", ".join(f"{size} px" for size in sizes)
+            notes.append(f"The paper scored pictures of {_PAPER_SIZE} px, ours have {shown}.")
     return tuple(notes)
 
 
 def _undefined(
-    columns: Sequence[tuple[_Column, Sequence[str]]],
-    definitions: Mapping[str, Definition],
-    image_kind: str = "composite",
+    places: Iterable[tuple[Metrics, str, Iterable[str]]], definitions: Mapping[str, Definition]
 ) -> tuple[str, ...]:
-    """Says how many scores of the table are undefined and therefore left out of a mean."""
-    found: dict[str, tuple[int, int]] = {}
-    for column, methods in columns:
-        for method in methods:
-            scores = column.run["methods"].get(method, {}).get(image_kind, {})
-            for metric, score in scores.get(column.bin_name, {}).items():
+    """How many scores are undefined and left out of a mean, of (evaluation, method, bins)."""
+    undefined: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for run, method, bins in places:
+        for name in bins:
+            scores = run["methods"].get(method, {}).get("composite", {}).get(name, {})
+            for metric, score in scores.items():
                 label = f"{definitions[metric].label} of {method}"
-                missing, total = found.get(label, (0, 0))
-                count = score["count"] + score["undefined"]
-                found[label] = missing + score["undefined"], total + count
-    items = [f"{label}: {some} of {total}" for label, (some, total) in found.items() if some]
+                undefined[label] += score["undefined"]
+                total[label] += score["count"] + score["undefined"]
+    items = [f"{label}: {some} of {total[label]}" for label, some in undefined.items() if some]
     return (f"Undefined and left out of the means: {'; '.join(items)}.",) if items else ()

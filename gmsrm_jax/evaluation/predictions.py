@@ -145,14 +145,12 @@ def _bytes(path: Path) -> bytes:
 
 def _names(mask_list: MaskList) -> list[str]:
     """Returns the file name of every example, in order."""
-    names = [file_name(name, bin_name) for name in mask_list.names for bin_name in mask_list.bins]
-    if len(set(names)) < len(names):
-        stems: dict[str, str] = {}
-        for name in mask_list.names:
-            other = stems.setdefault(file_name(name, ""), name)
-            if other != name:
-                raise UserError(
-                    f"test pictures {other} and {name} differ in their suffix only (leading / and "
-                    ".. do not count), so files cannot be told apart by name; rename one"
-                )
-    return names
+    stems: dict[str, str] = {}
+    for name in mask_list.names:
+        other = stems.setdefault(file_name(name, ""), name)
+        if other != name:
+            raise UserError(
+                f"test pictures {other} and {name} differ in their suffix only (leading / and .. "
+                "do not count), so files cannot be told apart by name; rename one"
+            )
+    return [file_name(name, bin_name) for name in mask_list.names for bin_name in mask_list.bins]

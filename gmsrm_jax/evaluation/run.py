@@ -6,24 +6,17 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.fields import UNTRAINED
 from gmsrm_jax.config.of_run import check_config_of_run
-from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.masks.assignment import open_mask_list
 from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.data.masks.list_file import MaskList, write_mask_list
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
-from gmsrm_jax.evaluation.batches import (
-    EvaluationSet,
-    Fill,
-    evaluated_names,
-    pictures_sha256,
-)
+from gmsrm_jax.evaluation.batches import EvaluationSet, evaluated_names, pictures_sha256
 from gmsrm_jax.evaluation.evaluate import (
     EXAMPLES_FILE,
     METRICS_FILE,
@@ -31,7 +24,7 @@ from gmsrm_jax.evaluation.evaluate import (
     evaluate,
     package_versions,
 )
-from gmsrm_jax.evaluation.figure_examples import figure_examples
+from gmsrm_jax.evaluation.examples import figure_examples
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
 from gmsrm_jax.evaluation.predictions import export_inputs
@@ -102,16 +95,13 @@ def evaluate_run(
     }
     output = output or workdir / "evaluation"
     metrics = scores_of(output, facts, mask_list)
-    if metrics is None:
-        methods, samples = open_methods(config, variables, mesh)
-        methods |= predictions
-        covered = {name: given.covered for name, given in predictions.items()}
-        metrics = _score(
-            config, methods, samples, covered, pictures, mask_list, judge, facts, output
-        )
-    else:
+    if metrics is not None:
         say(f"evaluation: step {step} was scored before, nothing to do")
-    return metrics
+        return metrics
+    methods, samples = open_methods(config, variables, mesh)
+    covered = {name: given.covered for name, given in predictions.items()}
+    rows = Rows({**methods, **predictions}, samples, covered)
+    return _score(config, rows, _test_set(config, pictures, mask_list), judge, facts, output)
 
 
 def check_evaluation(config: ConfigDict) -> None:
@@ -152,14 +142,9 @@ def export_test_set(config: ConfigDict, folder: pathlib.Path) -> None:
     Raises:
         UserError: see `open_test_set`.
     """
-    pictures, mask_list = open_test_set(config)
-
-    def image(index: int) -> np.ndarray:
-        data = config.data
-        picture = pictures.image(index)
-        return resize_for_test(picture, config.image_size, data.shorter_side, data.test_resize)
-
-    images, masks = export_inputs(folder, mask_list, image)
+    test_set = _test_set(config, *open_test_set(config))
+    mask_list = test_set.mask_list
+    images, masks = export_inputs(folder, mask_list, test_set.image)
     write_mask_list(folder / "mask_list.npz", mask_list)
     count = len(mask_list.names) * len(mask_list.bins)
     say(
@@ -175,48 +160,44 @@ def _open_pictures(config: ConfigDict) -> tuple[Pictures, list[str]]:
     return pictures, evaluated_names(pictures, config.evaluation.max_images)
 
 
+def _test_set(config: ConfigDict, pictures: Pictures, mask_list: MaskList) -> EvaluationSet:
+    return EvaluationSet(
+        pictures,
+        mask_list,
+        image_size=config.image_size,
+        shorter_side=config.data.shorter_side,
+        test_resize=config.data.test_resize,
+        max_images=config.evaluation.max_images,
+    )
+
+
 def _score(
     config: ConfigDict,
-    methods: dict[str, Fill],
-    samples: dict[str, int],
-    covered: dict[str, np.ndarray],
-    pictures: Pictures,
-    mask_list: MaskList,
+    rows: Rows,
+    test_set: EvaluationSet,
     judge: Judge,
     facts: dict[str, Any],
     output: pathlib.Path,
 ) -> dict[str, Any]:
     """Scores all methods, and prints the table."""
+    settings, mask_list = config.evaluation, test_set.mask_list
     write_mask_list(output / "mask_list.npz", mask_list)
     names, bins = mask_list.names, mask_list.bins
-    say(f"evaluation: {len(names)} pictures × {len(bins)} masks, {len(methods)} methods")
+    say(f"evaluation: {len(names)} pictures × {len(bins)} masks, {len(rows.methods)} methods")
     progress = Progress("evaluation", 0, len(names) * len(bins), 1)
     evaluation = evaluate(
-        Rows(methods, samples, covered),
-        EvaluationSet(
-            pictures,
-            mask_list,
-            image_size=config.image_size,
-            shorter_side=config.data.shorter_side,
-            test_resize=config.data.test_resize,
-            max_images=config.evaluation.max_images,
-        ),
-        batch_size=config.evaluation.batch_size,
+        rows,
+        test_set,
+        batch_size=settings.batch_size,
         output_dir=output,
         facts=facts,
-        panel_rows=config.evaluation.panel_rows,
-        kept=figure_examples(
-            names,
-            bins,
-            pictures=config.evaluation.figure_pictures,
-            seed=config.evaluation.seed,
-        ),
+        panel_rows=settings.panel_rows,
+        kept=figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed),
         judge=judge,
         progress=lambda done, total: progress.update(done, ""),
     )
     progress.close()
-    table = full_table({config.evaluation.dataset or UNNAMED: evaluation.metrics})
-    say(to_text(table))
+    say(to_text(full_table({settings.dataset or UNNAMED: evaluation.metrics})))
     return evaluation.metrics
 
 

@@ -4,17 +4,16 @@ Arrays of scores are named METHOD/KIND/METRIC, with the method's number and one 
 METHOD/samples_mean, samples_best and samples_diversity for several samples of each hole.
 """
 
-import csv
-import dataclasses
-import io
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gmsrm_jax.data.masks.list_file import MaskList
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLES = {
     "samples_mean": "mean over the k samples of each hole",
@@ -23,85 +22,74 @@ SAMPLES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Scores of M methods on P pictures with B masks each.
+def score_frames(
+    masks: MaskList, filled: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> "dict[str, pd.DataFrame]":
+    """For each method one row for each example that it filled, its scores as KIND/METRIC.
 
-    Attributes:
-        mask_list: the masks.
-        methods: M names.
-        arrays: float64 [P * B] each, NaN where a metric is undefined, see above.
-        covered: for each method, bool [P * B]: the examples that it filled.
+    Args:
+        masks: of P pictures with B masks each.
+        filled: for each method, bool [P * B].
+        arrays: float64 [P * B] each, NaN where a metric is undefined, and others, which are left.
     """
+    import pandas as pd
 
-    mask_list: MaskList
-    methods: tuple[str, ...]
-    arrays: Mapping[str, np.ndarray]
-    covered: Mapping[str, np.ndarray]
-
-    def of(self, method: str, kind: str) -> dict[str, np.ndarray]:
-        """Returns the scores of a method by metric."""
-        start = f"{self.methods.index(method)}/{kind}/"
-        return {k.removeprefix(start): v for k, v in self.arrays.items() if k.startswith(start)}
-
-    def means(self, method: str, kind: str) -> dict[str, dict[str, dict[str, Any]]]:
-        """For each bin and metric: mean of the defined values, their number, and of undefined."""
-        bins = self.mask_list.bins
-        covered = self.covered[method].reshape(-1, len(bins))
-        return {
-            name: {
-                metric: _mean(values.reshape(-1, len(bins))[:, place], covered[:, place])
-                for metric, values in self.of(method, kind).items()
-            }
-            for place, name in enumerate(bins)
+    examples = pd.DataFrame(
+        {
+            "picture": np.repeat(masks.names, len(masks.bins)),
+            "mask_index": np.arange(masks.ratios.size),
+            "bin": np.tile(masks.bins, len(masks.names)),
+            "ratio": [f"{ratio:.6f}" for ratio in masks.ratios.flat],
+            "mask_sha256": np.concatenate([*masks.hashes]),
         }
-
-    def samples(self, method: str) -> dict[str, Any]:
-        """What several samples of each hole give, by bin; empty for one sample."""
-        parts = {kind: self.means(method, kind) for kind in SAMPLES}
-        return parts if self.of(method, "samples_mean") else {}
-
-    def per_image_csv(self) -> bytes:
-        """One line per example and method, scores of the composite; undefined ones are empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        by_method = {method: self.of(method, "composite") for method in self.methods}
-        names = list(by_method[self.methods[0]])
-        writer.writerow(["picture", "mask_index", "bin", "ratio", "mask_sha256", "method", *names])
-        bins = self.mask_list.bins
-        for example in range(len(self.mask_list.names) * len(bins)):
-            picture, place = divmod(example, len(bins))
-            row = [
-                self.mask_list.names[picture],
-                example,
-                bins[place],
-                format(self.mask_list.ratios[picture, place], ".6f"),
-                self.mask_list.hashes[picture][place],
-            ]
-            for method, by_metric in by_method.items():
-                if self.covered[method][example]:
-                    writer.writerow([*row, method, *(_cell(by_metric[n][example]) for n in names)])
-        return text.getvalue().encode()
-
-    def as_json(self) -> dict[str, Any]:
-        """The means of all methods, as they stand in metrics.json."""
-        methods = {
-            method: {kind: self.means(method, kind) for kind in IMAGE_KINDS}
-            for method in self.methods
+    )
+    frames = {}
+    for number, (method, which) in enumerate(filled.items()):
+        start = f"{number}/"
+        scores = {
+            name.removeprefix(start): values
+            for name, values in arrays.items()
+            if name.startswith(start) and name.count("/") == 2
         }
-        samples = {method: self.samples(method) for method in self.methods}
-        samples = {method: parts for method, parts in samples.items() if parts}
-        return {"methods": methods, **({"samples": samples} if samples else {})}
+        frames[method] = examples.assign(method=method, **scores)[which]
+    return frames
 
 
-def _mean(values: np.ndarray, filled: np.ndarray) -> dict[str, Any]:
-    defined = values[filled & ~np.isnan(values)]
-    return {
-        "mean": float(defined.mean()) if defined.size else None,
-        "count": int(defined.size),
-        "undefined": int(filled.sum() - defined.size),
+def per_image_csv(frames: "Mapping[str, pd.DataFrame]") -> bytes:
+    """One line per example and method, scores of the composite; undefined ones are empty."""
+    import pandas as pd
+
+    whole = pd.concat(frames.values()).sort_values("mask_index", kind="stable")
+    kept = [name for name in whole if "/" not in name or name.startswith("composite/")]
+    named = whole[kept].rename(columns=lambda name: name.removeprefix("composite/"))
+    return named.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+
+
+def means_as_json(frames: "Mapping[str, pd.DataFrame]", bins: tuple[str, ...]) -> dict[str, Any]:
+    """The means of all methods by kind, bin and metric, as they stand in metrics.json."""
+    methods = {
+        method: {kind: _means(frame, kind, bins) for kind in IMAGE_KINDS}
+        for method, frame in frames.items()
     }
+    samples = {
+        method: {kind: _means(frame, kind, bins) for kind in SAMPLES}
+        for method, frame in frames.items()
+        if any(name.startswith("samples_mean/") for name in frame)
+    }
+    return {"methods": methods, **({"samples": samples} if samples else {})}
 
 
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else format(float(value), ".9g")
+def _means(frame: "pd.DataFrame", kind: str, bins: tuple[str, ...]) -> dict[str, Any]:
+    """For each bin and metric: mean of the defined values, their number, and of undefined."""
+    own = frame.filter(regex=f"^{kind}/").rename(columns=lambda name: name.partition("/")[2])
+    return {
+        name: {
+            metric: {
+                "mean": float(values.mean()) if values.count() else None,
+                "count": int(values.count()),
+                "undefined": int(values.isna().sum()),
+            }
+            for metric, values in own[frame["bin"] == name].items()
+        }
+        for name in bins
+    }

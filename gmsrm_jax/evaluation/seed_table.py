@@ -1,21 +1,13 @@
 """Table IV over several trainings that differ in their seed: mean and spread of each score."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gmsrm_jax.evaluation import published
-from gmsrm_jax.evaluation.labels import score_text
-from gmsrm_jax.evaluation.paper_tables import (
-    Metrics,
-    Parameters,
-    ablation_table,
-    our_score,
-    tidy,
-)
-from gmsrm_jax.evaluation.table_formats import Table
+from gmsrm_jax.evaluation.paper_tables import Metrics, Parameters, ablation_table
+from gmsrm_jax.evaluation.tables import UNDEFINED, Table, best, score_text
 from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
@@ -50,48 +42,53 @@ def seeds_table(
     _check_masks(data_set, runs)
     seeds, some = list(runs), next(iter(runs.values()))[0]
     first = tables[seeds[0]]
-    definitions = _definitions(runs)
-    by_seed = {seed: _means(table) for seed, table in tables.items()}
-    records: list[dict[str, Any]] = []
-    scores: dict[str, dict[str, Any]] = {}
-    for row in first.scores.drop(columns="best").to_dict("records"):
-        variant, metric = row["method"], row["measure"]
-        own: dict[str, Any] = {"better": ""}
-        if (variant, metric) in by_seed[seeds[0]]:
-            spread = _spread(
-                {seed: means.get((variant, metric)) for seed, means in by_seed.items()}
-            )
-            scores.setdefault(variant, {})[metric] = spread
-            own = our_score(metric, definitions[metric], spread["mean"])
-            if spread["deviation"] is not None:
-                deviation = score_text(metric, definitions[metric], spread["deviation"])
-                own["text"] += f" ± {deviation}"
-        records.append(row | own)
+    definitions = {
+        metric: Definition(**item)
+        for own in runs.values()
+        for run in own
+        for metric, item in run["definitions"].items()
+    }
+    spreads = _spreads(tables)
+    frame = first.scores.copy()
+    for place, cell in enumerate(zip(frame["method"], frame["measure"], strict=True)):
+        if cell in spreads:
+            text = _text(cell[1], definitions[cell[1]], spreads[cell])
+            frame.loc[frame.index[place], "text"] = text
     table = replace(
         first,
         caption=f"{first.caption} Mean ± sample standard deviation over {len(seeds)} trainings of "
-        f"each variant, with the seeds {_joined(seeds)}: {training}. All were scored on the same "
-        f"{some['pictures']} pictures with the same masks.",
-        scores=tidy(records),
+        f"each variant, with the seeds {', '.join(map(str, seeds[:-1]))} and {seeds[-1]}: "
+        f"{training}. All were scored on the same {some['pictures']} pictures with the same masks.",
+        scores=frame.assign(best=best(frame, definitions)),
         notes=_notes(tables),
         command=command,
     )
-    facts = {
-        "seeds": seeds,
-        "training": training,
-        "command": command,
+    facts = {"seeds": seeds, "training": training, "command": command}
+    return table, facts | _facts(data_set, some, spreads, parameters)
+
+
+def _facts(
+    data_set: str,
+    run: Metrics,
+    spreads: Mapping[tuple[str, str], Mapping[str, Any]],
+    parameters: Mapping[str, Parameters],
+) -> dict[str, Any]:
+    """What was scored, and the numbers behind the table."""
+    return {
         "data_set": data_set,
         "bin": published.ABLATION_BIN,
-        "pictures": some["pictures"],
-        "image_size": some["image_size"],
-        "mask_list_sha256": some["mask_list"]["sha256"],
+        "pictures": run["pictures"],
+        "image_size": run["image_size"],
+        "mask_list_sha256": run["mask_list"]["sha256"],
         "deviation": "sample standard deviation, with n - 1",
         "variants": {
-            variant: {"parameters": parameters[variant]._asdict(), "scores": scores[variant]}
-            for variant in scores
+            variant: {
+                "parameters": parameters[variant]._asdict(),
+                "scores": {m: spread for (v, m), spread in spreads.items() if v == variant},
+            }
+            for variant in dict.fromkeys(variant for variant, _ in spreads)
         },
     }
-    return table, facts
 
 
 def _check_masks(data_set: str, runs: Mapping[int, Sequence[Metrics]]) -> None:
@@ -104,39 +101,33 @@ def _check_masks(data_set: str, runs: Mapping[int, Sequence[Metrics]]) -> None:
         )
 
 
-def _definitions(runs: Mapping[int, Sequence[Metrics]]) -> dict[str, Definition]:
+def _spreads(tables: Mapping[int, Table]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Mean, deviation and single values by seed of our scores, by variant and metric."""
+    import pandas as pd
+
+    scores = pd.concat({str(seed): table.scores for seed, table in tables.items()}, names=["seed"])
+    ours = scores[(scores["measure"] != "") & ~scores["published"]].reset_index("seed")
+    by_seed = ours.pivot(index=["method", "measure"], columns="seed", values="value")
+    keys = list(dict.fromkeys(zip(ours["method"], ours["measure"], strict=True)))
+
+    def json_value(value: float) -> float | None:
+        return None if math.isnan(value) else float(value)
+
     return {
-        metric: Definition(**item)
-        for own in runs.values()
-        for run in own
-        for metric, item in run["definitions"].items()
+        key: {
+            "mean": json_value(values.mean(skipna=False)),
+            "deviation": json_value(values.std(skipna=False)),
+            "values": {str(seed): json_value(values[str(seed)]) for seed in tables},
+        }
+        for key, values in ((key, by_seed.loc[key]) for key in keys)
     }
 
 
-def _means(table: Table) -> dict[tuple[str, str], float | None]:
-    """Our means of a table by variant and metric; None where undefined."""
-    ours = table.scores[~table.scores["published"] & (table.scores["measure"] != "")]
-    columns = (ours["method"], ours["measure"], ours["value"])
-    return {
-        (variant, metric): None if math.isnan(value) else value
-        for variant, metric, value in zip(*columns, strict=True)
-    }
-
-
-def _spread(values: Mapping[int, float | None]) -> dict[str, Any]:
-    """Mean, deviation and the single values by seed, which are text in JSON."""
-    defined = [value for value in values.values() if value is not None]
-    whole = len(defined) == len(values)
-    return {
-        "mean": statistics.mean(defined) if whole else None,
-        "deviation": statistics.stdev(defined) if whole else None,
-        "values": {str(seed): value for seed, value in values.items()},
-    }
-
-
-def _joined(seeds: Sequence[int]) -> str:
-    *others, last = map(str, seeds)
-    return f"{', '.join(others)} and {last}"
+def _text(metric: str, definition: Definition, spread: Mapping[str, Any]) -> str:
+    if spread["deviation"] is None:
+        return UNDEFINED
+    mean, deviation = (score_text(metric, definition, spread[k]) for k in ("mean", "deviation"))
+    return f"{mean} ± {deviation}"
 
 
 def _notes(tables: Mapping[int, Table]) -> tuple[str, ...]:

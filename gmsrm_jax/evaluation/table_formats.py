@@ -1,98 +1,36 @@
-"""A table of scores as a tidy frame, and how it reads as text, Markdown, LaTeX and HTML."""
+"""How a table of scores reads as text, Markdown, LaTeX and HTML."""
 
 import html
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gmsrm_jax.evaluation.tables import Table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pandas.io.formats.style import Styler
 
 _ROWS_OF_A_FLOAT = 52  # that fit a page at \scriptsize; a longer table is divided by LaTeX
 _FEW_COLUMNS = 8
 _LATEX = str.maketrans(
-    {
+    {sign: f"\\{sign}" for sign in "{}$&#%_"}
+    | {
         "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "$": r"\$",
-        "&": r"\&",
-        "#": r"\#",
-        "%": r"\%",
-        "_": r"\_",
         "^": r"\textasciicircum{}",
         "~": r"\textasciitilde{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        '"': "''",
         "[": "{[}",  # after the \\ of a row it would begin that command's argument
         "*": "{*}",
         "×": r"$\times$",
         "±": r"$\pm$",
-        "·": r"$\cdot$",
         "↑": r"$\uparrow$",
         "→": r"$\to$",
         "↓": r"$\downarrow$",
-        "†": r"$\dagger$",
-        "–": "--",
-        "—": "---",
-        "…": r"\ldots{}",
     }
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[<>#|~])")
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A table in no particular format.
-
-    Attributes:
-        name: file name without ending, such as "table_1".
-        title: what it is called, such as "Table I".
-        caption: one or two sentences.
-        scores: one row for each printed value, in the order of the table, with the columns
-
-            - measure: its key, such as "psnr";
-            - metric: heading of the rows' group, such as "PSNR [dB] ↑"; empty in Table IV, whose
-              columns are the metrics;
-            - method, type: the row's label, and the paper's "Type", empty where it does not apply;
-            - published: whether the row is the paper's;
-            - data_set, column: the two headings above, such as "Places2" and "20-30%";
-            - value: float, NaN where undefined;
-            - text: as printed;
-            - best: whether it is the best of our rows in its column;
-            - marked: whether the notes tell of a contradiction in the paper.
-        notes: lines below the table.
-        command: what to type to make it again; empty if that is not said.
-    """
-
-    name: str
-    title: str
-    caption: str
-    scores: "pd.DataFrame"
-    notes: tuple[str, ...]
-    command: str = ""
-
-    def grid(self, values: str = "text") -> "pd.DataFrame":
-        """One column of `scores` as the table shows it, in the order of `scores`.
-
-        Returns:
-            Metric (if there is more than one group) and Method as index, data sets and their
-            columns as columns; "Type" before them where some row has one.
-        """
-        rows, columns = ["metric", "method", "type", "published"], ["data_set", "column"]
-        grid = self.scores.set_index([*rows, *columns], drop=False)[values]
-        grid = grid.unstack(columns, sort=False)
-        types = grid.index.get_level_values("type")
-        kept = ["metric", "method"] if grid.index.get_level_values("metric").any() else ["method"]
-        grid.index = grid.index.droplevel([name for name in rows if name not in kept])
-        grid.index.names = [name.capitalize() for name in kept]
-        grid.columns.names = [None, None]
-        if types.any():
-            grid.insert(0, ("", "Type"), types if values == "text" else False)
-        return grid
 
 
 def to_text(table: Table) -> str:
@@ -120,8 +58,7 @@ def to_markdown(table: Table) -> str:
     the column headings.
     """
     grid = table.grid().map(_md)
-    best, marked = table.grid("best"), table.grid("marked")
-    grid = grid.mask(best, "**" + grid + "**").mask(marked, grid + " †")
+    grid = grid.mask(table.grid("best"), "**" + grid + "**")
     several = table.scores["data_set"].nunique() > 1
     heads = [f"{span} {name}" if several and span else name for span, name in grid.columns]
     frame = grid.set_axis([_md(head) for head in heads], axis="columns").reset_index()
@@ -146,7 +83,7 @@ def to_latex(table: Table) -> str:
     Characters outside Latin alphabets, as a method's name may have them, need XeLaTeX or LuaLaTeX.
     """
     grid, best = table.grid(), table.grid("best")
-    styler = _styled(table, _tex_cell, _tex)
+    styler = _styled(table, _tex)
     bold = best.replace({True: "textbf:--rwrap;", False: ""}).to_numpy()
     styler.apply(lambda _: bold, axis=None)
     rules = ("toprule", "midrule", "bottomrule")
@@ -181,7 +118,7 @@ def to_html(table: Table) -> str:
     """
     best, published = table.grid("best"), table.grid("published")
     classes = published.replace({True: "published", False: ""}).mask(best, "best")
-    styler = _styled(table, _html_cell, html.escape)
+    styler = _styled(table, html.escape)
     styler.set_td_classes(classes.set_axis(styler.columns, axis=1).set_axis(styler.index))
     styler.set_caption(f"<b>{html.escape(table.title)}.</b> {html.escape(table.caption)}")
     styler.set_table_attributes('class="layout"').set_uuid(table.name)
@@ -190,16 +127,12 @@ def to_html(table: Table) -> str:
     return text[text.index("<table") :].strip()  # its style sheet is empty
 
 
-def _styled(table: Table, cell: Any, label: Any) -> "Styler":
-    """The printed values with marks; `cell` and `label` escape them and the headings."""
-    grid = table.grid()
-    grid = grid.mask(table.grid("marked"), grid + "†")
+def _styled(table: Table, escape: Callable[[str], str]) -> "Styler":
+    """The printed values and their headings, escaped."""
     # The name above the last column before the values, so that no line of the head is for it.
-    grid = grid.rename_axis([None, "Method"], axis="columns")
-    styler = grid.rename_axis([None] * grid.index.nlevels).style.format(cell)
-    for axis in (0, 1):
-        styler.format_index(label, axis=axis)
-    return styler
+    grid = table.grid().rename_axis([None, "Method"], axis="columns")
+    styler = grid.rename_axis([None] * grid.index.nlevels).style.format(escape)
+    return styler.format_index(escape, axis=0).format_index(escape, axis=1)
 
 
 def _md(text: str) -> str:
@@ -208,11 +141,3 @@ def _md(text: str) -> str:
 
 def _tex(text: str) -> str:
     return text.translate(_LATEX)
-
-
-def _html_cell(text: str) -> str:
-    return html.escape(text).replace("†", "<sup>†</sup>")
-
-
-def _tex_cell(text: str) -> str:
-    return _tex(text).replace(r"$\dagger$", r"\rlap{$^\dagger$}")

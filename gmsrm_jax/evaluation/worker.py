@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gmsrm_jax.evaluation.batches import Fill, fill_holes, image_kinds
+from gmsrm_jax.evaluation.batches import IMAGE_KINDS, Fill, fill_holes, image_kinds
 from gmsrm_jax.evaluation.measures import Judge
 
 
@@ -62,7 +62,7 @@ class Worker:
         }
         for number, (method, fill) in enumerate(self.rows.methods.items()):
             kinds = image_kinds(image, mask, fill_holes(method, fill, image, mask, index))
-            scores = self.judge.score(kinds, image, mask)
+            scores = self.judge.score(dict(zip(IMAGE_KINDS, kinds, strict=True)), image, mask)
             if method in self.samples:
                 scores |= self._further_samples(method, kinds[0], scores, image, mask, index)
             result |= {f"{number}/{name}": values[:count] for name, values in scores.items()}
@@ -89,18 +89,15 @@ class Worker:
             shifted = index + np.int32(sample * self.total)
             raw = fill_holes(method, self.rows.methods[method], image, mask, shifted)
             filled.append(image_kinds(image, mask, raw)[0])
-        others = [self.judge.score_composite(x, image, mask) for x in filled[1:]]
+        others = [self.judge.score({"composite": x}, image, mask) for x in filled[1:]]
         result = {}
-        for name in others[0]:
-            values = np.stack([first_scores[f"composite/{name}"], *(s[name] for s in others)])
+        for key in others[0]:
+            name = key.removeprefix("composite/")
+            values = np.stack([first_scores[key], *(scores[key] for scores in others)])
             result[f"samples_mean/{name}"] = values.mean(0)
-            better = self.judge.definitions[name].better
-            if better == "nearer to 1":
-                nearest = np.abs(values - 1.0).argmin(0)[None]
-                result[f"samples_best/{name}"] = np.take_along_axis(values, nearest, 0)[0]
-            else:
-                result[f"samples_best/{name}"] = (
-                    values.max(0) if better == "higher" else values.min(0)
-                )
+            # The best is the largest of these.
+            ranks = {"higher": values, "lower": -values, "nearer to 1": -np.abs(values - 1.0)}
+            best = ranks[self.judge.definitions[name].better].argmax(0)[None]
+            result[f"samples_best/{name}"] = np.take_along_axis(values, best, 0)[0]
         apart = self.judge.diversity(np.stack(filled), mask)
         return result | {f"samples_diversity/{name}": values for name, values in apart.items()}

@@ -1,6 +1,5 @@
 """The graph files of an export, each made and then checked against the network."""
 
-import dataclasses
 import importlib
 from collections.abc import Callable
 
@@ -13,14 +12,6 @@ from gmsrm_jax.export.stablehlo import PLATFORMS, run_stablehlo, to_stablehlo
 from gmsrm_jax.networks.card import ONNX_FILE, STABLEHLO_FILE
 from gmsrm_jax.networks.folder import MODEL_FILE, Pretrained
 from gmsrm_jax.runtime.errors import UserError
-
-
-@dataclasses.dataclass
-class Graphs:
-    """Files by name, and a line about each for people."""
-
-    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
-    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def check_packages() -> None:
@@ -40,7 +31,7 @@ def check_packages() -> None:
 
 def make_graphs(
     network: Pretrained, stablehlo: bool, onnx: bool, batch: int | None, say: Callable[[str], None]
-) -> Graphs:
+) -> tuple[dict[str, bytes], list[str]]:
     """Makes graph files and compares each with the network on bundled photographs.
 
     Args:
@@ -50,10 +41,15 @@ def make_graphs(
         batch: pictures at once; None: any number.
         say: is told each note as it comes.
 
+    Returns:
+        Files by name, and a line about each for people.
+
     Raises:
         UserError: a graph fills otherwise than the network, or cannot be made.
     """
-    program, graphs = fill_program(network), Graphs()
+    program = fill_program(network)
+    files: dict[str, bytes] = {}
+    notes: list[str] = []
     inputs = photographs(program)
     expected = run_network(program, inputs)
 
@@ -66,8 +62,8 @@ def make_graphs(
             f"`{name}`: {form}, {takes}; largest difference from the network on "
             f"{len(expected)} photographs, in [-1, 1]: {worst:.1e}"
         )
-        graphs.files[name] = data
-        graphs.notes.append(note)
+        files[name] = data
+        notes.append(note)
         say(note)
 
     if stablehlo:
@@ -80,7 +76,7 @@ def make_graphs(
         model = to_onnx(program, batch, {"weights_sha256": network.sha256})
         form = f"ONNX of opset {OPSET}"
         keep(ONNX_FILE, model, form, lambda arrays: run_onnx(model, program, arrays))
-    return graphs
+    return files, notes
 
 
 def rounding_note(network: Pretrained, stored: Pretrained) -> str:

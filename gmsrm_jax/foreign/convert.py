@@ -1,19 +1,22 @@
 """Published weights to this project's file (see `converted`), by the table in `networks`."""
 
+import importlib
 import os
 import pathlib
+import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gmsrm_jax.foreign.converted import Params, write_converted
-from gmsrm_jax.foreign.networks import CAFFE, NETWORKS, NORMED, Layer, Part
-from gmsrm_jax.foreign.sources import read_caffe_vgg, read_state_dict
+from gmsrm_jax.foreign.networks import NETWORKS, NORMED, Layer, Part
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import file_sha256
 
 _EPSILON = 0.001  # of Inception's batch normalisations
+_RESAVE = "load it with the program that wrote it and torch.save(model.state_dict(), FILE)"
 
 
 def convert(
@@ -28,8 +31,7 @@ def convert(
 
     Args:
         name: of `NETWORKS`.
-        inputs: a file for each of the network's parts; for VGG-19 the original Caffe weights as
-            .npz will do too, see `read_caffe_vgg`.
+        inputs: a file for each of the network's parts.
         output: the file to write; its folder is made if missing.
         any_file: accept other files than the published ones, if their arrays fit.
         last_layer: the last one to keep; "" for all.
@@ -41,7 +43,7 @@ def convert(
         UserError: a file cannot be read or written, is not the published one, or does not fit.
     """
     network = NETWORKS[name]
-    normalisation, layers = network.normalisations[0], list(network.layers)
+    layers = list(network.layers)
     if pathlib.Path(output).suffix != ".safetensors":
         raise UserError(f"{output}: the name of converted weights ends in .safetensors")
     if last_layer and last_layer not in layers:
@@ -51,29 +53,76 @@ def convert(
     sources = []
     for part, path in zip(network.parts, map(pathlib.Path, inputs), strict=True):
         sources.append(_source(path, part, any_file))
-        keys = part.arrays
-        if caffe := path.suffix == ".npz" and CAFFE in network.normalisations:
-            state, normalisation, keys = read_caffe_vgg(path), CAFFE, {key: key for key in keys}
-        else:
-            state = read_state_dict(path)
+        state = read_state_dict(path)
         for name_here in (each for each in part.layers if each in kept):
             layer = part.layers[name_here]
-            prefix = name_here if caffe else layer.published
             cure = f"give {part.file.name} of {network.title}"
             arrays = {
-                role: _array(state, f"{prefix}.{key}", _shape(layer, role), path, cure)
-                for role, key in keys.items()
+                role: _array(state, f"{layer.published}.{key}", _shape(layer, role), path, cure)
+                for role, key in part.arrays.items()
             }
-            params[name_here] = _folded(arrays) if keys is NORMED else arrays
+            params[name_here] = _folded(arrays) if part.arrays is NORMED else arrays
             if not all(np.isfinite(array).all() for array in params[name_here].values()):
                 raise UserError(
-                    f"{path}: {prefix} holds NaN, infinity or a negative variance; fetch it again"
+                    f"{path}: {layer.published} holds NaN, infinity or a negative variance; fetch "
+                    "it again"
                 )
+    normalisation = network.normalisations[0]
     digest = write_converted(output, name, normalisation, params, sources)
     return (
         f"wrote {output}: {network.title}, {len(params)} layers to {kept[-1]}, normalisation"
         f" {normalisation}, SHA-256 of the contents {digest}"
     )
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads what torch.save(module.state_dict(), path) wrote, by torch.load(weights_only=True).
+
+    Returns:
+        Arrays by name; floating point of any width as float32, the rest as it is.
+
+    Raises:
+        UserError: torch is not installed; or the file is missing or damaged, holds no dictionary of
+            tensors, or something that torch does not read without running code.
+    """
+    try:
+        torch = importlib.import_module("torch")
+        # Before 2.6 weights_only let code through: CVE-2025-32434.
+        if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+            raise ImportError
+    except ImportError as error:
+        raise UserError(
+            f"{path}: PyTorch's files are read by torch 2.6 or newer; pip install"
+            ' "gmsrm-jax[convert]"'
+        ) from error
+    # Torch's own words are not passed on: they advise to read the file by running what is in it.
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise UserError(f"{path}: holds no dictionary of tensors; {_RESAVE}")
+        return {
+            name: (value.float() if value.is_floating_point() else value).numpy()
+            for name, value in state.items()
+            if isinstance(value, torch.Tensor)
+        }
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UserError:
+        raise
+    except Exception as error:  # for damaged files it may be any
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and asked:
+            raise UserError(
+                f"{path}: asks to run {asked[1]!r}, which no dictionary of tensors needs; nothing"
+                f" was run. If you trust the file, {_RESAVE}"
+            ) from error
+        if ".tar" in str(error):
+            raise UserError(
+                f"{path}: a .tar file of PyTorch before 0.1.10, which torch does not read without"
+                f" running code; {_RESAVE}"
+            ) from error
+        raise UserError(f"{path}: damaged, or no file of PyTorch's; fetch it again") from error
 
 
 def _source(path: pathlib.Path, part: Part, any_file: bool) -> dict[str, str]:

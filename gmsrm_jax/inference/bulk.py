@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gmsrm_jax.inference.inpainter import Inpainter, Result
+from gmsrm_jax.inference.inpainter import Inpainter, Progress, Result
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -66,7 +66,7 @@ class BulkFiller:
         *,
         keep_format: bool = False,
         keep_outputs: bool = False,
-        on_progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
     ):
         """Takes what all pictures share.
 
@@ -76,12 +76,11 @@ class BulkFiller:
             options: how to fill.
             keep_format: write each picture in its own format, otherwise as PNG.
             keep_outputs: leave output files that are there already.
-            on_progress: see `Inpainter.batch`.
+            progress: see `Inpainter`, about the picture that is being filled.
         """
-        self._on_progress = on_progress
+        self._progress = progress
         self._inpainter, self._manifest, self._options = inpainter, manifest, options
         self._keep_format, self._keep_outputs = keep_format, keep_outputs
-        self._shared_mask: tuple[Path, str] | None = None
         self._facts = {
             "options": options.model_dump(include=_TOLD),
             "seed": options.seed,
@@ -101,22 +100,16 @@ class BulkFiller:
             Exception: any other is a bug and ends the run, so that it is seen. Files and lines of
                 the manifest that are written stay, all of them whole; `keep_outputs` goes on there.
         """
-        waiting: deque[_Opened] = deque()
-
-        def items() -> Iterator[tuple[Picture, Mask] | UserError]:
-            for opened in _in_order(readers, self._open, jobs):
-                waiting.append(opened._replace(pixels=None))
-                yield opened.pixels or UserError(opened.error)
-
         with _threads() as readers, _threads() as writers:
-            results = self._inpainter.batch(
-                items(),
-                on_error="return",
-                on_progress=self._on_progress,
-                **self._options.model_dump(),
-            )
-            filled = ((waiting.popleft(), result) for result in results)
+            filled = map(self._fill, _in_order(readers, self._open, jobs))
             yield from _in_order(writers, self._write, filled)
+
+    def _fill(self, opened: _Opened) -> tuple[_Opened, Result | None]:
+        if opened.pixels is None:
+            return opened, None
+        options = self._options.model_dump()
+        result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+        return opened._replace(pixels=None), result  # so that no more pictures are kept than needed
 
     def _open(self, job: Job) -> _Opened:
         start, pair = time.perf_counter(), job.pair
@@ -124,7 +117,7 @@ class BulkFiller:
         warnings: Sequence[str] = ()
         try:
             facts["image_sha256"] = file_sha256(pair.image)
-            facts["mask_sha256"] = self._mask_sha256(pair.mask)
+            facts["mask_sha256"] = file_sha256(pair.mask) if pair.mask else None
             picture = open_picture(pair.image, max_pixels=self._options.max_pixels)
             warnings = picture.warnings
             facts |= {
@@ -137,27 +130,18 @@ class BulkFiller:
         except _FAILURES as error:
             return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
         facts["hole_ratio"] = round(mask.ratio, 6)
-        warnings = self._suffix_warnings(pair.image, picture.format)
+        warnings = []
+        if self._keep_format and picture.format not in (format_of(pair.image), "MPO"):
+            suffix = format_of(pair.image)
+            warnings = [
+                f"{pair.image}: holds {picture.format}; written as {suffix}, as its name says"
+            ]
         return _Opened(job, (picture, mask), None, warnings, facts, start)
 
-    def _mask_sha256(self, path: Path | None) -> str | None:
-        """Hashes a mask; one that is for all pictures only once."""
-        if path is None:
-            return None
-        known = self._shared_mask
-        if known is None or known[0] != path:
-            self._shared_mask = known = path, file_sha256(path)
-        return known[1]
-
-    def _suffix_warnings(self, path: Path, found: str | None) -> list[str]:
-        if not self._keep_format or found in (format_of(path), "MPO"):
-            return []
-        return [f"{path}: holds {found}; written as {format_of(path)}, as its name says"]
-
-    def _write(self, item: tuple[_Opened, Result | UserError]) -> Done:
+    def _write(self, item: tuple[_Opened, Result | None]) -> Done:
         opened, result = item
-        if isinstance(result, UserError):
-            return self._failure(opened, str(result), opened.warnings)
+        if result is None:
+            return self._failure(opened, str(opened.error), opened.warnings)
         warnings = [*opened.warnings, *result.warnings]
         job, outputs, notes, kept = opened.job, [], [], True
         path = job.outputs[0]

@@ -7,7 +7,7 @@ to nothing over `width` pixels. Known pixels are never written.
 
 import numpy as np
 
-from gmsrm_jax.inference.rings import depth_map
+from gmsrm_jax.inference.regions import depth_map
 
 
 def feathered(

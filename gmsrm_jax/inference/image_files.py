@@ -21,7 +21,7 @@ from gmsrm_jax.data.decoding import (
     orientation_of,
     reason_of,
 )
-from gmsrm_jax.inference.array_png import decode_png
+from gmsrm_jax.inference.pixel_layouts import LAYOUTS
 from gmsrm_jax.runtime.errors import UserError
 
 ImageSource = str | os.PathLike | bytes | bytearray | Image.Image
@@ -36,29 +36,34 @@ _KEPT_INFO = {
 }
 _MOST_DPI = 65535  # that a JPEG file can say
 # How many numbers the transparent colour of a mode has.
-_KEY_LENGTHS = {"1": 1, "L": 1, "P": 1, "I": 1, "I;16": 1, "RGB": 3}
+_KEY_LENGTHS = {"1": 1, "L": 1, "P": 1, "I;16": 1, "RGB": 3}
+# Layouts of 16-bit PNG files of several channels, by how Pillow unpacks their upper bytes; and how
+# it has to unpack to give the lower ones, or of grey and alpha all four bytes.
+_DEEP = {
+    "LA;16B": ("LA;16", "RGBA"),
+    "RGB;16B": ("RGB;16", "RGB;16L"),
+    "RGBA;16B": ("RGBA;16", "RGBA;16L"),
+}
 
 
 class Upright(NamedTuple):
     """A decoded picture as it is displayed.
 
     Attributes:
-        image: the pixels; `info` holds icc_profile, exif, dpi and transparency if there were
-            such, without EXIF's orientation and thumbnail, and of a JPEG its
-            qtables and subsampling.
+        native: its numbers, [H, W] or [H, W, C].
+        layout: how they are laid out, see `pixel_layouts`.
+        info: icc_profile, exif and dpi if there were such, without EXIF's orientation and
+            thumbnail, and of a JPEG its qtables and subsampling.
         stored_size: width and height before any turn, in pixels.
         format: Pillow's name of the file format, None for a picture that comes from no file.
-        orientation: EXIF's number of the turn that was made, 1 to 8.
-        deep: uint16 [H, W, channels], turned, for a file with 16 bits in each of several channels,
-            of which `image` holds the upper halves; None for others.
         warnings: what was left out.
     """
 
-    image: Image.Image
+    native: np.ndarray
+    layout: str
+    info: dict[str, Any]
     stored_size: tuple[int, int]
     format: str | None
-    orientation: int
-    deep: np.ndarray | None
     warnings: tuple[str, ...]
 
 
@@ -91,21 +96,32 @@ def open_upright(source: ImageSource, max_pixels: int, name: str) -> Upright:
 def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
     try:
         with Image.open(stream, formats=FORMATS) as image:
-            deep = _is_deep(image)
-            upright = _decode(image, max_pixels, name, deep)
-        if not deep:
-            return upright
+            unpacking = _unpacking(image)
+            if ";16" not in unpacking or image.mode not in ("RGB", "RGBA", "LA"):
+                return _decode(image, max_pixels, name)
+            layout, other = _DEEP.get(unpacking, ("", "")) if image.format == "PNG" else ("", "")
+            if not layout:
+                image.info.pop("transparency", None)  # a colour of 16 bits, of which 8 are read
+                upright = _decode(image, max_pixels, name)
+                lost = f"{name}: 16 bits per channel are read as 8; give a PNG file or an array"
+                return upright._replace(warnings=(*upright.warnings, lost))
+            key = image.info.pop("transparency", None)
+            upright = _decode(image, max_pixels, name)
+            turn = orientation_of(image)
         stream.seek(0)
-        pixels = decode_png(stream.read(), name) if upright.format == "PNG" else None
-        if pixels is None:
-            upright.image.info.pop("transparency", None)  # a colour of 16 bits, of which 8 are read
-            return upright._replace(warnings=(*upright.warnings, _lost_bits(name)))
-        return upright._replace(deep=_turned(pixels, upright.orientation))
+        with Image.open(stream, formats=("PNG",)) as image:
+            image.tile = [image.tile[0]._replace(args=other)]
+            lower = np.asarray(_turned(image, turn))
+        if layout == "LA;16":
+            pixels = lower.view(">u2").astype(np.uint16)
+        else:
+            pixels = upright.native.astype(np.uint16) << 8 | lower
+        return upright._replace(**_with_alpha(pixels, layout, key))
     except DAMAGED as error:
         raise UserError(f"{name}: {reason_of(error)}; save it again as PNG or JPEG") from error
 
 
-def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) -> Upright:
+def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
     width, height = stored_size = image.size
     if width * height > max_pixels:
         raise UserError(
@@ -127,7 +143,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) 
     try:
         image.load()
         orientation = orientation_of(image)
-        turned = image.transpose(TURNS[orientation]) if orientation > 1 else image.copy()
+        turned = _turned(image, orientation)
     except DAMAGED as error:
         raise UserError(f"{name}: {reason_of(error)}; save it again as PNG or JPEG") from error
     info: dict[Any, Any] = {}
@@ -135,7 +151,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) 
         value = image.info.get(key)
         if value in (None, (0, 0)):  # not given; BMP and TIFF files say 0 of a resolution then
             continue
-        if _is_usable(key, value, image.mode, deep):
+        if _is_usable(key, value, image.mode):
             info[key] = value
         else:
             warnings.append(f"{name}: its {meaning} is damaged and left out")
@@ -148,11 +164,54 @@ def _decode(image: Image.Image, max_pixels: int, name: str, deep: bool = False) 
         info |= _metadata(image)
     except DAMAGED as error:
         warnings.append(f"{name}: its EXIF data are damaged and left out ({error})")
-    turned.info = info
-    return Upright(turned, stored_size, image.format, orientation, None, tuple(warnings))
+    key = info.pop("transparency", None)
+    if key is not None and turned.mode == "I;16":
+        pixels = np.asarray(turned)[..., None]
+        kept = _with_alpha(pixels, "LA;16", key)
+    else:
+        turned.info = {} if key is None else {"transparency": key}
+        kind = turned.mode
+        try:
+            turned = _in_a_layout(turned)
+        except DAMAGED as error:
+            raise UserError(f"{name}: Pillow mode {kind}; convert it to RGB") from error
+        if turned.mode != kind and kind not in _KEY_LENGTHS and not kind.startswith("I;16"):
+            warnings.append(f"{name}: mode {kind} is read as {turned.mode}")
+        kept = {"native": np.asarray(turned), "layout": turned.mode}
+    return Upright(
+        **kept,
+        info=info,
+        stored_size=stored_size,
+        format=image.format,
+        warnings=tuple(warnings),
+    )
 
 
-def _is_usable(key: str, value: Any, mode: str, deep: bool) -> bool:
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNS[orientation]) if orientation > 1 else image.copy()
+
+
+def _in_a_layout(image: Image.Image) -> Image.Image:
+    """The picture in a mode of `LAYOUTS`, with alpha where it was transparent in another way."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.asarray(image).astype(np.uint16))
+    if image.mode in LAYOUTS and not image.info:
+        return image
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    return image.convert("LA" if image.mode in ("1", "L", "La") else "RGBA")
+
+
+def _with_alpha(pixels: np.ndarray, layout: str, key: Any) -> dict[str, Any]:
+    """Pixels of 16 bits [H, W, C], transparent where they have one colour, and their layout."""
+    if key is None:
+        return {"native": pixels, "layout": layout}
+    alpha = np.where((pixels != np.asarray(key)).any(2), np.uint16(65535), np.uint16(0))
+    layout = "LA;16" if pixels.shape[2] == 1 else "RGBA;16"
+    return {"native": np.dstack([pixels, alpha]), "layout": layout}
+
+
+def _is_usable(key: str, value: Any, mode: str) -> bool:
     """Returns whether an entry of a picture's `info` is what it should be; files hold anything."""
     if key == "icc_profile":
         return isinstance(value, bytes)
@@ -162,34 +221,16 @@ def _is_usable(key: str, value: Any, mode: str, deep: bool) -> bool:
         return len(numbers) == 2 and real and all(not n <= 0 and n <= _MOST_DPI for n in numbers)
     if mode == "P" and isinstance(value, bytes):
         return len(value) <= 256
-    white = 65535 if deep or mode in ("I", "I;16") else 255
+    white = 65535 if mode == "I;16" else 255
     whole = all(isinstance(number, int) and 0 <= number <= white for number in numbers)
     return len(numbers) == _KEY_LENGTHS.get(mode) and whole
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Returns whether a file has 16 bits in each of several channels; Pillow keeps the upper 8."""
-    if image.mode not in ("RGB", "RGBA", "LA"):
-        return False
+def _unpacking(image: Image.Image) -> str:
+    """How Pillow unpacks a file's pixels, such as "RGB;16B"; it keeps the upper 8 bits of these."""
     tile = getattr(image, "tile", None)
     codec = tile[0].args if tile else None
-    raw = codec if isinstance(codec, str) else codec[0] if codec else ""
-    return ";16" in str(raw)
-
-
-def _lost_bits(name: str) -> str:
-    return (
-        f"{name}: 16 bits per channel are read as 8; give an array of uint16, or a PNG file "
-        "without interlacing"
-    )
-
-
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation > 4:
-        pixels = pixels.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return pixels[::rows, ::columns]
+    return str(codec if isinstance(codec, str) else codec[0] if codec else "")
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 import functools
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,15 +13,18 @@ from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import FilledPicture, Picture, PictureSource, open_picture
-from gmsrm_jax.inference.strategies import Report, choose, fill
-from gmsrm_jax.inference.tiling import Filling, Square
+from gmsrm_jax.inference.strategies import choose, fill
+from gmsrm_jax.inference.tiling import Square
 from gmsrm_jax.runtime.devices import find_device
 from gmsrm_jax.runtime.errors import UserError
 
 ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
 
-# Under way together, pictures of a stream and samples of a picture, so that memory stays bounded.
+Progress = Callable[[float, int], None]
+"""Is told, often, how many fillings are done and how many there are: (done, total)."""
+
+# Of samples that are worked on together, so that memory stays bounded.
 _PIXELS_UNDER_WAY = 32_000_000
 
 
@@ -34,7 +36,7 @@ class Result:
         images: one for each sample, of the kind and size that the picture was given in: Pillow
             image or array. A path or the bytes of a file give a Pillow image.
         seeds: of the samples.
-        seconds: from opening the picture to this result, other pictures of a stream included.
+        seconds: from opening the picture to this result.
         hole_ratio: share of the picture that was filled, in [0, 1].
         strategy: the one used, never "auto"; "none" if there was no hole.
         warnings: what is odd about the picture or its mask, one line each.
@@ -53,8 +55,8 @@ class Inpainter:
 
     One program is compiled for each batch bucket (1, 2, 4, …), whatever the sizes of pictures. The
     same call with the same seed gives the same filling on the same device; another number of
-    samples, or neighbours in a stream, can mean another bucket, whose program may round otherwise.
-    May be called from several threads.
+    samples can mean another bucket, whose program may round otherwise. May be called from several
+    threads.
 
         inpainter = Inpainter.from_pretrained()
         result = inpainter("photo.jpg", "mask.png")
@@ -142,7 +144,7 @@ class Inpainter:
         seed: int = 0,
         *,
         on_step: Callable[[], None] | None = None,
-        on_progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> Result:
         """Fills the hole of a picture; every known pixel of the result is that of the picture.
@@ -156,7 +158,9 @@ class Inpainter:
             on_step: called before each batch of the network and each step of detail, in the
                 calling thread. What it raises ends the call, for a time limit, say; the inpainter
                 can be used as before.
-            on_progress: told after each step what share of the work is done, about, in [0, 1].
+            progress: called after each step with how many of the fillings are done, about, and how
+                many there are: `progress(done, total)`. A share of those under way counts, so that
+                a bar can move within one large picture; `done` never falls and ends at `total`.
             **options: any other field of `FillOptions`, such as `strategy`, `feather`,
                 `mask_invert` and `mask_dilate`.
 
@@ -164,28 +168,22 @@ class Inpainter:
             UserError: an input that cannot be used; names it, what was found and the cure.
         """
         checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
-        for result in self._stream([(image, mask)], checked, on_step, on_progress):
-            if isinstance(result, UserError):
-                raise result
-            return result
-        raise AssertionError("one item gives one result")
+        return self._fill(_Opened(image, mask, checked), checked, on_step, progress)
 
     def batch(
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
         *,
         on_error: Literal["raise", "return"] = "raise",
-        on_progress: Callable[[float], None] | None = None,
         **options: Any,
     ) -> Iterator[Result | UserError]:
-        """Fills a stream of pictures; squares of neighbouring pictures share batches.
+        """Fills a stream of pictures, one after another.
 
         Args:
-            items: pairs of picture and mask, taken as they are needed; an error in the place of a
-                pair counts as one that cannot be used.
+            items: pairs of picture and mask, each taken when it is its turn; an error in the place
+                of a pair counts as one that cannot be used.
             on_error: "raise" stops at the first picture that cannot be used; "return" gives its
                 error in the place of a result and goes on.
-            on_progress: told after each step what share of the next result is done, in [0, 1].
             **options: fields of `FillOptions`, for every picture.
 
         Yields:
@@ -196,162 +194,111 @@ class Inpainter:
         """
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
-        return self._checked(
-            self._stream(items, FillOptions.checked(options), None, on_progress), on_error
-        )
+        return self._each(items, on_error, FillOptions.checked(options))
 
-    def _checked(
-        self, results: Iterator[Result | UserError], on_error: str
-    ) -> Iterator[Result | UserError]:
-        for position, result in enumerate(results):
-            if isinstance(result, UserError) and on_error == "raise":
-                raise UserError(f"item {position}: {result}") from result
-            yield result
-
-    def _stream(
+    def _each(
         self,
         items: Iterable[tuple[ImageLike, MaskLike] | UserError],
+        on_error: str,
         options: FillOptions,
-        on_step: Callable[[], None] | None,
-        on_progress: Callable[[float], None] | None,
     ) -> Iterator[Result | UserError]:
-        source, more = iter(items), True
-        under_way: deque[_Task | UserError] = deque()
-        while more or under_way:
-            # Before others are taken, for a finished picture takes a place that fills a batch.
-            while under_way:
-                first = under_way[0]
-                if isinstance(first, _Task) and first.waiting:
-                    break
-                under_way.popleft()
-                yield first.result() if isinstance(first, _Task) else first
-                del first
-            while more and self._room(under_way):
-                try:
-                    item = next(source)
-                except StopIteration:
-                    more = False
-                    break
-                try:
-                    if isinstance(item, UserError):
-                        raise item
-                    under_way.append(_Task(*item, options, self.size))
-                except UserError as error:
-                    under_way.append(error)
-            runs = [run for task in under_way if isinstance(task, _Task) for run in task.waiting]
-            squares = [square for run in runs for square in run.asked]
-            seeds = [run.seed for run in runs for _ in run.asked]
-            indices = [run.answered + k for run in runs for k in range(len(run.asked))]
-            if on_step is not None and not squares:
-                on_step()
-            outputs = iter(self._filler.squares(squares, seeds, indices, on_step))
-            for run in runs:
-                run.answer([next(outputs) for _ in run.asked])
-            if on_progress is not None and under_way and isinstance(under_way[0], _Task):
-                on_progress(under_way[0].share)
+        for position, item in enumerate(items):
+            try:
+                if isinstance(item, UserError):
+                    raise item
+                opened = _Opened(*item, options)
+            except UserError as error:
+                if on_error == "raise":
+                    raise UserError(f"item {position}: {error}") from error
+                yield error
+            else:
+                # Outside: what is wrong with the network is wrong for all.
+                result = self._fill(opened, options)
+                del opened, item  # before the next one is opened
+                yield result
+                del result
 
-    def _room(self, under_way: "deque[_Task | UserError]") -> bool:
-        """Returns whether another picture helps to fill a batch and fits in memory."""
-        tasks = [task for task in under_way if isinstance(task, _Task)]
-        squares = sum(len(run.asked) for task in tasks for run in task.waiting)
-        pixels = sum(task.pixels for task in tasks)
-        few = squares < self.max_batch and pixels < _PIXELS_UNDER_WAY
-        return few and len(under_way) <= self.max_batch
-
-
-class _Share:
-    """How much of a sample is done, in [0, 1]; takes reports.
-
-    Not the run itself, which holds the filling that reports: a circle of references would keep the
-    picture in memory.
-    """
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def __call__(self, share: float) -> None:
-        self.value = float(share)
-
-
-class _Run:
-    """One sample of a picture: what it asks of the network, and in the end its image.
-
-    Nothing is worked out, and no memory taken, before `asked` is looked at.
-    """
-
-    def __init__(
+    def _fill(
         self,
-        begin: Callable[[int, Report], Filling],
-        seed: int,
-        finish: Callable[[np.ndarray], FilledPicture],
-    ):
-        self.seed, self.answered, self.done = seed, 0, _Share()
-        self.image: FilledPicture | None = None
-        self._asked: list[Square] | None = None
-        self._filling, self._finish = begin(seed, self.done), finish
-
-    @property
-    def asked(self) -> list[Square]:
-        if self._asked is None:
-            self._asked = next(self._filling)
-        return self._asked
-
-    def answer(self, outputs: list[np.ndarray]) -> None:
-        self.answered += len(outputs)
-        try:
-            self._asked = self._filling.send(outputs)
-        except StopIteration as end:
-            self._asked, self.image = [], self._finish(end.value)
-
-
-class _Task:
-    """A picture under way."""
-
-    def __init__(self, image: ImageLike, mask: MaskLike, options: FillOptions, size: int):
-        self._start = time.perf_counter()
-        self._picture = open_picture(image, max_pixels=options.max_pixels)
-        self._mask = open_mask(mask, self._picture, options)
-        self._seeds = [options.seed + sample for sample in range(options.num_samples)]
-        rgb, hole = self._picture.rgb, self._mask.hole
-        self.pixels = hole.size * options.num_samples
-        self._together = max(1, _PIXELS_UNDER_WAY // hole.size)
-        self._strategy, self._runs = "none", []
-        if self._mask.ratio > 0:
-            self._strategy = choose(options.strategy, hole, size)
-            # Not a method: a circle of references would keep the picture in memory.
-            finish = functools.partial(_restored, self._picture, hole, options.feather)
-            self._runs = [
-                _Run(functools.partial(fill, self._strategy, rgb, hole, size), seed, finish)
-                for seed in self._seeds
-            ]
-
-    @property
-    def waiting(self) -> list[_Run]:
-        """The samples to be worked on now, as many as fit in memory; none when all are done."""
-        return [run for run in self._runs if run.image is None][: self._together]
-
-    @property
-    def share(self) -> float:
-        """How much of the work is done, in [0, 1]."""
-        done = [1.0 if run.image is not None else run.done.value for run in self._runs]
-        return sum(done) / max(len(done), 1)
-
-    def result(self) -> Result:
-        picture, hole = self._picture, self._mask.hole
-        images = [run.image for run in self._runs if run.image is not None]
-        if not self._runs:
-            images = [picture.restore(picture.rgb, hole) for _ in self._seeds]
+        opened: "_Opened",
+        options: FillOptions,
+        on_step: Callable[[], None] | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        picture, mask = opened.picture, opened.mask
+        rgb, hole = picture.rgb, mask.hole
+        seeds = [options.seed + sample for sample in range(options.num_samples)]
+        strategy, images = "none", []
+        if not mask.ratio:
+            images = [picture.restore(rgb, hole) for _ in seeds]
+            _told(progress, 0, len(seeds), len(seeds))
+        else:
+            strategy = choose(options.strategy, hole, self.size)
+            together = max(1, _PIXELS_UNDER_WAY // hole.size)
+            for first in range(0, len(seeds), together):
+                tell = functools.partial(_told, progress, first, len(seeds))
+                filled = self._samples(
+                    strategy, rgb, hole, seeds[first : first + together], on_step, tell
+                )
+                images += [
+                    picture.restore(feathered(one, rgb, one, hole, options.feather), hole)
+                    for one in filled
+                ]
         return Result(
             images=images,
-            seeds=self._seeds,
-            seconds=time.perf_counter() - self._start,
-            hole_ratio=self._mask.ratio,
-            strategy=self._strategy,
-            warnings=[*picture.warnings, *self._mask.warnings],
+            seeds=seeds,
+            seconds=time.perf_counter() - opened.start,
+            hole_ratio=mask.ratio,
+            strategy=strategy,
+            warnings=[*picture.warnings, *mask.warnings],
         )
 
+    def _samples(
+        self,
+        strategy: str,
+        rgb: np.ndarray,
+        hole: np.ndarray,
+        seeds: list[int],
+        on_step: Callable[[], None] | None,
+        tell: Callable[[float], None],
+    ) -> list[np.ndarray]:
+        """Fills a hole once for each seed; what these ask of the network shares batches."""
+        shares, answered = [0.0] * len(seeds), [0] * len(seeds)
+        fillings = [
+            fill(strategy, rgb, hole, self.size, seed, functools.partial(shares.__setitem__, k))
+            for k, seed in enumerate(seeds)
+        ]
+        asked = {k: next(filling) for k, filling in enumerate(fillings)}
+        filled: dict[int, np.ndarray] = {}
+        while asked:
+            squares = [square for each in asked.values() for square in each]
+            of_square = [k for k, each in asked.items() for _ in each]
+            indices = [answered[k] + i for k, each in asked.items() for i in range(len(each))]
+            if on_step is not None and not squares:
+                on_step()
+            outputs = iter(
+                self._filler.squares(squares, [seeds[k] for k in of_square], indices, on_step)
+            )
+            for k, each in list(asked.items()):
+                answered[k] += len(each)
+                try:
+                    asked[k] = fillings[k].send([next(outputs) for _ in each])
+                except StopIteration as end:
+                    del asked[k]
+                    filled[k], shares[k] = end.value, 1.0
+            tell(sum(shares))
+        return [filled[k] for k in range(len(seeds))]
 
-def _restored(
-    picture: Picture, hole: np.ndarray, feather: int, filled: np.ndarray
-) -> FilledPicture:
-    return picture.restore(feathered(filled, picture.rgb, filled, hole, feather), hole)
+
+class _Opened:
+    """A picture and its mask, and when they were asked for."""
+
+    def __init__(self, image: ImageLike, mask: MaskLike, options: FillOptions):
+        self.start = time.perf_counter()
+        self.picture = open_picture(image, max_pixels=options.max_pixels)
+        self.mask = open_mask(mask, self.picture, options)
+
+
+def _told(progress: Progress | None, before: int, total: int, done: float) -> None:
+    if progress is not None:
+        progress(before + done, total)

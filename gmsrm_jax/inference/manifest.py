@@ -2,30 +2,10 @@
 
 A line is written when a picture is done, whole or not at all, and always at the end of the file:
 an interrupted run leaves whole lines, and a second one goes on below them. The last line of status
-"ok" or "failed" about a picture is the one that counts. Fields of a line:
-
-- time: when the picture was done, UTC.
-- status: "ok"; "failed", with `error`; "skipped", its outputs were there already.
-- image, mask: paths as given; mask is null where the picture's transparent part is the hole.
-- image_sha256, mask_sha256: of the files' bytes.
-- format, mode, width, height: file format, layout of the pixels (Pillow's names), size in pixels as
-  displayed.
-- hole_ratio: share of the picture that was filled, 0 to 1.
-- strategy: "resize", "crop", "tile", "detail"; "none" where there was no hole.
-- options: those that decide which pixels are filled, and the feather.
-- seed: of the first sample.
-- checkpoint, checkpoint_sha256: name and SHA-256 of the weights.
-- device: platform and kind.
-- seconds: from opening the picture to its outputs being written, others under way included.
-- outputs: path, seed and sha256 of each file written.
-- known_pixels: "kept", or "re-encoded" where the file does not hold them bit for bit.
-- notes: why, and what else the file format could not hold.
-- warnings: what is odd about the picture or its mask.
-- error: null unless failed.
-
-What is not known is null.
+"ok" or "failed" about a picture is the one that counts.
 """
 
+import dataclasses
 import errno
 import json
 import os
@@ -35,32 +15,36 @@ from typing import Any
 
 from gmsrm_jax.runtime.errors import UserError
 
-_FIELDS = (
-    "time",
-    "status",
-    "image",
-    "mask",
-    "image_sha256",
-    "mask_sha256",
-    "format",
-    "mode",
-    "width",
-    "height",
-    "hole_ratio",
-    "strategy",
-    "options",
-    "seed",
-    "checkpoint",
-    "checkpoint_sha256",
-    "device",
-    "seconds",
-    "outputs",
-    "known_pixels",
-    "notes",
-    "warnings",
-    "error",
-)
 _BEGINNING = b'{"time": "'
+
+
+@dataclasses.dataclass(kw_only=True)
+class Line:
+    """The fields of a line; what is not known is null."""
+
+    time: str  # when the picture was done, UTC
+    status: str  # "ok"; "failed", with `error`; "skipped", its outputs were there already
+    image: str  # path as given
+    mask: str | None = None  # likewise; null where the picture's transparent part is the hole
+    image_sha256: str | None = None  # of the file's bytes
+    mask_sha256: str | None = None
+    format: str | None = None  # of the file, Pillow's name
+    mode: str | None = None  # layout of the pixels, Pillow's name
+    width: int | None = None  # as displayed, pixels
+    height: int | None = None
+    hole_ratio: float | None = None  # share of the picture that was filled, 0 to 1
+    strategy: str | None = None  # "resize", "crop", "tile", "detail"; "none" if there was no hole
+    options: dict[str, Any] | None = None  # which decide what pixels are filled, and the feather
+    seed: int | None = None  # of the first sample
+    checkpoint: str | None = None  # name of the weights
+    checkpoint_sha256: str | None = None
+    device: str | None = None  # platform and kind
+    seconds: float | None = None  # from opening the picture to its outputs, others included
+    outputs: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # path, seed, sha256
+    known_pixels: str | None = None  # "kept", or "re-encoded": the file has not every bit of them
+    notes: list[str] = dataclasses.field(default_factory=list)  # why, and what else it cannot hold
+    warnings: list[str] = dataclasses.field(default_factory=list)  # what is odd
+    error: str | None = None  # why it failed
 
 
 class Manifest:
@@ -84,23 +68,19 @@ class Manifest:
             raise self._unwritable(error) from error
 
     def append(self, **fields: Any) -> None:
-        """Adds a line with these fields and the time.
+        """Adds a line with these fields of `Line` and the time.
 
         Raises:
             UserError: it cannot be written.
-            KeyError: a field that is none of a manifest.
+            TypeError: a field that is none of a manifest.
         """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        given = {"time": now, "outputs": [], "notes": [], "warnings": [], **fields}
-        unknown = sorted(given.keys() - set(_FIELDS))
-        if unknown:
-            raise KeyError(f"fields of no manifest: {unknown}")
-        line = json.dumps({name: given.get(name) for name in _FIELDS}) + "\n"
+        line = Line(time=datetime.now(UTC).isoformat(timespec="seconds"), **fields)
+        text = json.dumps(dataclasses.asdict(line)) + "\n"
         try:
-            written = os.write(self._file, line.encode())
+            written = os.write(self._file, text.encode())
         except OSError as error:
             raise self._unwritable(error) from error
-        if written < len(line):
+        if written < len(text):
             raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def close(self) -> None:

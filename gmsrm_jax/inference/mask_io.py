@@ -13,7 +13,7 @@ from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.image_files import open_upright
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, PictureSource
-from gmsrm_jax.inference.rings import dilated
+from gmsrm_jax.inference.regions import dilated
 from gmsrm_jax.runtime.errors import UserError
 
 _LARGE_HOLE = 0.85  # share of a picture from which on little is left to go by
@@ -76,15 +76,8 @@ def open_mask(
         grey, alpha, warnings = *_array_grey(source, name), []
     else:
         upright = open_upright(source, options.max_pixels, name)
-        image = layouts.without_palette(upright.image)
-        if image.mode not in (*layouts.GREY, *layouts.COLOUR, "CMYK"):
-            raise UserError(f"{name}: Pillow mode {image.mode}; convert it to L")
-        native = np.asarray(image)
-        white = layouts.number_range(native, image.mode, name)
-        plain, alpha = layouts.to_plain(native, image.mode, white)
-        key = image.info.get("transparency")
-        if key is not None and upright.deep is None:  # of 16 bits, of which 8 are read
-            alpha = layouts.key_alpha(native, key)
+        white = layouts.number_range(upright.native, upright.layout, name)
+        plain, alpha = layouts.to_plain(upright.native, upright.layout, white)
         grey, warnings = np.asarray(plain.convert("L")), list(upright.warnings)
     if alpha is not None:
         grey, warning = _over_black(grey, alpha, name)

@@ -12,12 +12,15 @@ only the hole is written. Documented rules:
 - Of 16 bits per channel the network sees 8, rounded so that 65535 is 255; the filling is times 257.
 - Alpha: the network sees the picture over white, as in training. Alpha stays as it is outside the
   hole; what is filled is opaque.
-- A palette picture becomes RGB, or RGBA if it is transparent. Every other mode stays.
+- A palette becomes RGB, and what is transparent by one colour gets alpha. Rare modes (YCbCr, LAB,
+  HSV, premultiplied alpha) become RGB or RGBA, which is said. Every other mode stays.
 - Pillow has no mode for 16 bits in several channels: a PNG file of such becomes a uint16 array.
 """
 
 import io
 import os
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,9 +30,8 @@ from PIL import Image
 from gmsrm_jax.data.decoding import DAMAGED
 from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
-from gmsrm_jax.inference.array_png import encode_png
 from gmsrm_jax.inference.icc import Profile, open_profile
-from gmsrm_jax.inference.image_files import ImageSource, open_upright
+from gmsrm_jax.inference.image_files import ImageSource, Upright, open_upright
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 
@@ -51,7 +53,7 @@ _HELD = {
     "PNG": ("1", "L", "LA", "RGB", "RGBA", "I;16", "I"),
     "WEBP": ("RGB", "RGBA"),
     "BMP": ("1", "L", "RGB"),
-    "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I;16B", "I", "F"),
+    "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
     "JPEG": ("L", "RGB", "CMYK"),
 }
 _OPTIONS: dict[str, dict] = {
@@ -71,7 +73,6 @@ class Picture:
         rgb: uint8 [H, W, 3], sRGB over white: what the network sees.
         alpha: uint8 [H, W], or None.
         layout: how its own pixels are laid out, see `pixel_layouts`.
-        is_array: it came as an array, and goes back as one.
         stored_size: width and height before the turn of EXIF, in pixels.
         format: Pillow's name of the file format, None if it came from no file.
         name: what messages call it.
@@ -81,13 +82,12 @@ class Picture:
     rgb: np.ndarray
     alpha: np.ndarray | None
     layout: str
-    is_array: bool
     stored_size: tuple[int, int]
     format: str | None
     name: str
     warnings: tuple[str, ...]
     _native: np.ndarray
-    _shape: tuple[int, ...]
+    _shape: tuple[int, ...] | None  # of the array that it goes back as
     _white: float
     _info: dict
     _profile: Profile | None
@@ -120,27 +120,12 @@ class Picture:
             where, target = hole[box], native[box]
             plain = layouts.from_srgb(filled[box], layouts.plain_mode(self.layout), self._profile)
             numbers = layouts.from_plain(plain, self.layout, self._white)
-            if self.layout == "RGBX":  # the fourth channel means nothing and stays
-                target = target[..., :3]
-            target[where] = self._opaque(numbers)[where]
-        if self.is_array:
+            target[where] = numbers[where]
+        if self._shape is not None:
             return native.reshape(self._shape)
         image = layouts.as_image(native, self.layout)
         image.info = dict(self._info)
         return image
-
-    def _opaque(self, numbers: np.ndarray) -> np.ndarray:
-        """Keeps a filling off the one colour that stands for transparent."""
-        key = self._info.get("transparency")
-        if key is None:
-            return numbers
-        same = numbers == np.asarray(key, numbers.dtype)
-        numbers = numbers.copy()
-        if numbers.ndim == 3:
-            numbers[same.all(2), 0] ^= 1
-        else:
-            numbers[same] ^= 1
-        return numbers
 
 
 def open_picture(
@@ -160,47 +145,38 @@ def open_picture(
     """
     if isinstance(source, Picture):
         return source
-    if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels, name or "picture")
     if name is None:
         name = str(source) if isinstance(source, str | os.PathLike) else "picture"
-    upright = open_upright(source, max_pixels, name)
-    image = layouts.without_palette(upright.image)
-    warnings = list(upright.warnings)
-    if image.mode not in (*layouts.GREY, *layouts.COLOUR, "CMYK"):
-        raise UserError(f"{name}: Pillow mode {image.mode}; convert it to RGB")
-    info = image.info
-    # Pillow gives 16 bits of grey and alpha as RGBA; the file's profile is one of grey.
-    mode = image.mode
-    if upright.deep is not None:
-        mode = f"{_ARRAY_LAYOUTS[upright.deep.shape[2]]};16"
-    profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(mode), name)
-    if warning:
-        warnings.append(warning)
-    if upright.deep is not None:
+    shape = None
+    if isinstance(source, np.ndarray):
+        upright, shape = _of_array(source, max_pixels, name), source.shape
+    else:
+        upright = open_upright(source, max_pixels, name)
+    native, layout, info = upright.native, upright.layout, upright.info
+    profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(layout), name)
+    warnings = [*upright.warnings, warning] if warning else list(upright.warnings)
+    if native.dtype == np.uint16 and native.ndim == 3 and shape is None:
+        shape = native.shape
         if info.keys() & {"exif", "icc_profile"}:
             warnings.append(f"{name}: as an array of 16 bits it loses EXIF data and colour profile")
-        native = layouts.with_alpha(upright.deep, info.get("transparency"))
-        return _picture(
-            native,
-            f"{_ARRAY_LAYOUTS[native.shape[2]]};16",
-            name,
-            array_shape=native.shape,
-            profile=profile,
-            stored_size=upright.stored_size,
-            format=upright.format,
-            warnings=tuple(warnings),
-        )
-    return _picture(
-        np.asarray(image),
-        image.mode,
-        name,
-        profile=profile,
-        info=info,
-        key=info.get("transparency"),
+    white = layouts.number_range(native, layout, name)
+    plain, alpha = layouts.to_plain(native, layout, white)
+    rgb = layouts.to_srgb(plain, profile)
+    if alpha is not None and alpha.min() < 255:
+        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
+    return Picture(
+        rgb=rgb,
+        alpha=alpha,
+        layout=layout,
         stored_size=upright.stored_size,
         format=upright.format,
+        name=name,
         warnings=tuple(warnings),
+        _native=native,
+        _shape=shape,
+        _white=white,
+        _info=info,
+        _profile=profile,
     )
 
 
@@ -221,10 +197,9 @@ class Encoded(NamedTuple):
 def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
     """Makes a file of a picture, with its EXIF data and colour profile.
 
-    PNG holds every mode bit for bit but CMYK, YCbCr, LAB and HSV, which become sRGB, and F,
-    premultiplied alpha and the fourth channel of RGBX. WebP is written lossless, TIFF deflated;
-    JPEG with the tables and subsampling of the JPEG that the picture comes from, otherwise at
-    quality 95 without subsampling.
+    PNG holds every mode bit for bit but CMYK, which becomes sRGB, and F. WebP is written
+    lossless, TIFF deflated; JPEG with the tables and subsampling of the JPEG that the picture comes
+    from, otherwise at quality 95 without subsampling.
 
     Args:
         picture: an image or an array as `Picture.restore` returns.
@@ -240,22 +215,20 @@ def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
         if picture.dtype == np.uint16 and picture.ndim == 3:
             if format != "PNG":
                 raise UserError(f"{format} cannot hold 16 bits of several channels; use PNG")
-            return Encoded(encode_png(picture), True, ())
+            return Encoded(_sixteen_bit_png(picture), True, ())
         picture = Image.fromarray(picture)
     info, notes = dict(picture.info), []
-    if picture.mode.startswith("I;16") and picture.mode not in _HELD[format]:
-        picture = Image.fromarray(np.asarray(picture).astype(np.uint16))  # the same numbers
+    if picture.mode not in layouts.LAYOUTS:
+        raise UserError(f"Pillow mode {picture.mode}; convert it to RGB")
     if picture.mode not in _HELD[format]:
-        mode = layouts.nearest_mode(picture.mode, _HELD[format])
-        notes.append(f"{format} cannot hold {picture.mode}: known pixels are converted to {mode}")
-        picture, info = layouts.converted(picture, mode, info)
+        note = f"{format} cannot hold {picture.mode}: known pixels are converted to "
+        picture, info = layouts.converted(picture, info, _HELD[format])
+        notes.append(note + picture.mode)
     if format == "JPEG":
         notes.append("JPEG is lossy: known pixels are re-encoded")
     if format == "BMP" and info.keys() & {"exif", "icc_profile"}:
         notes.append("BMP holds neither EXIF data nor a colour profile: left out")
     keys = {"dpi"} if format == "BMP" else {"exif", "icc_profile", "dpi"}
-    if format == "PNG":
-        keys.add("transparency")
     buffer, bare = io.BytesIO(), picture.copy()
     bare.info = {}
     options = _OPTIONS[format]
@@ -303,7 +276,7 @@ def save_picture(
     return encoded
 
 
-def _from_array(array: np.ndarray, max_pixels: int, name: str) -> Picture:
+def _of_array(array: np.ndarray, max_pixels: int, name: str) -> Upright:
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in _ARRAY_LAYOUTS or array.dtype not in (np.uint8, np.uint16):
         raise UserError(
@@ -317,41 +290,22 @@ def _from_array(array: np.ndarray, max_pixels: int, name: str) -> Picture:
     if array.dtype == np.uint16:
         layout = "I;16" if channels == 1 else f"{layout};16"
     native = array.reshape(height, width) if channels == 1 else array
-    return _picture(native, layout, name, array_shape=array.shape)
+    return Upright(native, layout, {}, (width, height), None, ())
 
 
-def _picture(
-    native: np.ndarray,
-    layout: str,
-    name: str,
-    *,
-    array_shape: tuple[int, ...] | None = None,
-    profile: Profile | None = None,
-    info: dict | None = None,
-    key: object = None,
-    stored_size: tuple[int, int] | None = None,
-    format: str | None = None,
-    warnings: tuple[str, ...] = (),
-) -> Picture:
-    white = layouts.number_range(native, layout, name)
-    plain, alpha = layouts.to_plain(native, layout, white)
-    rgb = layouts.to_srgb(plain, profile)
-    if key is not None and alpha is None:
-        alpha = layouts.key_alpha(native, key)
-    if alpha is not None and alpha.min() < 255:
-        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
-    return Picture(
-        rgb=rgb,
-        alpha=alpha,
-        layout=layout,
-        is_array=array_shape is not None,
-        stored_size=stored_size or (native.shape[1], native.shape[0]),
-        format=format,
-        name=name,
-        warnings=warnings,
-        _native=native,
-        _shape=array_shape or native.shape,
-        _white=white,
-        _info=info or {},
-        _profile=profile,
+def _sixteen_bit_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of uint16 pixels [H, W, 2 to 4], which Pillow cannot write."""
+    height, width, channels = pixels.shape
+    rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
+    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
+    filtered = np.insert(rows - above, 0, 2, axis=1)  # 2 is the filter "up"
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(filtered.tobytes(), 6)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
     )

@@ -5,18 +5,15 @@ Its numbers ("native") become 8-bit grey, RGB or CMYK ("plain", what colour prof
 plain numbers become sRGB. Only pixels in holes ever go the way back.
 """
 
-from typing import Any
-
 import numpy as np
 from PIL import Image
 
 from gmsrm_jax.inference.icc import Profile, open_profile
 from gmsrm_jax.runtime.errors import UserError
 
-GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "LA;16")
-COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "HSV", "LAB", "RGB;16", "RGBA;16")
-PALETTES = ("P", "PA")
-_WITH_ALPHA = ("LA", "La", "RGBA", "RGBa", "LA;16", "RGBA;16")
+LAYOUTS = ("1", "L", "LA", "I", "F", "I;16", "LA;16", "RGB", "RGBA", "CMYK", "RGB;16", "RGBA;16")
+_GREY = LAYOUTS[:7]
+_WITH_ALPHA = ("LA", "RGBA", "LA;16", "RGBA;16")
 # Grey numbers of 32 bits say nothing of their range; these are in use.
 _FLOAT_RANGES = (1.0, 255.0, 65535.0)
 _SHORT = 257  # 255 * 257 = 65535
@@ -24,21 +21,7 @@ _SHORT = 257  # 255 * 257 = 65535
 
 def plain_mode(layout: str) -> str:
     """Returns the Pillow mode of a layout's plain numbers: "L", "RGB" or "CMYK"."""
-    return "L" if layout in GREY else "CMYK" if layout == "CMYK" else "RGB"
-
-
-def without_palette(image: Image.Image) -> Image.Image:
-    """Returns a palette picture as RGB, or RGBA if it is transparent; others as they are.
-
-    A picture of 1 bit with a transparent colour becomes RGBA too.
-    """
-    keyed_bit = image.mode == "1" and "transparency" in image.info
-    if image.mode not in PALETTES and not keyed_bit:
-        return image
-    mode = "RGBA" if image.has_transparency_data or keyed_bit else "RGB"
-    converted = image.convert(mode)
-    converted.info = {key: value for key, value in image.info.items() if key != "transparency"}
-    return converted
+    return "L" if layout in _GREY else "CMYK" if layout == "CMYK" else "RGB"
 
 
 def number_range(native: np.ndarray, layout: str, name: str) -> float:
@@ -70,29 +53,20 @@ def to_plain(
 ) -> tuple[Image.Image, np.ndarray | None]:
     """Returns the plain picture, and alpha as uint8 [H, W] where the layout has it."""
     alpha = None
-    if layout in ("La", "RGBa"):
-        layout = layout.upper()
-        native = np.asarray(as_image(native, layout[:-1] + "a").convert(layout))
-    if layout in ("YCbCr", "HSV", "LAB"):
-        return as_image(native, layout).convert("RGB"), None
     if layout in ("F", "1"):
         native = np.rint(native * (255.0 / white)).astype(np.uint8)
     elif white == 65535.0:
         native = ((native.astype(np.uint32) + _SHORT // 2) // _SHORT).astype(np.uint8)
     if layout in _WITH_ALPHA:
         native, alpha = native[..., :-1], native[..., -1]
-    mode = plain_mode(layout)
-    return as_image(native[..., :3] if mode == "RGB" else native, mode), alpha
+    return as_image(native, plain_mode(layout)), alpha
 
 
 def from_plain(plain: Image.Image, layout: str, white: float) -> np.ndarray:
     """Returns opaque native numbers of a plain picture, in a dtype that casts to the layout's."""
-    if layout in ("YCbCr", "HSV", "LAB"):
-        plain = plain.convert(layout)
     numbers = np.asarray(plain)
     if layout in _WITH_ALPHA:
-        opaque = np.full(numbers.shape[:2], 255, np.uint8)
-        numbers = np.dstack([numbers, opaque])
+        numbers = np.dstack([numbers, np.full(numbers.shape[:2], 255, np.uint8)])
     if layout == "1":
         return numbers >= 128
     if layout == "F":
@@ -120,18 +94,17 @@ def as_image(native: np.ndarray, mode: str) -> Image.Image:
     return Image.frombytes(mode, (width, height), np.ascontiguousarray(native).tobytes())
 
 
-def nearest_mode(mode: str, held: tuple[str, ...]) -> str:
-    """Returns which of the modes that a format holds loses least of another mode."""
-    grey = ["LA", "RGBA", "L", "RGB"] if mode in _WITH_ALPHA else ["L", "RGB"]
-    colour = ["RGBA", "RGB"] if mode in _WITH_ALPHA else ["RGB"]
-    return next(one for one in (grey if mode in GREY else colour) if one in held)
+def converted(image: Image.Image, info: dict, held: tuple[str, ...]) -> tuple[Image.Image, dict]:
+    """Converts an image to the mode of a file format that loses least.
 
-
-def converted(image: Image.Image, mode: str, info: dict) -> tuple[Image.Image, dict]:
-    """Converts an image to L, LA, RGB or RGBA; over white where it loses its alpha.
+    Args:
+        image: in a mode of `LAYOUTS`.
+        info: what belongs to it.
+        held: modes of the format, RGB among them.
 
     Returns:
-        The image, and what of `info` still holds: CMYK becomes sRGB and leaves its profile behind.
+        The image, over white if it loses its alpha, and what of `info` still holds: CMYK becomes
+        sRGB and leaves its profile behind.
     """
     native = np.asarray(image)
     plain, alpha = to_plain(native, image.mode, number_range(native, image.mode, "picture"))
@@ -139,11 +112,13 @@ def converted(image: Image.Image, mode: str, info: dict) -> tuple[Image.Image, d
         profile = open_profile(info.get("icc_profile"), "CMYK", "picture")[0]
         plain = Image.fromarray(to_srgb(plain, profile))
         info = {key: value for key, value in info.items() if key != "icc_profile"}
+    modes = [plain.mode, "RGB"] if alpha is None else [f"{plain.mode}A", "RGBA", plain.mode, "RGB"]
+    mode = next(each for each in modes if each in held)
+    if alpha is not None and mode not in _WITH_ALPHA:
+        plain = over_white(plain, alpha)
     plain = plain.convert(mode)
     if alpha is not None and mode in _WITH_ALPHA:
         plain.putalpha(Image.fromarray(alpha))
-    elif alpha is not None:
-        plain = over_white(plain, alpha)
     return plain, info
 
 
@@ -151,17 +126,3 @@ def over_white(image: Image.Image, alpha: np.ndarray) -> Image.Image:
     """Returns what is seen of an L or RGB image with alpha [H, W] on a white page."""
     white = Image.new(image.mode, image.size, "white")
     return Image.composite(image, white, Image.fromarray(alpha))
-
-
-def key_alpha(native: np.ndarray, key: Any) -> np.ndarray:
-    """Returns alpha, uint8 [H, W], of a picture in which one colour stands for transparent."""
-    same = native == np.asarray(key)
-    return np.where(same.all(2) if native.ndim == 3 else same, np.uint8(0), np.uint8(255))
-
-
-def with_alpha(pixels: np.ndarray, key: Any) -> np.ndarray:
-    """Returns uint16 pixels [H, W, C] with a channel for what one transparent colour says."""
-    if key is None:
-        return pixels
-    opaque = (pixels != np.asarray(key)).any(2)
-    return np.dstack([pixels, np.where(opaque, np.uint16(65535), np.uint16(0))])

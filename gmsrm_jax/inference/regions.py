@@ -1,4 +1,8 @@
-"""The parts of a hole that are filled together: connected pieces, small neighbours joined."""
+"""The parts of a hole that are filled together, distances from what is known, and dilation.
+
+Distances are in king's moves. SciPy's filters are imported where they are called: that takes a
+while, and small pictures need few of them.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +26,20 @@ class Box(NamedTuple):
         """The longer side in pixels."""
         return max(self.bottom - self.top, self.right - self.left)
 
+    @property
+    def around(self) -> tuple[slice, slice]:
+        """The index of its pixels in a picture."""
+        return np.s_[self.top : self.bottom, self.left : self.right]
+
+    def grown(self, margin: int, shape: tuple[int, ...]) -> "Box":
+        """Returns the box with a margin on each side, as far as a picture [H, W] reaches."""
+        return Box(
+            max(self.top - margin, 0),
+            max(self.left - margin, 0),
+            min(self.bottom + margin, shape[0]),
+            min(self.right + margin, shape[1]),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Regions:
@@ -44,7 +62,7 @@ class Regions:
         first, left = rows[0], columns[0]
         cells = self.labels[first : rows[-1] + 1, left : columns[-1] + 1] == index
         own = cells[(rows - first)[:, None], (columns - left)[None, :]]
-        return own & hole[box.top : box.bottom, box.left : box.right]
+        return own & hole[box.around]
 
 
 def any_in_cells(area: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -60,7 +78,7 @@ def find_regions(hole: np.ndarray, window: int) -> Regions:
         window: side S of the network's square in pixels. Pieces up to S / 4 are joined with those
             whose centres lie in the same S / 2 square, so that specks cost few windows.
     """
-    from scipy import ndimage  # takes a while to import, and small pictures do without
+    from scipy import ndimage
 
     height, width = hole.shape
     cell = max(1, window // _CELLS_PER_WINDOW, -(-max(height, width) // _CELLS_PER_SIDE))
@@ -93,3 +111,24 @@ def _bounds(numbers: np.ndarray, cell: int, shape: tuple[int, ...]) -> np.ndarra
     found = ndimage.find_objects(numbers)
     ends = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in found]
     return np.minimum(np.array(ends) * cell, shape * 2)
+
+
+def depth_map(hole: np.ndarray, known: np.ndarray, limit: int) -> np.ndarray:
+    """Returns each hole pixel's distance from known ones, int32 [H, W]; 0 beyond the limit.
+
+    Args:
+        hole: bool [H, W], pixels whose distance is wanted.
+        known: bool [H, W], disjoint from the hole; if nothing is known, all distances are 0.
+        limit: largest distance in pixels.
+    """
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_cdt(~known, "chessboard")  # -1 if nothing is known
+    return np.where(hole & (distance > 0) & (distance <= limit), distance, np.int32(0))
+
+
+def dilated(hole: np.ndarray, pixels: int) -> np.ndarray:
+    """Returns a hole [H, W] grown by so many pixels to every side, corners included."""
+    from scipy import ndimage
+
+    return ndimage.maximum_filter(hole, 2 * pixels + 1, mode="constant")

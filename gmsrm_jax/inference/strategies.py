@@ -19,8 +19,14 @@ from collections.abc import Callable, Generator
 import numpy as np
 from PIL import Image
 
-from gmsrm_jax.inference.regions import Box, Regions, any_in_cells, find_regions
-from gmsrm_jax.inference.rings import depth_map, dilated
+from gmsrm_jax.inference.regions import (
+    Box,
+    Regions,
+    any_in_cells,
+    depth_map,
+    dilated,
+    find_regions,
+)
 from gmsrm_jax.inference.tiling import Filling, Square, fill_by_rings
 from gmsrm_jax.inference.windows import cell_starts, centred, cut, paste, scaled
 
@@ -29,7 +35,6 @@ _NEAR_SIZE = 1.5  # pictures up to this times the network's size are shown whole
 _MOST_HOLE = 0.85  # share of the hole above which only the whole picture can help
 _TILED_DEPTH = 0.625  # of a tiled part, in network sizes: two and a half bands from each side
 _GUIDE_DEPTH = 0.3  # of a part of the guide: within one band, 0.375
-_DEPTH_GRID = 256  # cells per side on which depth is measured
 _GUIDE_SHARE = 0.5  # of the time that detail takes, about, for the progress alone
 
 
@@ -173,15 +178,8 @@ def _tile(
     scale: float,
 ) -> Generator[list[Square], list[np.ndarray], None]:
     """Fills one part from the outside in, scaled down, and writes it to `predicted`."""
-    bounds = parts.boxes[part]
-    margin = int(np.ceil(size * scale))
-    box = Box(
-        max(bounds.top - margin, 0),
-        max(bounds.left - margin, 0),
-        min(bounds.bottom + margin, hole.shape[0]),
-        min(bounds.right + margin, hole.shape[1]),
-    )
-    around = np.s_[box.top : box.bottom, box.left : box.right]
+    box = parts.boxes[part].grown(int(np.ceil(size * scale)), hole.shape)
+    around = box.around
     own, known = _own_and_known(parts, part, hole, box)
     if scale == 1.0:
         filled = yield from fill_by_rings(rgb[around], ~known, own, size)
@@ -201,25 +199,14 @@ def _own_and_known(
     parts: Regions, part: int, hole: np.ndarray, box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns where in a box one part of the hole lies, and what is known."""
-    known = ~hole[box.top : box.bottom, box.left : box.right]
-    return parts.member(part, hole, box), known
+    return parts.member(part, hole, box), ~hole[box.around]
 
 
 def _depth(parts: Regions, part: int, hole: np.ndarray) -> float:
-    """Returns how far a part's innermost pixel is from known ones, within a cell, in pixels."""
+    """Returns how far a part's innermost pixel is from known ones, in pixels."""
     bounds = parts.boxes[part]
-    cell = -(-bounds.longest // _DEPTH_GRID)
-    box = Box(
-        max(bounds.top - cell, 0),
-        max(bounds.left - cell, 0),
-        min(bounds.bottom + cell, hole.shape[0]),
-        min(bounds.right + cell, hole.shape[1]),
-    )
-    own, known = _own_and_known(parts, part, hole, box)
-    rows, columns = (np.arange(0, side, cell) for side in own.shape)
-    inside = any_in_cells(own, rows, columns)
-    depth = depth_map(inside, ~any_in_cells(~known, rows, columns), bounds.longest)
-    return cell * float(depth.max()) or float(bounds.longest)
+    own, known = _own_and_known(parts, part, hole, bounds.grown(1, hole.shape))
+    return float(depth_map(own, known, bounds.longest).max()) or float(bounds.longest)
 
 
 def _crop_side(box: Box, shape: tuple[int, ...], size: int) -> int:

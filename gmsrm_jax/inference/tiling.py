@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmsrm_jax.inference.regions import Box
-from gmsrm_jax.inference.rings import depth_map, dilated
+from gmsrm_jax.inference.regions import Box, depth_map, dilated
 from gmsrm_jax.inference.windows import Window, centred, cut
 
 
@@ -96,11 +95,13 @@ def _averaged(
     weight = np.zeros((height, width, 1), np.float32)
     for output, window in zip(outputs, windows, strict=True):
         box = window.inside(height, width)
-        target = np.s_[box.top : box.bottom, box.left : box.right]
-        source = np.s_[
-            box.top - window.top : box.bottom - window.top,
-            box.left - window.left : box.right - window.left,
-        ]
+        target = box.around
+        source = Box(
+            box.top - window.top,
+            box.left - window.left,
+            box.bottom - window.top,
+            box.right - window.left,
+        ).around
         total[target] += output[source] * weights[source]
         weight[target] += weights[source]
     covered = weight[..., 0] > 0

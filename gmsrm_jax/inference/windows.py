@@ -19,12 +19,8 @@ class Window(NamedTuple):
 
     def inside(self, height: int, width: int) -> Box:
         """Returns the part that lies in a picture of this size."""
-        return Box(
-            max(self.top, 0),
-            max(self.left, 0),
-            min(self.top + self.side, height),
-            min(self.left + self.side, width),
-        )
+        box = Box(self.top, self.left, self.top + self.side, self.left + self.side)
+        return box.grown(0, (height, width))
 
 
 def centred(box: Box, side: int, height: int, width: int) -> Window:
@@ -56,7 +52,11 @@ def cut(
     """
     height, width = hole.shape
     if window.side > size and window.side**2 > _MUCH * hole.size:
-        return _cut_strip(rgb, hole, window, size)
+        # Of a picture so narrow the mirrored window would be many pictures large: scaled first.
+        scale = size / window.side
+        rows, columns = (max(1, round(side * scale)) for side in hole.shape)
+        place = Window(round(window.top * scale), round(window.left * scale), size)
+        return cut(*scaled(rgb, hole, rows, columns), place, size)
     block, mask = rgb, hole
     if window != (0, 0, height) or height != width:
         rows = _mirrored(window.top, window.side, height)
@@ -65,27 +65,6 @@ def cut(
     if window.side == size:
         return np.ascontiguousarray(block), np.ascontiguousarray(mask)
     return scaled(block, mask, size, size)
-
-
-def _cut_strip(
-    rgb: np.ndarray, hole: np.ndarray, window: Window, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`cut` for a picture so narrow that the mirrored window would be many pictures large.
-
-    The picture's own part is scaled first and mirrored then, so that memory is the picture's.
-    """
-    height, width = hole.shape
-    box = window.inside(height, width)
-    rows, columns = (
-        max(1, round(size * (end - begin) / window.side))
-        for begin, end in ((box.top, box.bottom), (box.left, box.right))
-    )
-    inside = np.s_[box.top : box.bottom, box.left : box.right]
-    small, small_hole = scaled(rgb[inside], hole[inside], rows, columns)
-    top = round(size * (window.top - box.top) / window.side)
-    left = round(size * (window.left - box.left) / window.side)
-    down, across = _mirrored(top, size, rows), _mirrored(left, size, columns)
-    return small[down][:, across], small_hole[down][:, across]
 
 
 def scaled(
@@ -138,7 +117,7 @@ def paste(target: np.ndarray, output: np.ndarray, window: Window, where: np.ndar
                 box=(left * scale, top * scale, right * scale, bottom * scale),
             )
         )
-    target[box.top : box.bottom, box.left : box.right][where] = part[where]
+    target[box.around][where] = part[where]
 
 
 def _start(middle: int, side: int, length: int) -> int:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax import metrics
 from gmsrm_jax.methods.base import Context, Method, Program, TrainState, Variables
 from gmsrm_jax.methods.filler import Filler
-from gmsrm_jax.metrics.texture import sharpness
+from gmsrm_jax.metrics.extra import sharpness
 
 
 def steps_of(length_kimg: float, batch_size: int) -> int:

@@ -9,37 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmsrm_jax.metrics.paper import Definition
+from gmsrm_jax.metrics.measure import Definition, define
 from gmsrm_jax.runtime.errors import UserError
-
-_BLOCK = 1024  # features; a block's product then outweighs the pass over the covariance
-
-DEFINITIONS: dict[str, Definition] = {
-    "fid": Definition(
-        "FID",
-        "Fréchet distance of Heusel et al. (2017) between the normal distributions with the means "
-        "and sample covariances of the two sets' 2,048 Inception features (network of 2015-12-05; "
-        "images resized bilinearly to 299 px without smoothing and scaled to [-1, 1], as in "
-        "pytorch-fid). Biased upwards for few pictures.",
-        "1",
-        "lower",
-    ),
-    "p_ids": Definition(
-        "P-IDS",
-        "Paired inception discriminative score of Zhao et al. (2021): the share of pictures whose "
-        "prediction a linear support vector machine, fitted to tell both sets apart by their "
-        "Inception features, takes for more real than its own target.",
-        "1",
-        "higher",
-    ),
-    "u_ids": Definition(
-        "U-IDS",
-        "Unpaired inception discriminative score of Zhao et al. (2021): the share of pictures of "
-        "both sets that the same support vector machine takes for the wrong set.",
-        "1",
-        "higher",
-    ),
-}
 
 
 class Fid(NamedTuple):
@@ -55,76 +26,6 @@ class Ids(NamedTuple):
     p_ids: float
     u_ids: float
     warning: str
-
-
-class FeatureStatistics:
-    """Mean and covariance of features that arrive in batches, in float64.
-
-    Features are gathered to blocks of about a thousand, and the blocks' sums of squared deviations
-    merged (Chan, Golub and LeVeque 1979), so nothing cancels and memory does not grow with the
-    number of pictures.
-    """
-
-    def __init__(self, dimension: int = 2048):
-        """Starts with no features of this dimension."""
-        self._dimension = dimension
-        self._waiting: list[np.ndarray] = []
-        self._merged = 0
-        self._mean = np.zeros(dimension)
-        self._scatter = np.zeros((dimension, dimension))
-
-    @property
-    def count(self) -> int:
-        """Features seen."""
-        return self._merged + sum(map(len, self._waiting))
-
-    def add(self, features: np.ndarray) -> None:
-        """Takes in features [N, D].
-
-        Raises:
-            ValueError: another shape, NaN or infinity.
-        """
-        self._waiting.append(_checked(features, self._dimension).copy())
-        if self.count - self._merged >= _BLOCK:
-            self._merge_waiting()
-
-    def merge(self, other: "FeatureStatistics") -> None:
-        """Takes in what another instance has seen, on another process for instance."""
-        self._merge(other.count, other.mean(), other._scatter)
-
-    def mean(self) -> np.ndarray:
-        """The mean [D]; zeros before the first feature."""
-        self._merge_waiting()
-        return self._mean
-
-    def covariance(self) -> np.ndarray:
-        """The sample covariance [D, D], divided by count - 1.
-
-        Raises:
-            UserError: fewer than two features.
-        """
-        self._merge_waiting()
-        if self._merged < 2:
-            raise UserError(
-                f"FID needs at least 2 pictures in each set, found {self._merged}; give more"
-            )
-        return self._scatter / (self._merged - 1)
-
-    def _merge_waiting(self) -> None:
-        if self.count > self._merged:
-            block = np.concatenate(self._waiting)
-            self._waiting = []
-            mean = block.mean(0)
-            deviations = block - mean
-            self._merge(len(block), mean, deviations.T @ deviations)
-
-    def _merge(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        total = max(self._merged + count, 1)
-        shift = mean - self._mean
-        self._scatter += scatter
-        self._scatter += np.outer(shift, shift * (self._merged * count / total))
-        self._mean = self._mean + shift * (count / total)
-        self._merged += count
 
 
 def frechet_distance(
@@ -155,38 +56,46 @@ def frechet_distance(
     return max(float(distance), 0.0)
 
 
-def fid(statistics_a: FeatureStatistics, statistics_b: FeatureStatistics) -> Fid:
-    """Fréchet inception distance; see `DEFINITIONS["fid"]`.
+def fid(features_a: np.ndarray, features_b: np.ndarray) -> Fid:
+    """Fréchet inception distance.
 
-    The estimate is biased upwards by about a constant over the number of pictures, so only
-    figures of equal numbers compare; papers take 10,000 to 50,000. With no more pictures than
-    features a covariance is singular, which the warning says.
+    Fréchet distance of Heusel et al. (2017) between the normal distributions with the means and
+    sample covariances of the two sets' 2,048 Inception features (network of 2015-12-05; images
+    resized bilinearly to 299 px without smoothing and scaled to [-1, 1], as in pytorch-fid). Biased
+    upwards for few pictures.
+
+    The bias is about a constant over the number of pictures, so only figures of equal numbers
+    compare; papers take 10,000 to 50,000. With no more pictures than features a covariance is
+    singular, which the warning says.
 
     Args:
-        statistics_a: of one set.
-        statistics_b: of the other; the order does not matter.
+        features_a: of one set, [N, D].
+        features_b: of the other, [M, D]; the order does not matter.
 
     Raises:
         UserError: a set has fewer than two pictures.
+        ValueError: other shapes, NaN or infinity.
     """
-    distance = frechet_distance(
-        statistics_a.mean(),
-        statistics_a.covariance(),
-        statistics_b.mean(),
-        statistics_b.covariance(),
-    )
-    fewest, dimension = min(statistics_a.count, statistics_b.count), statistics_a.mean().size
+    moments: list[np.ndarray] = []
+    for features in (features_a, features_b):
+        checked = _checked(features, features_a.shape[-1])
+        if len(checked) < 2:
+            raise UserError(
+                f"FID needs at least 2 pictures in each set, found {len(checked)}; give more"
+            )
+        moments += [checked.mean(0), np.atleast_2d(np.cov(checked, rowvar=False))]
+    fewest, dimension = min(len(features_a), len(features_b)), features_a.shape[1]
     warning = ""
     if fewest <= dimension:
         warning = (
             f"{fewest:,} pictures in a set and {dimension:,} features: the covariance is singular"
             " and FID strongly biased; compare it only with figures of the same pictures"
         )
-    return Fid(distance, warning)
+    return Fid(frechet_distance(*moments), warning)
 
 
 def inception_discriminative_scores(predictions: np.ndarray, targets: np.ndarray) -> Ids:
-    """P-IDS and U-IDS; see `DEFINITIONS`.
+    """P-IDS and U-IDS, see `DEFINITIONS`.
 
     The classifier is the reference's, scikit-learn's LinearSVC(dual=False) with its defaults: L2
     penalty, squared hinge loss, C = 1, fitted to the features that it is then asked about. A
@@ -202,7 +111,6 @@ def inception_discriminative_scores(predictions: np.ndarray, targets: np.ndarray
         ValueError: the shapes differ or are not [N, D]; NaN or infinity.
         UserError: no pictures, or scikit-learn is not installed.
     """
-    predictions, targets = np.asarray(predictions), np.asarray(targets)
     if predictions.shape != targets.shape or predictions.ndim != 2:
         raise ValueError(
             f"features must be two arrays [N, D], got {predictions.shape} and {targets.shape}"
@@ -210,7 +118,7 @@ def inception_discriminative_scores(predictions: np.ndarray, targets: np.ndarray
     count, dimension = predictions.shape
     if not count:
         raise UserError("P-IDS and U-IDS need pictures, found none; give at least one")
-    predictions, targets = _checked(predictions, dimension), _checked(targets, dimension)
+    predictions, targets = (_checked(each, dimension) for each in (predictions, targets))
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
@@ -255,3 +163,23 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
     kept = values > values[-1] * values.size * np.finfo(np.float64).eps
     return vectors[:, kept] * np.sqrt(values[kept])
+
+
+DEFINITIONS = {
+    "fid": define(fid, "FID", "1", "lower"),
+    "p_ids": Definition(
+        "P-IDS",
+        "Paired inception discriminative score of Zhao et al. (2021): the share of pictures whose "
+        "prediction a linear support vector machine, fitted to tell both sets apart by their "
+        "Inception features, takes for more real than its own target.",
+        "1",
+        "higher",
+    ),
+    "u_ids": Definition(
+        "U-IDS",
+        "Unpaired inception discriminative score of Zhao et al. (2021): the share of pictures of "
+        "both sets that the same support vector machine takes for the wrong set.",
+        "1",
+        "higher",
+    ),
+}

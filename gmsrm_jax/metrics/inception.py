@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.foreign.converted import read_converted
-from gmsrm_jax.foreign.networks import INCEPTION
+from gmsrm_jax.foreign.networks import INCEPTION, Layer
 
 FEATURES = 2048
 SIDE = 299  # of the images that the network was trained on [px]
@@ -84,6 +84,23 @@ def inception_features(weights: InceptionWeights, images: ArrayLike) -> jax.Arra
     return jnp.asarray(features)
 
 
+# How many convolutions are in each branch of a block; see `_block`.
+_A = {"branch1x1": 1, "branch5x5": 2, "branch3x3dbl": 3}
+_C = {"branch1x1": 1, "branch7x7": 3, "branch7x7dbl": 5}
+_BLOCKS = {
+    "Mixed_5b": _A,
+    "Mixed_5c": _A,
+    "Mixed_5d": _A,
+    "Mixed_6a": {"branch3x3": 1, "branch3x3dbl": 3},
+    "Mixed_6b": _C,
+    "Mixed_6c": _C,
+    "Mixed_6d": _C,
+    "Mixed_6e": _C,
+    "Mixed_7a": {"branch3x3": 2, "branch7x7x3": 4},
+}
+_STRIDED = ("Mixed_6a", "Mixed_7a")
+
+
 class Inception(nn.Module):
     """The network up to its last pooling."""
 
@@ -95,37 +112,34 @@ class Inception(nn.Module):
         x = _max_pool(_convolve(x, "Conv2d_2b_3x3"))
         x = _convolve(x, "Conv2d_3b_1x1")
         x = _max_pool(_convolve(x, "Conv2d_4a_3x3", padding="VALID"))
-        for block in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
-            x = _block_a(x, block)
-        x = _block_b(x, "Mixed_6a")
-        for block in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
-            x = _block_c(x, block)
-        x = _block_d(x, "Mixed_7a")
-        x = _block_e(x, "Mixed_7b", _average_pool(x))
-        largest = nn.max_pool(x, (3, 3), (1, 1), "SAME")
-        x = _block_e(x, "Mixed_7c", largest)
+        for block in _BLOCKS:
+            x = _block(x, block)
+        x = _last_block(x, "Mixed_7b", _average_pool(x))
+        x = _last_block(x, "Mixed_7c", nn.max_pool(x, (3, 3), (1, 1), "SAME"))
         return x.mean((1, 2))
 
 
+def convolve(
+    x: jax.Array, name: str, layer: Layer, stride: int = 1, padding: str | int = "SAME"
+) -> jax.Array:
+    """A published convolution with its ReLU; a submodule of the module that calls."""
+    height, width, _, outputs = layer.kernel
+    highest = jax.lax.Precision.HIGHEST  # the same value on every accelerator
+    made = nn.Conv(outputs, (height, width), stride, padding, precision=highest, name=name)
+    return nn.relu(made(x))
+
+
 def _convolve(x: jax.Array, name: str, stride: int = 1, padding: str = "SAME") -> jax.Array:
-    """A convolution with its ReLU, unpadded if strided; a submodule of the module that calls."""
-    height, width, _, outputs = INCEPTION[name].kernel
-    convolution = nn.Conv(
-        outputs,
-        (height, width),
-        stride,
-        padding if stride == 1 else "VALID",
-        precision=jax.lax.Precision.HIGHEST,  # the same value on every accelerator
-        name=name,
-    )
-    return nn.relu(convolution(x))
+    """One of Inception's, unpadded if strided."""
+    return convolve(x, name, INCEPTION[name], stride, padding if stride == 1 else "VALID")
 
 
-def _chain(x: jax.Array, *names: str, stride: int = 1) -> jax.Array:
-    """Convolutions one behind the other; the stride is the last one's."""
-    for name in names[:-1]:
-        x = _convolve(x, name)
-    return _convolve(x, names[-1], stride)
+def _chain(x: jax.Array, branch: str, count: int, stride: int = 1) -> jax.Array:
+    """The convolutions of a branch, numbered if there are several; the stride is the last one's."""
+    for i in range(1, count + 1):
+        name = f"{branch}_{i}" if count > 1 else branch
+        x = _convolve(x, name, stride if i == count else 1)
+    return x
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
@@ -137,68 +151,25 @@ def _average_pool(x: jax.Array) -> jax.Array:
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
-def _steps(block: str, branch: str, count: int) -> list[str]:
-    return [f"{block}.{branch}_{i}" for i in range(1, count + 1)]
+def _block(x: jax.Array, block: str) -> jax.Array:
+    """Branches beside each other, and a pooling: an average before a convolution, or strided."""
+    stride = 2 if block in _STRIDED else 1
+    branches = [_chain(x, f"{block}.{b}", count, stride) for b, count in _BLOCKS[block].items()]
+    if stride == 2:
+        branches.append(_max_pool(x))
+    else:
+        branches.append(_convolve(_average_pool(x), f"{block}.branch_pool"))
+    return jnp.concatenate(branches, axis=-1)
 
 
-def _block_a(x: jax.Array, block: str) -> jax.Array:
-    return jnp.concatenate(
-        [
-            _convolve(x, f"{block}.branch1x1"),
-            _chain(x, *_steps(block, "branch5x5", 2)),
-            _chain(x, *_steps(block, "branch3x3dbl", 3)),
-            _convolve(_average_pool(x), f"{block}.branch_pool"),
-        ],
-        axis=-1,
-    )
-
-
-def _block_b(x: jax.Array, block: str) -> jax.Array:
-    return jnp.concatenate(
-        [
-            _convolve(x, f"{block}.branch3x3", stride=2),
-            _chain(x, *_steps(block, "branch3x3dbl", 3), stride=2),
-            _max_pool(x),
-        ],
-        axis=-1,
-    )
-
-
-def _block_c(x: jax.Array, block: str) -> jax.Array:
-    return jnp.concatenate(
-        [
-            _convolve(x, f"{block}.branch1x1"),
-            _chain(x, *_steps(block, "branch7x7", 3)),
-            _chain(x, *_steps(block, "branch7x7dbl", 5)),
-            _convolve(_average_pool(x), f"{block}.branch_pool"),
-        ],
-        axis=-1,
-    )
-
-
-def _block_d(x: jax.Array, block: str) -> jax.Array:
-    return jnp.concatenate(
-        [
-            _chain(x, *_steps(block, "branch3x3", 2), stride=2),
-            _chain(x, *_steps(block, "branch7x7x3", 4), stride=2),
-            _max_pool(x),
-        ],
-        axis=-1,
-    )
-
-
-def _block_e(x: jax.Array, block: str, pooled: jax.Array) -> jax.Array:
+def _last_block(x: jax.Array, block: str, pooled: jax.Array) -> jax.Array:
     """Two of its branches end in two convolutions beside each other."""
     short = _convolve(x, f"{block}.branch3x3_1")
-    long = _chain(x, *_steps(block, "branch3x3dbl", 2))
-    return jnp.concatenate(
-        [
-            _convolve(x, f"{block}.branch1x1"),
-            _convolve(short, f"{block}.branch3x3_2a"),
-            _convolve(short, f"{block}.branch3x3_2b"),
-            _convolve(long, f"{block}.branch3x3dbl_3a"),
-            _convolve(long, f"{block}.branch3x3dbl_3b"),
-            _convolve(pooled, f"{block}.branch_pool"),
-        ],
-        axis=-1,
-    )
+    long = _chain(x, f"{block}.branch3x3dbl", 2)
+    branches = [
+        _convolve(x, f"{block}.branch1x1"),
+        *(_convolve(short, f"{block}.branch3x3_2{end}") for end in "ab"),
+        *(_convolve(long, f"{block}.branch3x3dbl_3{end}") for end in "ab"),
+        _convolve(pooled, f"{block}.branch_pool"),
+    ]
+    return jnp.concatenate(branches, axis=-1)

@@ -16,10 +16,10 @@ import numpy as np
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.foreign.converted import read_converted
 from gmsrm_jax.foreign.networks import ALEXNET, VGG16
+from gmsrm_jax.metrics.inception import convolve
 from gmsrm_jax.nn.vgg import max_pool
 
 VGG, ALEX = "vgg", "alex"
-_BACKBONES = {VGG: VGG16, ALEX: ALEXNET}
 # The shortest side whose last activation still has a pixel.
 SMALLEST_SIDE = {VGG: 16, ALEX: 31}
 
@@ -86,20 +86,6 @@ class Lpips(nn.Module):
         return jnp.stack(shares, axis=-1)
 
 
-def _convolve(x: jax.Array, net: str, name: str, stride: int = 1, padding: int = 1) -> jax.Array:
-    """One of the backbone's convolutions with its ReLU; a submodule of the module that calls."""
-    height, width, _, outputs = _BACKBONES[net][name].kernel
-    convolution = nn.Conv(
-        outputs,
-        (height, width),
-        stride,
-        padding,
-        precision=jax.lax.Precision.HIGHEST,  # the same value on every accelerator
-        name=name,
-    )
-    return nn.relu(convolution(x))
-
-
 def _vgg16(x: jax.Array) -> list[jax.Array]:
     """relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3."""
     activations: list[jax.Array] = []
@@ -107,15 +93,16 @@ def _vgg16(x: jax.Array) -> list[jax.Array]:
         if name.endswith("_1") and name != "conv1_1":
             activations.append(x)
             x = max_pool(x)
-        x = _convolve(x, VGG, name)
+        x = convolve(x, name, VGG16[name])
     return [*activations, x]
 
 
 def _alexnet(x: jax.Array) -> list[jax.Array]:
     """The five activations behind a ReLU."""
     window, stride = (3, 3), (2, 2)
-    first = _convolve(x, ALEX, "conv1", stride=4, padding=2)
-    second = _convolve(nn.max_pool(first, window, stride), ALEX, "conv2", padding=2)
-    third = _convolve(nn.max_pool(second, window, stride), ALEX, "conv3")
-    fourth = _convolve(third, ALEX, "conv4")
-    return [first, second, third, fourth, _convolve(fourth, ALEX, "conv5")]
+    layers = iter(ALEXNET.items())
+    first = convolve(x, *next(layers), stride=4, padding=2)
+    second = convolve(nn.max_pool(first, window, stride), *next(layers))
+    third = convolve(nn.max_pool(second, window, stride), *next(layers))
+    fourth = convolve(third, *next(layers))
+    return [first, second, third, fourth, convolve(fourth, *next(layers))]

@@ -82,12 +82,7 @@ def _similarity(
 def uniform_similarity(x: jax.Array, y: jax.Array) -> jax.Array:
     """SSIM of each uniform 7 x 7 window, with sample covariance (49/48).
 
-    Args:
-        x: float32 [H, 3 W], 0..255.
-        y: float32 [H, 3 W], 0..255.
-
-    Returns:
-        float32 [H - 6, 3 (W - 6)], in -1..1.
+    Maps two pictures, float32 [H, 3 W] in 0..255, to [H - 6, 3 (W - 6)] in -1..1.
     """
     count = UNIFORM_WINDOW**2
     return _similarity(x, y, _uniform_mean, count / (count - 1))
@@ -96,11 +91,6 @@ def uniform_similarity(x: jax.Array, y: jax.Array) -> jax.Array:
 def gaussian_similarity(x: jax.Array, y: jax.Array) -> jax.Array:
     """SSIM of each Gaussian 11 x 11 window (σ 1.5, weights of sum 1), with population covariance.
 
-    Args:
-        x: float32 [H, 3 W], 0..255.
-        y: float32 [H, 3 W], 0..255.
-
-    Returns:
-        float32 [H - 10, 3 (W - 10)], in -1..1.
+    Maps two pictures, float32 [H, 3 W] in 0..255, to [H - 10, 3 (W - 10)] in -1..1.
     """
     return _similarity(x, y, _gaussian_mean, 1.0)

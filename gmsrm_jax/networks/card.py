@@ -1,21 +1,16 @@
 """README.md of an exported folder, the model card: what the network is, does, and is not for.
 
-The front matter and headings are those that the Hugging Face Hub shows. Its figures are PNG files
-beside it.
+The front matter and headings are those that the Hugging Face Hub shows.
 """
 
-import io
-import re
 from collections.abc import Collection, Mapping, Sequence
 
 from ml_collections import ConfigDict
-from PIL import Image
 
 import gmsrm_jax
 from gmsrm_jax.methods.base import Method, Variables
 from gmsrm_jax.methods.variables import count_parameters
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.unreadable import UNREADABLE
 
 CARD_FILE = "README.md"
 STABLEHLO_FILE, ONNX_FILE = "model.stablehlo", "model.onnx"
@@ -33,15 +28,6 @@ FACTS = {
     "notes": "Notes on the training",
 }
 _MAX_FACT = 20_000
-FIGURE_SUFFIX = ".png"
-MAX_FIGURE_BYTES = 4 << 20
-_MAX_FIGURES = 20
-_MAX_CAPTION = 500
-# SHA256SUMS has to be able to list it.
-_FIGURE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{,95}}{re.escape(FIGURE_SUFFIX)}")
-# What Markdown interprets anywhere in a line, and behind the digits, if any, that begin one.
-_SIGN = re.compile(r"[\\`*_\[\]<>&|~$]")
-_FIRST_SIGN = re.compile(r"(\d*)([-+#.)])")
 _TABLE_FACTS = ("data", "data_licence", "licence", "code", "steps", "hardware", "time")
 
 
@@ -55,60 +41,15 @@ def checked_facts(facts: Mapping[str, str]) -> dict[str, str]:
     for name, text in facts.items():
         if name not in FACTS:
             raise UserError(f"{name[:60]!r} is no fact of a model card; use: {', '.join(FACTS)}")
-        _check_text(text, f"the fact {name}", _MAX_FACT)
-    return {name: facts[name].strip() for name in FACTS if facts.get(name, "").strip()}
-
-
-def checked_figures(figures: Mapping[str, tuple[bytes, str]]) -> dict[str, tuple[bytes, str]]:
-    """The figures as given, each caption on one line.
-
-    Args:
-        figures: contents of a PNG file and caption, plain text, by file name: letters, digits, -
-            and _, a letter or digit first, and .png, of 100 characters at most.
-
-    Raises:
-        UserError: there are more than 20; a name is another; a file is no PNG, damaged or larger
-            than 4 MiB; or a caption is empty, not UTF-8 or longer than 500 characters.
-    """
-    if len(figures) > _MAX_FIGURES:
-        raise UserError(
-            f"{len(figures)} figures are given, and a card holds {_MAX_FIGURES} at most; leave "
-            "some out"
-        )
-    checked = {}
-    for name, (data, text) in figures.items():
-        if not _FIGURE_NAME.fullmatch(name):
-            raise UserError(
-                f"{name[:120]!r}: a figure has a name of letters, digits, - and _, a letter or "
-                f"digit first, that ends in {FIGURE_SUFFIX}, of 100 characters at most; rename it"
-            )
-        if len(data) > MAX_FIGURE_BYTES:
-            raise UserError(
-                f"{name}: has {len(data)} bytes, and a figure has {MAX_FIGURE_BYTES} at most; "
-                "make it smaller"
-            )
+        if len(text) > _MAX_FACT:
+            raise UserError(f"the fact {name} has {len(text)} characters; use {_MAX_FACT} at most")
         try:
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-                picture.verify()
-        except UNREADABLE as error:
+            text.encode()
+        except UnicodeEncodeError as error:
             raise UserError(
-                f"{name}: is no PNG file that can be read; save the figure again as PNG"
+                f"the fact {name} is not UTF-8 ({ascii(text)[:80]}); write it anew"
             ) from error
-        caption = " ".join(text.split())
-        if not caption:
-            raise UserError(f"{name}: has no caption; say in a line what the figure shows")
-        _check_text(caption, f"the caption of {name}", _MAX_CAPTION)
-        checked[name] = data, caption
-    return checked
-
-
-def _check_text(text: str, what: str, most: int) -> None:
-    if len(text) > most:
-        raise UserError(f"{what} has {len(text)} characters; use {most} at most")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{what} is not UTF-8 ({ascii(text)[:80]}); write it anew") from error
+    return {name: facts[name].strip() for name in FACTS if facts.get(name, "").strip()}
 
 
 def card_text(
@@ -120,7 +61,6 @@ def card_text(
     facts: Mapping[str, str],
     others: Collection[str],
     notes: Sequence[str] = (),
-    captions: Mapping[str, str] | None = None,
 ) -> bytes:
     """The card's Markdown, card.md.j2 filled in.
 
@@ -134,7 +74,6 @@ def card_text(
             which then has no heading.
         others: names of further files in the folder, graph files.
         notes: lines about the files.
-        captions: of the figures, by file name, see `checked_figures`.
     """
     # Here, for whoever reads a network writes no card.
     import jinja2
@@ -150,14 +89,14 @@ def card_text(
         "Weights": f"SHA-256 {sha256}",
         **{FACTS[name]: facts.get(name, "not known") for name in _TABLE_FACTS},
     }
-    # Markdown is no HTML: `cell` and `plain` escape instead of the package.
+    # Markdown is no HTML: `cell` escapes instead of the package.
     jinja = jinja2.Environment(
         loader=jinja2.PackageLoader("gmsrm_jax", "networks"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    jinja.filters.update(cell=_cell, plain=_plain)
+    jinja.filters["cell"] = _cell
     text = jinja.get_template("card.md.j2").render(
         title=method.title,
         about=method.about,
@@ -168,16 +107,8 @@ def card_text(
         notes=notes,
         graphs=others,
         noise="zeros for the mean filling" if method.noise_shapes(config) else "none here",
-        captions=captions,
     )
     return text.encode()
-
-
-def _plain(text: str) -> str:
-    """One line of text as Markdown that shows it as it is."""
-    text = _SIGN.sub(r"\\\g<0>", text)
-    first = _FIRST_SIGN.match(text)
-    return f"{first[1]}\\{text[first.end(1) :]}" if first else text
 
 
 def _cell(text: str) -> str:

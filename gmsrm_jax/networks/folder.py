@@ -1,6 +1,6 @@
 """An exported network: a folder of config.json, model.safetensors, README.md and SHA256SUMS.
 
-Graph files and figures of the card can be beside them.
+Graph files can be beside them.
 
 Weights are stored as safetensors, which holds numbers only: nothing is executed when it is read.
 Its reader notices a truncated file but not a changed bit, so SHA256SUMS is checked first.
@@ -11,7 +11,7 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,12 +27,10 @@ from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.methods.variables import variable_shapes, weights_sha256
 from gmsrm_jax.networks.card import (
     CARD_FILE,
-    FIGURE_SUFFIX,
     ONNX_FILE,
     STABLEHLO_FILE,
     card_text,
     checked_facts,
-    checked_figures,
 )
 from gmsrm_jax.networks.fields import (
     CONFIG_FILE,
@@ -131,7 +129,6 @@ def save_pretrained(
     overwrite: bool = False,
     extra_files: Mapping[str, bytes] | None = None,
     extra_notes: Sequence[str] = (),
-    card_figures: Mapping[str, tuple[bytes, str]] | None = None,
 ) -> None:
     """Writes an exported folder: all of it, or nothing.
 
@@ -141,20 +138,15 @@ def save_pretrained(
         dtype: of the stored weights, "float32" (exact) or "float16" (half the size).
         card_facts: facts for the model card besides those that the network brings; those given
             here win. See `card.FACTS`.
-        overwrite: replace a folder that holds nothing but an exported network; if that has
-            figures, only with `card_figures`, which take their place.
+        overwrite: replace a folder that holds nothing but an exported network.
         extra_files: STABLEHLO_FILE, ONNX_FILE and their contents.
         extra_notes: lines for the card about the files.
-        card_figures: PNG files for the card, contents and caption by file name, see
-            `card.checked_figures`.
 
     Raises:
-        UserError: the folder is in the way or cannot be written, a fact is unknown, or a figure is
-            refused.
+        UserError: the folder is in the way or cannot be written, or a fact is unknown.
     """
     target = pathlib.Path(folder).expanduser().absolute()
-    figures = checked_figures(card_figures or {})
-    check_target(target, overwrite, bool(figures))
+    check_target(target, overwrite)
     facts = checked_facts({**network.facts, **(card_facts or {})})
     stored = rounded(network, dtype)
     flat = traverse_util.flatten_dict(stored.variables, sep="/")
@@ -172,10 +164,8 @@ def save_pretrained(
             facts,
             extra,
             extra_notes,
-            {name: caption for name, (_, caption) in figures.items()},
         ),
         **extra,
-        **{name: data for name, (data, _) in figures.items()},
     }
     files[SUMS_FILE] = sums_text(files)
     try:
@@ -184,13 +174,12 @@ def save_pretrained(
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-def check_target(target: pathlib.Path, overwrite: bool, with_figures: bool = False) -> None:
+def check_target(target: pathlib.Path, overwrite: bool) -> None:
     """Checks, before long work, that an exported folder may be written here.
 
     Args:
         target: the folder.
         overwrite: whether an exported folder there may be replaced.
-        with_figures: whether figures are to be written; only figures may replace figures.
 
     Raises:
         UserError: something is in the way.
@@ -204,29 +193,14 @@ def check_target(target: pathlib.Path, overwrite: bool, with_figures: bool = Fal
         raise UserError(
             f"{target}: exists already; name another folder, or pass --overwrite (overwrite=True)"
         )
-    figures = _listed_figures(target, there)
     # A README.md alone, say, is anybody's; every exported folder has its sums.
-    ours = _OURS | figures if SUMS_FILE in there else set()
+    ours = _OURS if SUMS_FILE in there else set()
     foreign = ", ".join(sorted(there - ours))[:200]
     if foreign:
         raise UserError(
             f"{target}: holds {foreign}, which is no part of an exported network and would be "
             "lost; name another folder"
         )
-    if figures and not with_figures:
-        raise UserError(
-            f"{target}: holds the figures {', '.join(sorted(figures))[:200]}, which would be lost; "
-            "give them again with --card-figure (card_figures), or name another folder"
-        )
-
-
-def _listed_figures(folder: pathlib.Path, there: Collection[str]) -> set[str]:
-    """Which of the names in a folder are figures of its card: SHA256SUMS lists them."""
-    pictures = {name for name in there if name.endswith(FIGURE_SUFFIX)}
-    if not pictures or SUMS_FILE not in there:
-        return set()
-    path, cure = folder / SUMS_FILE, "name another folder"
-    return pictures & parse_sums(read_limited(path, MAX_SUMS_BYTES, cure), str(path), cure).keys()
 
 
 def _write_folder(target: pathlib.Path, files: Mapping[str, bytes]) -> None:

@@ -50,39 +50,25 @@ def fetch_from_hub(name: str, offline: bool) -> pathlib.Path:
                 local_files_only=offline,
             )
         )
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{name}: whoever uploaded it asks for consent first; give it on "
-            f"https://huggingface.co/{repository}, then log in with `hf auth login`"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"{name}: no such folder here, and no such model on the Hub, or a private one; check "
-            "the name, or log in with `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(
-            f"{name}: the model on the Hub has no revision {revision}; name a branch, tag or "
-            "commit of it behind the @"
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        if offline:
-            raise UserError(
-                f"{name}: no such folder here, and it is not whole in the Hub's cache; fetch it "
-                f"once without --offline, {' and '.join(_OFFLINE)}"
-            ) from error
-        raise _unreachable(name, error) from error
-    except errors.HFValidationError as error:
-        raise UserError(
-            f"{name}: is no id of the Hub ({one_line(error)}); write org/name or org/name@revision"
-        ) from error
     # HTTPError is what the package's HTTP client raises, which is another one in other versions.
-    except (errors.HTTPError, errors.XetDownloadError) as error:
-        raise _unreachable(name, error) from error
-    except OSError as error:
+    except (OSError, errors.HTTPError, errors.XetDownloadError, errors.HFValidationError) as error:
+        cure = "check the connection, then run this again"
+        unknown = errors.RepositoryNotFoundError | errors.RevisionNotFoundError
+        if isinstance(error, errors.GatedRepoError):
+            cure = (
+                f"give your consent on https://huggingface.co/{repository}, then log in with "
+                "`hf auth login`"
+            )
+        elif isinstance(error, unknown | errors.HFValidationError):
+            cure = "check the name, org/name or org/name@revision, or log in with `hf auth login`"
+        elif isinstance(error, errors.LocalEntryNotFoundError):
+            if offline:
+                cure = f"fetch it once without --offline, {' and '.join(_OFFLINE)}"
+        elif not isinstance(error, errors.HTTPError | errors.XetDownloadError):
+            cure = "make room in the Hub's cache, or let HF_HOME name another folder"
+        reason = one_line(error.__cause__ or error)
         raise UserError(
-            f"{name}: cannot be kept in the Hub's cache ({one_line(error)}); make room there, or "
-            "let HF_HOME name another folder"
+            f"{name}: no such folder here, and the Hub did not give it ({reason}); {cure}"
         ) from error
     if not (folder / SUMS_FILE).is_file():
         raise UserError(
@@ -90,10 +76,3 @@ def fetch_from_hub(name: str, offline: bool) -> pathlib.Path:
             "wrote; check the name"
         )
     return folder
-
-
-def _unreachable(name: str, error: Exception) -> UserError:
-    return UserError(
-        f"{name}: no such folder here, and the Hub did not give it "
-        f"({one_line(error.__cause__ or error)}); check the connection, then run this again"
-    )

@@ -3,15 +3,13 @@
 matplotlib is imported where something is drawn, so that reading a log stays light.
 """
 
-import html
 import io
 import math
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _WIDTH, _HEIGHT, _LEGEND_LINE = 5.0, 3.05, 0.19  # of a chart and of a line of its legend [inch]
-_PICTURE = (720, 420)  # of `lines_picture`, width and height [px]
 _MAX_POINTS = 240
 _NOT_CURVES = ("step", "images", "seconds")
 _SHORT_LABEL = 25  # characters that fit half of a chart's width
@@ -44,13 +41,21 @@ _LOOK: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5.0,
-    "svg.fonttype": "none",  # text stays text, for search and for readers who hear it
+    "svg.fonttype": "none",  # text stays text, in the reader's own font
+    "svg.hashsalt": "gmsrm-jax",  # equal charts are equal bytes
     "text.color": _INK,
     "text.parse_math": False,  # a dollar in a name is a dollar
     "xtick.color": _INK,
     "ytick.color": _INK,
     "ytick.left": False,
 }
+
+
+class Chart(NamedTuple):
+    """An SVG file's text, and what a reader who cannot see it is told."""
+
+    svg: str
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -117,31 +122,33 @@ def curves_from_log(stage: str, records: Sequence[Mapping[str, float | None]]) -
     return curves
 
 
-def line_chart(curve: Curve) -> str:
-    """Draws a curve; long logs are averaged over runs of steps, with their range as a band.
+def line_chart(curve: Curve) -> Chart:
+    """Draws a curve of which at least one value is finite.
 
-    Args:
-        curve: at least one value must be finite.
-
-    Returns:
-        An `<svg>` element, well-formed XML; equal curves give equal text.
+    Of a long log at most 240 means of equal runs of steps are drawn, with their range as a band.
     """
-    steps, mean, lowest, highest = _thin(curve)
-    last = next(value for value in reversed(curve.values) if math.isfinite(value))
-    name = f"{curve.stage}: {curve.tag} over the steps, last value {last:.4g}"
-    with _drawing(_WIDTH, _HEIGHT, salt=name) as figure:
+    values = np.array(curve.values)
+    finite = np.isfinite(values)
+    steps, values = np.array(curve.steps, float)[finite], values[finite]
+    starts = np.arange(0, len(values), -(-len(values) // _MAX_POINTS))
+    counts = np.diff(starts, append=len(values))
+    places, means = (np.add.reduceat(x, starts) / counts for x in (steps, values))
+    lowest, highest = (f.reduceat(values, starts) for f in (np.minimum, np.maximum))
+    with drawing(_WIDTH, _HEIGHT) as figure:
         axes = figure.subplots()
-        axes.set(xlabel="step", ylabel=curve.tag, xlim=(0.0, max(float(steps[-1]), 1.0)))
-        marker = "o" if len(steps) == 1 else ""
-        axes.plot(steps, mean, color=_COLOURS[0], marker=marker, gid="line", clip_on=False)
+        axes.set(xlabel="step", ylabel=curve.tag, xlim=(0.0, max(float(places[-1]), 1.0)))
+        marker = "o" if len(places) == 1 else ""
+        axes.plot(places, means, color=_COLOURS[0], marker=marker, gid="line", clip_on=False)
         if (lowest < highest).any():
+            colour = _COLOURS[0]
             axes.fill_between(
-                steps, lowest, highest, color=_COLOURS[0], alpha=0.18, linewidth=0, gid="band"
+                places, lowest, highest, color=colour, alpha=0.18, linewidth=0, gid="band"
             )
-        return _svg(figure, name)
+        name = f"{curve.stage}: {curve.tag} over the steps, last value {values[-1]:.4g}"
+        return Chart(_svg(figure), name)
 
 
-def ratio_chart(panels: Mapping[str, Sequence[Line]]) -> str:
+def ratio_chart(panels: Mapping[str, Sequence[Line]]) -> Chart:
     """Draws scores over the hole's size as in Figure 7: panels side by side, one legend below.
 
     Lines differ in colour (safe for colour-blind readers), in marker and, from the eighth on, in
@@ -150,71 +157,21 @@ def ratio_chart(panels: Mapping[str, Sequence[Line]]) -> str:
     Args:
         panels: label of a vertical axis to its lines, whose x is the hole's share [%]; all panels
             have lines of the same labels in the same order, and one value at least.
-
-    Returns:
-        An `<svg>` element, well-formed XML; equal panels give equal text.
     """
     labels = [line.label for line in next(iter(panels.values()))]
     columns = len(panels) * (2 if max(map(len, labels)) <= _SHORT_LABEL else 1)
     height = _HEIGHT + _LEGEND_LINE * -(-len(labels) // columns)
-    name = f"{', '.join(panels)} over the size of the hole: {', '.join(labels)}"
-    with _drawing(_WIDTH * len(panels), height, salt=name) as figure:
+    with drawing(_WIDTH * len(panels), height) as figure:
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (heading, lines) in zip(grid, panels.items(), strict=True):
             axes.set(xlabel="hole, % of the picture", ylabel=heading, xlim=(0.0, 60.0))
-            handles = _draw_lines(axes, lines)
+            handles = draw_lines(axes, lines)
         figure.legend(handles, labels, loc="outside lower left", ncols=columns)
-        return _svg(figure, name)
+        name = f"{', '.join(panels)} over the size of the hole: {', '.join(labels)}"
+        return Chart(_svg(figure), name)
 
 
-def lines_picture(
-    lines: Sequence[Line], x_label: str, y_label: str, from_zero: bool = True
-) -> np.ndarray:
-    """Draws lines as a picture, with a legend above.
-
-    Args:
-        lines: what is drawn, at least one.
-        x_label: below the chart; the axis begins at 0.
-        y_label: left of it.
-        from_zero: whether the vertical axis begins at 0, for values that are never negative.
-
-    Returns:
-        uint8 [420, 720, 3].
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    width, height = _PICTURE
-    dpi = 100
-    with _drawing(width / dpi, height / dpi, dpi=dpi) as figure:
-        axes = figure.subplots()
-        axes.set(xlabel=x_label, ylabel=y_label)
-        handles = _draw_lines(axes, lines)
-        axes.set_xlim(left=0.0)
-        if from_zero:
-            axes.set_ylim(bottom=0.0)
-        labels = [line.label for line in lines]
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(lines))
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _thin(curve: Curve) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """At most 240 points: (step, mean, lowest, highest) of equal runs of finite neighbours."""
-    values = np.array(curve.values)
-    finite = np.isfinite(values)
-    steps, values = np.array(curve.steps, float)[finite], values[finite]
-    length = -(-len(values) // _MAX_POINTS)
-    runs = [slice(start, start + length) for start in range(0, len(values), length)]
-    return (
-        np.array([steps[run].mean() for run in runs]),
-        np.array([values[run].mean() for run in runs]),
-        np.array([values[run].min() for run in runs]),
-        np.array([values[run].max() for run in runs]),
-    )
-
-
-def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> list["Line2D"]:
+def draw_lines(axes: "Axes", lines: Sequence[Line]) -> list["Line2D"]:
     """Draws each line: ours in colour and filled, the paper's grey, dashed and hollow below."""
     handles: list[Line2D] = []
     count = {True: 0, False: 0}
@@ -237,36 +194,18 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> list["Line2D"]:
 
 
 @contextmanager
-def _drawing(
-    width: float, height: float, dpi: float = 72, salt: str | None = None
-) -> Iterator["Figure"]:
-    """A figure of that size [inch] in the pages' look; what is drawn with it is drawn inside.
-
-    Args:
-        width: of the figure.
-        height: of the figure.
-        dpi: pixels per inch.
-        salt: makes the ids of an SVG file a function of its content and this text.
-    """
+def drawing(width: float, height: float, dpi: float = 72) -> Iterator["Figure"]:
+    """A figure of that size [inch] in the pages' look; what is drawn with it is drawn inside."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    look: Any = {**_LOOK, "svg.hashsalt": salt}
-    with matplotlib.rc_context(look), warnings.catch_warnings():
+    with matplotlib.rc_context(_LOOK), warnings.catch_warnings():
         # A browser has the letters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
         yield Figure((width, height), dpi=dpi)
 
 
-def _svg(figure: "Figure", name: str) -> str:
-    """The figure as an element that may stand several times in a page, with its name to hear."""
+def _svg(figure: "Figure") -> str:
     text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(text, format="svg", metadata=nothing)
-    drawn = text.getvalue()[text.getvalue().index("<svg") :]
-    # Its style sheet would be the whole page's, and the ids of its groups not the only ones.
-    drawn = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawn, count=1, flags=re.S)
-    drawn = drawn.replace('<g id="', '<g class="')
-    head = f'<svg role="img" aria-label="{html.escape(name)}" stroke-linejoin="round" '
-    title = f"<title>{html.escape(name)}</title>"
-    return re.sub(r"<svg ([^>]*)>", lambda found: f"{head}{found[1]}>{title}", drawn, count=1)
+    figure.savefig(text, format="svg", metadata={"Creator": None, "Date": None})
+    return text.getvalue()

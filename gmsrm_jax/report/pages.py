@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmsrm_jax.evaluation.table_formats import Table, to_html
-from gmsrm_jax.report.charts import Curve, line_chart
+from gmsrm_jax.evaluation.table_formats import to_html
+from gmsrm_jax.evaluation.tables import Table
+from gmsrm_jax.report.charts import line_chart
 from gmsrm_jax.runtime.image_grid import to_png
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"png": _png, "chart": _chart, "table": _table}
+    environment.filters.update(png=_png, svg=_svg, chart=line_chart, table=_table)
     return environment
 
 
@@ -49,10 +50,8 @@ def _png(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"
 
 
-def _chart(curve: Curve) -> "Markup":
-    from markupsafe import Markup
-
-    return Markup(line_chart(curve))
+def _svg(text: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def _table(table: Table) -> "Markup":

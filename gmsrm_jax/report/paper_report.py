@@ -10,7 +10,6 @@ from typing import Any
 from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
-from gmsrm_jax.evaluation.labels import heading
 from gmsrm_jax.evaluation.paper_tables import (
     UNNAMED,
     Parameters,
@@ -18,12 +17,13 @@ from gmsrm_jax.evaluation.paper_tables import (
     centre_table,
     full_table,
     irregular_table,
+    samples_table,
 )
-from gmsrm_jax.evaluation.sample_table import samples_table
 from gmsrm_jax.evaluation.seed_table import seeds_table
-from gmsrm_jax.evaluation.table_formats import Table, to_latex, to_markdown
+from gmsrm_jax.evaluation.table_formats import to_latex, to_markdown
+from gmsrm_jax.evaluation.tables import Table, heading
 from gmsrm_jax.metrics import DEFINITIONS
-from gmsrm_jax.report.charts import Line, ratio_chart
+from gmsrm_jax.report.charts import Chart, Line, ratio_chart
 from gmsrm_jax.report.pages import render
 from gmsrm_jax.report.pictures import Figure, ablation, comparison, not_filled
 from gmsrm_jax.runtime.files import write_atomically
@@ -41,13 +41,13 @@ class PaperOutputs:
 
     Attributes:
         tables: Tables I, II, IV and that of several samples, those that there are scores for.
-        charts: Figure 7's `<svg>` elements, PSNR and SSIM; empty without irregular holes.
+        charts: Figure 7's, PSNR and SSIM; empty without irregular holes.
         chart_note: where the paper's points in them come from; empty if there are none.
         figures: methods side by side.
     """
 
     tables: tuple[Table, ...] = ()
-    charts: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
     chart_note: str = ""
     figures: tuple[Figure, ...] = ()
 
@@ -91,29 +91,29 @@ def write_outputs(
     label = dataset or UNNAMED
     runs = {label: metrics}
     bins = set(metrics["mask_list"]["bins"])
-    tables = []
-    if bins & set(published.IRREGULAR_BINS):
-        tables.append(irregular_table(runs))
-    if bins & set(published.CENTRE_BINS):
-        tables.append(centre_table(runs))
     variants = [name for name in published.VARIANTS if name in metrics["methods"]]
-    if published.ABLATION_BIN in bins and len(variants) > 1:
-        tables.append(ablation_table(label, [metrics]))
-    if "samples" in metrics:
-        tables.append(samples_table(label, metrics))
+    made = (
+        irregular_table(runs) if bins & set(published.IRREGULAR_BINS) else None,
+        centre_table(runs) if bins & set(published.CENTRE_BINS) else None,
+        ablation_table(label, [metrics])
+        if published.ABLATION_BIN in bins and len(variants) > 1
+        else None,
+        samples_table(label, metrics) if "samples" in metrics else None,
+    )
+    tables = tuple(table for table in made if table is not None)
     write_tables(folder, [*tables, full_table(runs)])
     panels, note = figure_7(metrics, label)
     if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
-        write_atomically(path, f"{ratio_chart(panels)}\n".encode())
+        write_atomically(path, ratio_chart(panels).svg.encode())
     charts = tuple(ratio_chart({heading: lines}) for heading, lines in panels.items())
-    drawn = [
+    drawn = (
         comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
         ablation([examples], pictures, seed),
-    ]
+    )
     figures = tuple(figure for figure in drawn if figure is not None)
     write_figures(folder, figures)
-    return PaperOutputs(tuple(tables), charts, note, figures)
+    return PaperOutputs(tables, charts, note, figures)
 
 
 def write_ablation(
@@ -126,23 +126,10 @@ def write_ablation(
     pictures: Sequence[str] = (),
     seed: int = 0,
 ) -> PaperOutputs:
-    """Writes Table IV and Figure 10 from evaluations of one variant each.
+    """Writes Table IV and Figure 10 from evaluations of one variant each, in the same order.
 
-    Args:
-        folder: where to write table_4.md, .tex, .html and figures/figure_10.png.
-        metrics: the content of each metrics.json.
-        examples: what the same evaluations kept, in the same order.
-        dataset: see `write_outputs`.
-        parameters: see `ablation_table`.
-        pictures: see `write_outputs`.
-        seed: see `write_outputs`.
-
-    Returns:
-        The parts for `write_report`.
-
-    Raises:
-        UserError: masks or kept examples differ between the evaluations, a variant is there twice,
-            or there is none.
+    Arguments are those of `write_outputs` and `ablation_table`; so are the errors, and one if the
+    kept examples differ between the evaluations.
     """
     table = ablation_table(dataset or UNNAMED, metrics, parameters)
     figure = ablation(examples, pictures, seed)
@@ -161,22 +148,7 @@ def write_seeds(
     training: str,
     command: str,
 ) -> Table:
-    """Writes Table IV over several seeds.
-
-    Args:
-        folder: where to write table_4.md, .tex, .html and .json.
-        metrics: for each seed, the content of each variant's metrics.json.
-        dataset: see `write_outputs`.
-        parameters: see `seeds_table`.
-        training: see `seeds_table`.
-        command: see `seeds_table`.
-
-    Returns:
-        The table.
-
-    Raises:
-        UserError: see `seeds_table`.
-    """
+    """Writes Table IV over several seeds, table_4.md, .tex, .html and .json; see `seeds_table`."""
     table, facts = seeds_table(dataset or UNNAMED, metrics, parameters, training, command)
     write_tables(folder, [table])
     text = json.dumps(facts, indent=1, ensure_ascii=False)
@@ -217,7 +189,7 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[L
         for name, facts in metrics["mask_list"]["bins"].items()
         if name in middles
     }
-    paper = published.PUBLISHED.get(dataset, {}).get("I", {})
+    paper = dataset in published.DATA_SETS.values()
     panels = {}
     for metric in FIGURE_7_METRICS:
         lines = []
@@ -225,14 +197,13 @@ def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[L
             means = tuple(kinds["composite"][name][metric]["mean"] for name in sizes)
             lines.append(Line(method, tuple(sizes.values()), means))
         for method in published.FIGURE_7_METHODS if paper else ():
-            scores = paper[method][metric]
-            percents = tuple(middles[name] for name in scores)
-            lines.append(Line(f"{method} (paper)", percents, tuple(scores.values()), True))
+            cells = {
+                name: (dataset, "I", method, metric, name) for name in published.IRREGULAR_BINS
+            }
+            percents = tuple(middles[name] for name in cells)
+            scores = tuple(published.PUBLISHED[cell] for cell in cells.values())
+            lines.append(Line(f"{method} (paper)", percents, scores, True))
         if any(value is not None for line in lines if not line.published for value in line.y):
             panels[heading(DEFINITIONS[metric])] = lines
-    note = (
-        "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
-        if paper and panels
-        else ""
-    )
-    return panels, note
+    note = "Dashed and grey: the paper's, from its Table I, drawn at the middle of each bin."
+    return panels, note if paper and panels else ""

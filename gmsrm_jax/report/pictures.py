@@ -19,13 +19,7 @@ _MAX_ROWS = 4
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the report: what it is called above or below it, and its alternative text.
-
-    Attributes:
-        label: column heading or caption.
-        image: uint8 [H, W, 3].
-        alt: what a reader who cannot see it is told.
-    """
+    """A picture, uint8 [H, W, 3], its heading, and what a reader who cannot see it is told."""
 
     label: str
     image: np.ndarray
@@ -34,12 +28,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class PanelRow:
-    """Pictures that belong side by side; the rows of a report all have the same labels.
+    """Pictures side by side, with what the row shows and a smaller line below.
 
-    Attributes:
-        label: what the row shows, such as the ratio bin.
-        detail: a smaller line below, such as the hole's share and the file name.
-        pictures: from left to right.
+    The rows of a report all have the same labels.
     """
 
     label: str
@@ -101,19 +92,13 @@ def panel_rows(
     """
     if raw_of not in examples.methods:
         raise ValueError(f"method {raw_of!r} is not one of {examples.methods}")
+    place = examples.methods.index(raw_of)
     rows = []
     for index in range(len(examples.pictures))[:count]:
-        truth, mask = examples.truth[index], examples.mask[index]
-        cells = [("input", _with_hole(truth, mask)), ("mask", mask_picture(mask))]
-        for position, method in enumerate(examples.methods):
-            filled = examples.composite[position, index]
-            if (method, examples.bins[index]) in missing:
-                filled = np.full_like(filled, _WHITE)
-            cells.append((method, filled))
-            if method == raw_of:
-                cells.append((f"{method}, raw output", examples.raw[position, index]))
-        cells.append(("truth", truth))
-        rows.append(_row(examples, index, cells))
+        held, *filled, truth = _cells([examples], index, examples.methods, missing)
+        mask = ("mask", mask_picture(examples.mask[index]))
+        filled.insert(place + 1, (f"{raw_of}, raw output", examples.raw[place, index]))
+        rows.append(_row(examples, index, [held, mask, *filled, truth]))
     return rows
 
 
@@ -139,18 +124,15 @@ def comparison(
     Raises:
         UserError: a picture is not among the examples.
     """
+    title = f"Methods side by side (the paper's Figure {name.removeprefix('figure_')})"
     chosen = _chosen(examples, IRREGULAR_BINS, pictures, seed)
-    rows = tuple(_outlined_row([examples], index, examples.methods, missing) for index in chosen)
-    number = name.removeprefix("figure_")
-    return (
-        Figure(name, f"Methods side by side (the paper's Figure {number})", rows) if rows else None
-    )
+    return _figure(name, title, [examples], chosen, examples.methods, missing)
 
 
 def ablation(
     runs: Sequence[Examples], pictures: Sequence[str] = (), seed: int = 0
 ) -> Figure | None:
-    """The variants side by side on centre holes of 50 %, as in Figure 10.
+    """The variants side by side on centre holes of 50 %, as in Figure 10; see `comparison`.
 
     Args:
         runs: the examples of evaluations that hold a variant each, with the same pictures and masks
@@ -176,12 +158,29 @@ def ablation(
                 "again with one --masks and the same number of rows"
             )
     chosen = _chosen(first, (ABLATION_BIN,), pictures, seed)
-    rows = tuple(_outlined_row(runs, index, methods) for index in chosen)
-    return Figure("figure_10", "The variants (the paper's Figure 10)", rows) if rows else None
+    return _figure("figure_10", "The variants (the paper's Figure 10)", runs, chosen, methods)
 
 
-def _with_hole(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return np.where(mask > 0, np.uint8(_HOLE_GREY), truth)
+def _figure(
+    name: str,
+    title: str,
+    runs: Sequence[Examples],
+    chosen: Sequence[int],
+    methods: Sequence[str],
+    missing: Collection[tuple[str, str]] = (),
+) -> Figure | None:
+    """Input | methods | truth, enlarged if small, the hole outlined in what has one."""
+    first, rows = runs[0], []
+    for index in chosen:
+        factor = -(-_FIGURE_PIXELS // first.truth.shape[1])
+        mask = upscale(first.mask[index], factor)
+        cells = []
+        for label, image in _cells(runs, index, methods, missing):
+            large = upscale(image, factor)
+            plain = label == "truth" or (label, first.bins[index]) in missing
+            cells.append((label, large if plain else outline(large, mask)))
+        rows.append(_row(first, index, cells))
+    return Figure(name, title, tuple(rows)) if rows else None
 
 
 def _row(examples: Examples, index: int, cells: Sequence[tuple[str, np.ndarray]]) -> PanelRow:
@@ -215,27 +214,19 @@ def _chosen(
     return [candidates[place] for place in sorted(drawn)]
 
 
-def _outlined_row(
+def _cells(
     runs: Sequence[Examples],
     index: int,
     methods: Sequence[str],
-    missing: Collection[tuple[str, str]] = (),
-) -> PanelRow:
-    """Input | methods | truth, enlarged if small, the hole outlined."""
+    missing: Collection[tuple[str, str]],
+) -> list[tuple[str, np.ndarray]]:
+    """Input, methods and truth of an example, each with its label."""
     first = runs[0]
     truth, mask = first.truth[index], first.mask[index]
-    factor = -(-_FIGURE_PIXELS // truth.shape[0])
-    large_mask = upscale(mask, factor)
-
-    def drawn(image: np.ndarray) -> np.ndarray:
-        return outline(upscale(image, factor), large_mask)
-
-    cells = [("input", drawn(_with_hole(truth, mask)))]
+    cells = [("input", np.where(mask > 0, np.uint8(_HOLE_GREY), truth))]
     for method in methods:
         run = next(run for run in runs if method in run.methods)
-        filled = drawn(run.composite[run.methods.index(method), index])
-        if (method, first.bins[index]) in missing:
-            filled = np.full_like(filled, _WHITE)
-        cells.append((method, filled))
-    cells.append(("truth", upscale(truth, factor)))
-    return _row(first, index, cells)
+        filled = run.composite[run.methods.index(method), index]
+        absent = (method, first.bins[index]) in missing
+        cells.append((method, np.full_like(filled, _WHITE) if absent else filled))
+    return [*cells, ("truth", truth)]

@@ -9,15 +9,13 @@ import numpy as np
 
 from gmsrm_jax.config.fields import flatten
 from gmsrm_jax.evaluation import published
-from gmsrm_jax.evaluation.paper_tables import full_table
-from gmsrm_jax.evaluation.table_formats import Table
+from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
+from gmsrm_jax.evaluation.tables import Table
 from gmsrm_jax.report.charts import Curve
 from gmsrm_jax.report.pages import render
 from gmsrm_jax.report.paper_report import PaperOutputs
-from gmsrm_jax.report.pictures import PanelRow, Picture, panel_rows
+from gmsrm_jax.report.pictures import PanelRow, Picture
 from gmsrm_jax.runtime.files import write_atomically
-
-__all__ = ["PanelRow", "Picture", "panel_rows", "write_report"]
 
 _SHOWN_FIRST = ("loss", "validation")
 
@@ -58,8 +56,7 @@ def write_report(
         metrics=metrics,
         paper=paper,
         paper_tables=[_divided(table) for table in paper.tables] if paper else [],
-        scores=_scores(metrics) if metrics else [],
-        masks=_masks(metrics) if metrics else {},
+        scores=full_table({UNNAMED: metrics}) if metrics else None,
         panels=panels,
         curves=_by_stage(curves),
         shown_first=_SHOWN_FIRST,
@@ -74,44 +71,6 @@ def _divided(table: Table) -> tuple[Table, Table | None]:
     own = table.scores["measure"].isin(published.METRICS) | (table.scores["metric"] == "")
     further = None if own.all() else replace(table, scores=table.scores[~own])
     return replace(table, scores=table.scores[own]), further
-
-
-def _scores(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every hole size, for each kind of image that was scored."""
-    return [
-        {
-            "name": kind,
-            "meaning": meaning,
-            "table": full_table({"": metrics}, kind),
-            "undefined": _undefined(metrics, kind),
-        }
-        for kind, meaning in metrics["images"].items()
-    ]
-
-
-def _undefined(metrics: Mapping[str, Any], kind: str) -> list[str]:
-    """Says where scores are undefined and therefore left out of a mean."""
-    return [
-        f"{metrics['definitions'][metric]['label']} of {method}, {bin_name}: undefined for "
-        f"{score['undefined']} pictures, mean of the other {score['count']}."
-        for method, kinds in metrics["methods"].items()
-        for bin_name, scores in kinds[kind].items()
-        for metric, score in scores.items()
-        if score["undefined"]
-    ]
-
-
-def _masks(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    mask_list = metrics["mask_list"]
-    return {
-        "mask list": mask_list["source"],
-        "SHA-256 of the list": mask_list["sha256"],
-        "seed": mask_list["seed"],
-        **{
-            f"{name}: mean hole": f"{item['mean_ratio']:.1%} of the picture, {item['count']} masks"
-            for name, item in mask_list["bins"].items()
-        },
-    }
 
 
 def _by_stage(curves: Sequence[Curve]) -> dict[str, dict[str, list[Curve]]]:

@@ -1,23 +1,38 @@
 """Files whole or not at all, their SHA-256, and the user's cache folder."""
 
+import contextlib
 import hashlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to `path` by way of a temporary file beside it; makes missing folders."""
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, for a file or folder that takes its place at the end.
+
+    Makes missing folders. Whatever fails, nothing is left behind, and `path` is as it was.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Random, since process numbers repeat between machines that share a disk; without the target's
     # name, which can be as long as a name may be.
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        temporary.write_bytes(data)
+        yield temporary
         os.replace(temporary, target)
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` to `path` by way of a temporary file beside it; makes missing folders."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -10,8 +10,8 @@ import logging
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -21,8 +21,7 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 
 _LOGGER = logging.getLogger("gmsrm")
-# As many as checkpoints: the newest may turn out to be broken.
-_UNLOGGED_TO_KEEP = 2
+_Item = TypeVar("_Item")
 
 
 def say(message: str) -> None:
@@ -88,50 +87,6 @@ class _TerminalHandler(logging.Handler):
         sys.stdout.flush()
 
 
-Scalars = list[tuple[int, dict[str, float]]]
-
-
-class StageLog(Protocol):
-    """Where the training loop of one stage reports to."""
-
-    def unlogged(self) -> Scalars:
-        """What `keep_unlogged` kept at the step that this log starts at."""
-        ...
-
-    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
-        """Keeps scalars of steps after the last line, for the run that goes on from `step`."""
-        ...
-
-    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
-        """Writes the scalars of a step; a value that is not finite is written as null."""
-        ...
-
-    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Writes pictures, uint8 [H, W, 3] by name, as panels/NAME_STEP.png."""
-        ...
-
-    def close(self) -> None:
-        """Flushes everything."""
-        ...
-
-
-def open_stage_log(
-    folder: pathlib.Path, start_step: int, tensorboard: bool, writes: bool
-) -> StageLog:
-    """Opens the log of a stage.
-
-    Args:
-        folder: the stage's folder.
-        start_step: step that the run goes on from.
-        tensorboard: write TensorBoard files as well.
-        writes: False for all processes of a run but the first.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    return RunLog(folder, start_step, tensorboard) if writes else _SilentLog()
-
-
 @contextlib.contextmanager
 def writing(folder: pathlib.Path) -> Iterator[None]:
     """Turns what a disk has to say into one line.
@@ -148,27 +103,11 @@ def writing(folder: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-class _SilentLog:
-    """Of all processes but the first, which answers for them: writes and reads nothing."""
-
-    def unlogged(self) -> Scalars:
-        return []
-
-    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
-        del step, scalars
-
-    def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
-        del step, images, values
-
-    def panels(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        del step, images
-
-    def close(self) -> None:
-        pass
-
-
 class RunLog:
-    """The scalars and panels of one stage, in its folder."""
+    """The scalars and panels of one stage, in its folder; of process 0, which alone has one.
+
+    A line holds means since the line before it, and one is written where a signal stops a run.
+    """
 
     def __init__(self, folder: pathlib.Path, start_step: int, tensorboard: bool):
         """Opens the folder; lines after `start_step` are of work that was lost, and are dropped.
@@ -176,16 +115,13 @@ class RunLog:
         Raises:
             UserError: the folder cannot be written; so do the other methods, but `close`.
         """
-        self._folder, self._start = folder, start_step
+        self._folder = folder
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= start_step]
         self._seconds_before = kept[-1]["seconds"] if kept else 0.0
         with writing(folder):
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
             self._file = self.path.open("a", encoding="utf-8")
-            for path in _unlogged_files(folder):
-                if _unlogged_step(path) > start_step:
-                    path.unlink()
         self._panels = folder / "panels"
         self._started = time.monotonic()
         self._writer = None
@@ -197,18 +133,6 @@ class RunLog:
     def seconds(self) -> float:
         """Seconds of work on this stage, earlier runs in this workdir counted in."""
         return self._seconds_before + time.monotonic() - self._started
-
-    def unlogged(self) -> Scalars:
-        """See `StageLog`."""
-        return _read_unlogged(self._folder, self._start)
-
-    def keep_unlogged(self, step: int, scalars: Scalars) -> None:
-        """See `StageLog`; without this, means would depend on where a run was stopped."""
-        text = json.dumps(scalars)
-        with writing(self._folder):
-            write_atomically(_unlogged_path(self._folder, step), text.encode())
-            for path in _unlogged_files(self._folder)[:-_UNLOGGED_TO_KEEP]:
-                path.unlink()
 
     def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step; a value that is not finite is written as null."""
@@ -242,32 +166,30 @@ class RunLog:
             self._writer.close()
 
 
-def _read_unlogged(folder: pathlib.Path, step: int) -> Scalars:
-    path = _unlogged_path(folder, step)
-    if not path.exists():
-        return []
-    return [(at, values) for at, values in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def _unlogged_path(folder: pathlib.Path, step: int) -> pathlib.Path:
-    return folder / f"unlogged_{step:08d}.json"
-
-
-def _unlogged_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """In the order of their steps."""
-    return sorted(folder.glob("unlogged_*.json"), key=_unlogged_step)
-
-
-def _unlogged_step(path: pathlib.Path) -> int:
-    return int(path.stem.removeprefix("unlogged_"))
-
-
 def read_log(path: pathlib.Path) -> list[dict[str, float]]:
     """Reads a log.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
+
+
+def shown(items: Iterable[_Item], label: str, total: int, many: int) -> Iterator[_Item]:
+    """Yields the items, and says how far it is where there are more than `many` in all.
+
+    Args:
+        items: `total` of them.
+        label: what is done with them.
+        total: number of items.
+        many: number from which on progress is shown.
+    """
+    progress = Progress(label, 0, total, 1) if total > many else None
+    for done, item in enumerate(items, start=1):
+        yield item
+        if progress:
+            progress.update(done, "")
+    if progress:
+        progress.close()
 
 
 class Progress:

@@ -12,8 +12,7 @@ Environment, read by `initialise`:
     JAX_LOCAL_DEVICE_IDS          JAX's own: the devices of the machine that this process uses
 
 Without the first three JAX looks for a cluster (SLURM, Kubernetes, TPU, Open MPI); if there is
-none, the process is alone, with a coordinator on a free port of 127.0.0.1, because JAX notices a
-SIGTERM only with one.
+none, or of one process, the process is alone.
 """
 
 import itertools
@@ -31,6 +30,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.signals import signal_received
 
 _COORDINATOR, _COUNT, _ID = "GMSRM_COORDINATOR", "GMSRM_NUM_PROCESSES", "GMSRM_PROCESS_ID"
 _DEVICES = "GMSRM_EXPECTED_LOCAL_DEVICES"
@@ -52,38 +52,36 @@ def initialise() -> None:
         UserError: the environment is incomplete, the others are not found, or the process does not
             see the devices that it should.
     """
-    heartbeat = _whole(_HEARTBEAT, 1, 100)
     timeouts: dict[str, Any] = {
-        # Nobody waits for a process that is alone: a pause (Ctrl-Z, a suspended job) is no death.
-        "heartbeat_timeout_seconds": _SHUTDOWN_SECONDS if _is_alone() else heartbeat,
+        "heartbeat_timeout_seconds": _whole(_HEARTBEAT, 1, 100),
         "initialization_timeout": _whole(_START, 1, 300),
         "shutdown_timeout_seconds": _SHUTDOWN_SECONDS,
     }
     given = [name for name in (_COORDINATOR, _COUNT, _ID) if os.environ.get(name)]
-    if given == [_COUNT] and _whole(_COUNT, 1) == 1:
-        _initialise_alone(timeouts)
-    elif given:
+    alone = given == [_COUNT] and _whole(_COUNT, 1) == 1
+    if given and not alone:
         _initialise_as_told(given, timeouts)
-    else:
+    elif not alone and os.environ.get("SLURM_NTASKS") != "1":
         try:
             jax.distributed.initialize(**timeouts)
-        except ValueError as error:
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             if str(error) != _NOTHING_TO_DETECT:
-                raise _not_found(error) from error
-            _initialise_alone({**timeouts, "heartbeat_timeout_seconds": _SHUTDOWN_SECONDS})
-        except (KeyError, OSError, RuntimeError, TypeError) as error:
-            raise _not_found(error) from error
+                raise UserError(
+                    f"a cluster was found, but not its processes ({type(error).__name__}: "
+                    f"{_one_line(error)}); set {_COORDINATOR}, {_COUNT} and {_ID}, or {_COUNT}=1 "
+                    "for a process on its own"
+                ) from error
     _check_devices()
 
 
 def stop_agreed() -> bool:
     """Whether all processes stop after this step, because one of them had a signal.
 
-    All have to ask after every step; they get the same answer. It takes a second or two from the
-    signal to a "yes". False where `jax.distributed` is not initialised.
+    All have to ask after every step; they get the same answer. Of several processes it takes a
+    second or two from the signal to a "yes".
     """
     if not jax.distributed.is_initialized():
-        return False
+        return signal_received()
     # Steps would not do: stage 2 counts them from 0 again.
     return multihost_utils.reached_preemption_sync_point(next(_calls))
 
@@ -112,13 +110,6 @@ def gather(value: Any) -> list[Any]:
     padded[: text.size] = text
     rows = multihost_utils.process_allgather(padded)
     return [json.loads(bytes(row[:size]).decode()) for row, size in zip(rows, sizes, strict=True)]
-
-
-def gather_rows(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A whole batch from every process's rows, on every process."""
-    if jax.process_count() == 1:
-        return dict(batch)
-    return dict(multihost_utils.process_allgather(dict(batch), tiled=True))
 
 
 def everywhere(action: Callable[[], _T]) -> _T:
@@ -176,11 +167,6 @@ def check_agreement(facts: Mapping[str, str | int]) -> None:
                 )
 
 
-def _is_alone() -> bool:
-    """Whether the environment speaks of one process; False where it says nothing."""
-    return (os.environ.get(_COUNT) or os.environ.get("SLURM_NTASKS")) == "1"
-
-
 def _initialise_as_told(given: list[str], timeouts: dict[str, Any]) -> None:
     missing = [name for name in (_COORDINATOR, _COUNT, _ID) if name not in given]
     if missing:
@@ -228,79 +214,18 @@ def _wait_for_coordinator(address: str, seconds: float) -> None:
             time.sleep(0.2)
 
 
-def _initialise_alone(timeouts: dict[str, Any]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    # One process needs no network between its devices.
-    jax.config.update("jax_cpu_collectives_implementation", None)
-    try:
-        jax.distributed.initialize(
-            address,
-            1,
-            0,
-            cluster_detection_method="deactivate",
-            coordinator_bind_address=address,
-            **timeouts,
-        )
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"no coordinator at {address}, which a single process needs too "
-            f"({_one_line(error)}); allow connections of this machine to itself"
-        ) from error
-
-
-def _not_found(error: Exception) -> UserError:
-    return UserError(
-        f"a cluster was found, but not its processes ({type(error).__name__}: {_one_line(error)}); "
-        f"set {_COORDINATOR}, {_COUNT} and {_ID}, or {_COUNT}=1 for a process on its own"
-    )
-
-
 def _check_devices() -> None:
     """Checks that the process sees the devices that it should.
 
     Raises:
-        UserError: fewer or more than expected, or GPUs of the node are left idle.
+        UserError: fewer or more than expected.
     """
-    seen, index = jax.local_device_count(), jax.process_index()
-    if os.environ.get(_DEVICES):
-        expected = _whole(_DEVICES, 1)
-        if seen != expected:
-            raise UserError(
-                f"process {index} sees {seen} device(s), but {_DEVICES} = {expected}; mend the "
-                "reservation of devices, or JAX_LOCAL_DEVICE_IDS"
-            )
-    # Under SLURM JAX gives each task the one GPU of its number on the node.
-    if "SLURM_STEP_NODELIST" not in os.environ or os.environ.get("JAX_LOCAL_DEVICE_IDS"):
-        return
-    tasks, gpus = _slurm_tasks_on_node(), _visible_gpus()
-    if seen * tasks < gpus:
-        numbers = ",".join(str(number) for number in range(gpus))
+    seen = jax.local_device_count()
+    if os.environ.get(_DEVICES) and seen != _whole(_DEVICES, 1):
         raise UserError(
-            f"process {index} sees {seen} of its node's {gpus} GPUs, with {tasks} SLURM task(s) on "
-            f"the node; start one task for each GPU (--ntasks-per-node={gpus}), or set "
-            f"JAX_LOCAL_DEVICE_IDS={numbers} for one task with all of them"
+            f"process {jax.process_index()} sees {seen} device(s), but {_DEVICES} = "
+            f"{os.environ[_DEVICES]}; mend the reservation of devices, or JAX_LOCAL_DEVICE_IDS"
         )
-
-
-def _visible_gpus() -> int:
-    """GPUs that the job has on this node, by CUDA's or SLURM's word; 0 if neither says."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    listed = len([word for word in visible.split(",") if word.strip()])
-    reserved = os.environ.get("SLURM_GPUS_ON_NODE", "")
-    return max(listed, int(reserved) if reserved.isdigit() else 0)
-
-
-def _slurm_tasks_on_node() -> int:
-    """Tasks of the job step on this node, from a list such as "8(x2),4"; 1 if it is not said."""
-    counts: list[int] = []
-    for count, times in re.findall(
-        r"(\d+)(?:\(x(\d+)\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
-    ):
-        counts += [int(count)] * int(times or 1)
-    node = int(os.environ.get("SLURM_NODEID", "0"))
-    return counts[node] if node < len(counts) else 1
 
 
 def _whole(name: str, least: int, default: int | None = None) -> int:

@@ -1,10 +1,10 @@
 """How a training's process ends: by SIGTERM, by Ctrl-C, and without waiting in vain for others.
 
-After `jax.distributed.initialize` JAX owns SIGTERM: its handler notes the first one and swallows
-every other, and a handler set in Python would switch its notice off. So neither signal is handled.
-Both are blocked in every thread, and one thread waits for them (`sigwait`); it alone lets a SIGTERM
-through to JAX, when the training is to stop at a step that all processes agree on. Both signals go
-the same way, and a second one ends at once.
+With several processes JAX owns SIGTERM: its handler notes the first one and swallows every other,
+and a handler set in Python would switch its notice off. So neither signal is handled. Both are
+blocked in every thread, and one thread waits for them (`sigwait`); it alone lets a SIGTERM through
+to JAX, when the training is to stop at a step that all processes agree on. Both signals go the same
+way, and a second one ends at once.
 """
 
 import _thread
@@ -31,7 +31,7 @@ class _Watch:
 
     Attributes:
         first: the first signal, or None.
-        notices: how many blocks are open in which JAX is told of a signal.
+        notices: how many blocks are open whose steps ask for a signal.
     """
 
     def __init__(self, signals: set[signal.Signals]):
@@ -43,9 +43,12 @@ class _Watch:
         """Waits for a first and a second signal."""
         self.first = first = signal.Signals(signal.sigwait(self.signals))
         if self.notices:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            signal.raise_signal(signal.SIGTERM)
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            import jax  # here, for it starts threads, and signals must be blocked in all of them
+
+            if jax.distributed.is_initialized():
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+                signal.raise_signal(signal.SIGTERM)
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             # Not before: whoever reads it may send the second, which JAX would swallow.
             _tell(f"{first.name}: stops at the next common step, and saves; once more ends at once")
             second = signal.Signals(signal.sigwait(self.signals))
@@ -67,9 +70,9 @@ def exit_status(action: Callable[[], None]) -> int:
     """Does what a program is there for, and returns its exit status, which `main` lists.
 
     To be called in the program's main thread, before it starts any other. A signal raises
-    KeyboardInterrupt in the main thread, but inside `noticed_by_steps` it becomes JAX's notice of a
-    preemption. A second one ends the process at once, with status 130 (Ctrl-C) or 143. A signal
-    that the caller ignores is left alone.
+    KeyboardInterrupt in the main thread, but inside `noticed_by_steps` the next step asks for it. A
+    second one ends the process at once, with status 130 (Ctrl-C) or 143. A signal that
+    the caller ignores is left alone.
     """
     _watch_signals()
     status = 1  # of an exception that keeps its traceback
@@ -111,9 +114,9 @@ def _watch_signals() -> None:
 
 @contextlib.contextmanager
 def noticed_by_steps() -> Iterator[None]:
-    """While it is open, a first signal is given to JAX, for `processes.stop_agreed` to answer.
+    """While it is open, a first signal is for `processes.stop_agreed` to answer.
 
-    Needs an initialised `jax.distributed`; does nothing when signals are not watched.
+    Does nothing when signals are not watched.
     """
     for watch in _watches:
         watch.notices += 1

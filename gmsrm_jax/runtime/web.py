@@ -198,8 +198,4 @@ def serve(app: Any, opened: socket.socket) -> None:
 
 def interrupt_on_terminate() -> None:
     """Makes SIGTERM the same as Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

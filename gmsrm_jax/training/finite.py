@@ -3,22 +3,15 @@
 Scalars are replicated, so that every process finds the same in the same step.
 """
 
-import io
 import math
-import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gmsrm_jax.checkpoints.store import Checkpoints
-from gmsrm_jax.data.training_data import TrainingData
-from gmsrm_jax.methods.base import Batch, Program, Scalars, Stage, TrainState
+from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState
 from gmsrm_jax.runtime.errors import NotFinite
-from gmsrm_jax.runtime.files import write_atomically
-from gmsrm_jax.runtime.processes import gather_rows
 
 _GUARD = "guard/"
 SKIPPED = f"{_GUARD}skipped"
@@ -46,25 +39,16 @@ class FiniteCheck:
     The steps in a row with an update that was left out are counted from the start of the process.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        data: TrainingData,
-        checkpoints: Checkpoints,
-        folder: pathlib.Path,
-        max_skipped: int,
-    ):
+    def __init__(self, stage: str, checkpoints: Checkpoints, max_skipped: int):
         """Starts with no update left out.
 
         Args:
-            stage: which stage.
-            data: where a step's batch can be had again.
+            stage: name of the stage.
             checkpoints: the stage's, for the last good step.
-            folder: the stage's, where the batch is written.
             max_skipped: config.max_skipped_updates; above 0 the programs must be `guarded`.
         """
-        self._stage, self._data, self._checkpoints = stage, data, checkpoints
-        self._folder, self._allowed, self._row = folder, max_skipped, 0
+        self._stage, self._checkpoints = stage, checkpoints
+        self._allowed, self._row = max_skipped, 0
 
     def means(self, steps: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
         """Means of the scalars of some steps, after a check of every one of them.
@@ -73,9 +57,8 @@ class FiniteCheck:
         the number of these updates, where updates can be left out.
 
         Raises:
-            NotFinite: a value is not finite; names it, its step, the last good checkpoint and the
-                file that the step's batch was written to. Nothing is saved between a step and its
-                check, so every checkpoint is good.
+            NotFinite: a value is not finite; names it, its step and the last good checkpoint.
+                Nothing is saved between a step and its check, so every checkpoint is good.
         """
         values: dict[str, list[float]] = {}
         skipped = 0
@@ -95,43 +78,19 @@ class FiniteCheck:
         """Checks the scores of a validation.
 
         Raises:
-            NotFinite: one is not finite; as `means`, but without a batch.
+            NotFinite: one is not finite; as `means`.
         """
-        for name, value in scores.items():
-            if not math.isfinite(value):
-                raise NotFinite(self._message(name, value, step, ""))
+        self._check(step, scores, "")
 
-    def _check(self, step: int, scalars: dict[str, float], note: str) -> None:
+    def _check(self, step: int, scalars: Mapping[str, float], note: str) -> None:
         for name, value in scalars.items():
             if not math.isfinite(value):
-                saved = self._save_batch(step, scalars)
-                raise NotFinite(self._message(name, value, step, f"{note}{saved}, "))
-
-    def _save_batch(self, step: int, scalars: dict[str, float]) -> str:
-        """Makes the batch of a step once more, from all processes, and writes it in process 0.
-
-        Returns where it is, or why it is not, in words.
-        """
-        stage = self._stage
-        rows = self._data.batches(
-            stage.batch_size, step - 1, stage.salt, jax.process_index(), jax.process_count()
-        )
-        batch = gather_rows(next(iter(rows)))
-        path = self._folder / f"nonfinite_{step}.npz"
-        if jax.process_index() == 0:
-            arrays: dict[str, Any] = {f"scalar:{name}": value for name, value in scalars.items()}
-            file = io.BytesIO()
-            np.savez_compressed(file, allow_pickle=False, **batch, step=step, **arrays)
-            try:
-                write_atomically(path, file.getvalue())
-            except OSError as error:
-                return f"its batch could not be written ({error.strerror})"
-        return f"its batch is in {path}"
+                raise NotFinite(self._message(name, value, step, note))
 
     def _message(self, name: str, value: float, step: int, note: str) -> str:
         good = self._checkpoints.latest()
         where = f"step {good} in {self._checkpoints.folder}" if good is not None else "none yet"
         return (
-            f"{self._stage.name}: {name} is {value} at step {step}; {note}last good checkpoint: "
+            f"{self._stage}: {name} is {value} at step {step}; {note}last good checkpoint: "
             f"{where}. Check the data or lower the learning rate, in another --workdir"
         )

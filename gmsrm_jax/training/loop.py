@@ -16,7 +16,7 @@ from gmsrm_jax.methods.base import Batch, Stage, TrainState
 from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.image_grid import grid
-from gmsrm_jax.runtime.log import Progress, StageLog, format_seconds, open_stage_log, say
+from gmsrm_jax.runtime.log import Progress, RunLog, format_seconds, say
 from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
 from gmsrm_jax.training.finite import FiniteCheck, guarded
@@ -146,15 +146,14 @@ def train_stage(
         if start == stage.total_steps:
             say(f"{stage.name}: finished before, nothing to do")
             return
-        state = None
         if start:
             target = abstract_state(stage, seed, given)
-            state = checkpoints.restore_newest(target, replicated(mesh))
+            state = checkpoints.restore(start, target, replicated(mesh))
             say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
-        if state is None:
+        else:
             state = initial_state(stage, seed, given, mesh)
-        log = open_stage_log(folder, start, tensorboard, jax.process_index() == 0)
-        check = FiniteCheck(stage, data, checkpoints, folder, max_skipped_updates)
+        log = RunLog(folder, start, tensorboard) if jax.process_index() == 0 else None
+        check = FiniteCheck(stage.name, checkpoints, max_skipped_updates)
         loop = _Loop(stage, data, checkpoints, log, check, log_every)
         try:
             constants = to_every_device(stage.constants, mesh)
@@ -173,7 +172,8 @@ def train_stage(
                 # Inside, so that a signal does not end the process before the save is whole.
                 checkpoints.finish()
         finally:
-            log.close()
+            if log is not None:
+                log.close()
     finally:
         checkpoints.finish()
     newest = from_process_0(checkpoints.latest)
@@ -200,7 +200,7 @@ class _Loop:
         stage: Stage,
         data: TrainingData,
         checkpoints: Checkpoints,
-        log: StageLog,
+        log: RunLog | None,
         check: FiniteCheck,
         log_every: int,
     ):
@@ -212,10 +212,8 @@ class _Loop:
     ) -> bool:
         """Runs the steps after `start`; returns whether a signal stopped it before the last."""
         stage, total = self.stage, self.stage.total_steps
-        shown = jax.process_index() == 0
-        progress = Progress(stage.name, start, total, stage.batch_size, shown)
-        # Scalars since the last line of the log: on the host those that were looked at already.
-        seen = from_process_0(self.log.unlogged)
+        progress = Progress(stage.name, start, total, stage.batch_size, self.log is not None)
+        # Scalars since the last line of the log.
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         for step in range(start, total):
             batch = next(batches)
@@ -229,34 +227,33 @@ class _Loop:
             validate, save = (
                 last or done % every == 0 for every in (stage.validate_every, stage.save_every)
             )
-            due = last or validate or save or done % self.log_every == 0
-            if not (due or stopping):
+            if not (stopping or validate or save or done % self.log_every == 0):
                 continue
-            seen += [
-                (at, {name: float(value) for name, value in values.items()})
-                for at, values in jax.device_get(pending)
-            ]
+            means = self.check.means(
+                [
+                    (at, {name: float(value) for name, value in values.items()})
+                    for at, values in jax.device_get(pending)
+                ]
+            )
             pending = []
-            means = self.check.means(seen)
             if self.data.bad is not None:
                 self.data.bad.share(gather)
-            if due:
-                seen = []
-                means["perf/images_per_second"] = progress.rate(done)
-                if validate:
-                    paused = time.monotonic()
-                    # Each process computed them for itself; what is kept by them must be the same.
-                    scores = gather(stage.validate(state))[0]
-                    self.check.scores(done, scores)
-                    state = stage.keep(state, scores)
-                    means |= scores
-                    panels = stage.panels(state)
-                    self.log.panels(done, {name: grid(*panel) for name, panel in panels.items()})
-                    progress.pause(time.monotonic() - paused)
+            means["perf/images_per_second"] = progress.rate(done)
+            panels = {}
+            if validate:
+                paused = time.monotonic()
+                # Each process computed them for itself; what is kept by them must be the same.
+                scores = gather(stage.validate(state))[0]
+                self.check.scores(done, scores)
+                state = stage.keep(state, scores)
+                means |= scores
+                panels = {name: grid(*panel) for name, panel in stage.panels(state).items()}
+                progress.pause(time.monotonic() - paused)
+            if self.log is not None:
+                if panels:
+                    self.log.panels(done, panels)
                 self.log.scalars(done, done * stage.batch_size, means)
-                progress.update(done, _note(means))
-            if stopping:
-                self.log.keep_unlogged(done, seen)
+            progress.update(done, _note(means))
             if save or stopping:
                 self.checkpoints.save(state)
             if stopping and not last:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -18,13 +19,12 @@ from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, StageSpec
 from gmsrm_jax.networks.folder import Pretrained
-from gmsrm_jax.runtime.devices import data_mesh
+from gmsrm_jax.runtime.devices import check_batch, data_mesh
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.lock import lock_workdir
-from gmsrm_jax.runtime.log import open_text_log, writing
+from gmsrm_jax.runtime.log import note, open_text_log, say, writing
 from gmsrm_jax.runtime.processes import check_agreement, everywhere, gather
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
-from gmsrm_jax.training.description import describe_run, describe_stage
 from gmsrm_jax.training.handover import (
     begun,
     begun_network,
@@ -32,7 +32,7 @@ from gmsrm_jax.training.handover import (
     growing_items,
     shapes_given,
 )
-from gmsrm_jax.training.loop import train_stage
+from gmsrm_jax.training.loop import abstract_state, lower_programs, say_flops, train_stage
 
 
 def train(
@@ -95,8 +95,6 @@ def train(
                 "version of gmsrm_jax": gmsrm_jax.__version__,
             }
         )
-        if data.bad is not None:
-            data.bad.judged_in_common = not alone
         run = everywhere(lambda: Run(config, workdir, data, earlier or {}))
         # Before the workdir holds a config that a wrong name would be part of.
         run.read_networks(specs)
@@ -149,17 +147,59 @@ class Run:
                 self.networks[spec.name] = begun_network(self.config, spec)
 
     def describe(self, specs: tuple[StageSpec, ...], dry_run: bool) -> None:
-        """Says what the run will do, on the screen of a dry run with all that there is."""
-        describe_run(self.config, self.workdir, self.data, dry_run)
+        """Says what the run will do: config, devices, pictures, and every stage.
+
+        The config and the tables of parameters are on the screen of a dry run only, as are FLOPs.
+
+        Raises:
+            UserError: a batch cannot be split over the devices.
+        """
+        aside = say if dry_run else note
+        say(f"workdir: {self.workdir}")
+        aside("config:\n" + self.config.to_yaml().rstrip())
+        devices = jax.devices()
+        say(
+            f"devices: {len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
+            f"{jax.process_count()} process(es)"
+        )
+        say(f"data: {self.data.description}")
+        if self.data.bad is not None:
+            self.data.bad.say_all()
         for spec in specs:
-            describe_stage(
-                self.config,
-                self.stages[spec.name],
-                shapes_given(self.config, spec, self.stages),
-                self.mesh,
-                self.networks.get(spec.name),
-                dry_run,
+            stage, network = self.stages[spec.name], self.networks.get(spec.name)
+            if network is not None:
+                say(
+                    f"{stage.name}: begins as {network.source}, weights SHA-256 "
+                    f"{network.sha256[:12]}; no stage before it is trained"
+                )
+            for key, size in stage.batches.items():
+                check_batch(key, size, self.mesh, self.config.accumulation)
+            say(
+                f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
+                f"({stage.batch_size // self.mesh.size} per device), "
+                f"{stage.total_steps * stage.batch_size} pictures in all"
             )
+            given = shapes_given(self.config, spec, self.stages)
+            state = abstract_state(stage, self.config.seed, given)
+            weights = {name: tree["params"] for name, tree in state.variables.items()}
+            weights |= {
+                f"{name} (kept)": tree["params"]
+                for name, tree in state.kept.items()
+                if isinstance(tree, dict) and tree.get("params")
+            }
+            if self.config.tensorboard:
+                from gmsrm_jax.runtime.tensorboard import parameter_table
+
+                aside(parameter_table(weights))
+            counts = ", ".join(f"{name} {_count(tree):,}" for name, tree in weights.items())
+            say(f"{stage.name}: parameters: {counts}")
+            if dry_run:
+                shape = (stage.batch_size, self.config.image_size, self.config.image_size)
+                batch = {
+                    "image": jax.ShapeDtypeStruct((*shape, 3), np.uint8),
+                    "mask": jax.ShapeDtypeStruct((*shape, 1), np.uint8),
+                }
+                say_flops(stage, lower_programs(stage, state, batch, self.mesh))
 
     def train(self, spec: StageSpec) -> None:
         """Runs a stage to its end, handing over what it begins with."""
@@ -189,6 +229,10 @@ class Run:
         if spec.grow_from is not None:
             given["grow_from"] = growing_items(self.config, spec, self.context, self.mesh)
         return given
+
+
+def _count(tree: Any) -> int:
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
 def _wanted(
@@ -222,8 +266,8 @@ def _check_pictures_are_there(config: ConfigDict, key: str) -> None:
     if spec.startswith(TFDS):
         return
     if not spec or not resolve_path(spec).exists():
-        note = f"{config.data.note}; " if config.data.note else ""
+        where = f"{config.data.note}; " if config.data.note else ""
         raise UserError(
-            f"config.data.{key} = {spec!r} does not exist. {note}without any data set, "
+            f"config.data.{key} = {spec!r} does not exist. {where}without any data set, "
             "this config with :runlocal behind it and --config=configs/demo.py run"
         )

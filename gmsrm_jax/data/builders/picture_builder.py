@@ -90,7 +90,7 @@ class PictureBuilder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, pictures: Mapping[str, Picture]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for key, picture, encoded in read_pictures(pictures.items()):
+        for key, picture, encoded in read_pictures(pictures):
             yield key, {"image": encoded, "filename": picture.name}
 
 

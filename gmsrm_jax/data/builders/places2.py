@@ -1,6 +1,5 @@
 """TFDS builder: categories of Places365-Challenge, of 40,000 pictures each; the paper takes two."""
 
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
@@ -60,12 +59,10 @@ class GmsrmPlaces2(PictureBuilder):
                 (known for known in self.BUILDER_CONFIGS if known.name == name),
                 Places2Config(name=name),
             )
-        self._folders_seen: set[str] = set()
         super().__init__(config=config, **kwargs)
 
     def place(self, folder: str, file: str) -> Place | None:
         """Takes CATEGORY/*.jpg wherever it lies, but not below val or test."""
-        self._folders_seen.add(folder)
         for category in self.builder_config.categories:
             flat = category.replace("/", "-")  # the "easy directory structure" of Places365
             if f"/{folder}".endswith((f"/{category}", f"/{flat}")):
@@ -81,7 +78,7 @@ class GmsrmPlaces2(PictureBuilder):
         for category in self.builder_config.categories:
             pictures = found.get(category, {})
             if len(pictures) < len(splits):
-                raise self.missing(f"pictures of category {category!r}{self._likely(category)}")
+                raise self.missing(f"pictures of category {category!r}")
             self.compare(f"pictures of category {category}", len(pictures), _COUNT)
             order = seeded_order(self.name, pictures)
             count = proportion(len(order), _HELD_OUT, _COUNT)
@@ -102,9 +99,3 @@ class GmsrmPlaces2(PictureBuilder):
                 f"{self.name}/butte+field-wild for field/wild"
             )
         return super()._split_generators(dl_manager)
-
-    def _likely(self, category: str) -> str:
-        """Returns a hint at folders of a similar name."""
-        known = {folder.rpartition("/")[2] for folder in self._folders_seen}
-        likely = get_close_matches(category, known)
-        return f" (there are {', '.join(likely)})" if likely else ""

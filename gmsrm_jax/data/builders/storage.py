@@ -8,9 +8,8 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +19,7 @@ from gmsrm_jax.runtime.log import say
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
-Member = str | zipfile.ZipInfo | tarfile.TarInfo
-
 _DAMAGED = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
 
 
 class Place(NamedTuple):
@@ -47,20 +42,12 @@ class Picture(NamedTuple):
     Attributes:
         name: what it is called in the prepared set.
         container: the folder or archive that holds it.
-        member: its path relative to the folder, or its entry in the archive.
+        member: its path there.
     """
 
     name: str
     container: Path
-    member: Member
-
-    @property
-    def source(self) -> str:
-        """Where it lies, for messages."""
-        if isinstance(self.member, str):
-            return str(self.container / self.member)
-        name = getattr(self.member, "filename", "") or getattr(self.member, "name", "")
-        return f"{self.container}: {name}"
+    member: str
 
 
 Found = dict[str, dict[str, Picture]]  # by group and key
@@ -81,41 +68,34 @@ def find_pictures(root: Path, place: Callable[[str, str], Place | None]) -> Foun
         UserError: an archive is damaged, or two files claim one place.
     """
     found: Found = {}
-    archives = []
-
-    def add(path: str, container: Path, member: Member) -> None:
-        folder, _, file = path.rpartition("/")
-        if file.startswith(".") or not file.lower().endswith(SUFFIXES):
-            return
-        put = place(folder, file)
-        if put is None:
-            return
-        picture = Picture(_encodable(put.name), container, member)
-        earlier = found.setdefault(put.group, {}).setdefault(_encodable(put.key), picture)
-        if earlier is not picture and (earlier.container == container or earlier.container != root):
-            raise UserError(
-                f"{picture.source} and {earlier.source} are both {put.name} of the same set; "
-                "leave one of them there"
-            )
-
-    for path, entry in walk(root):
-        if path.lower().endswith(ARCHIVES):
-            archives.append(Path(entry.path))
-        else:
-            add(path, root, path)
-    for archive in sorted(archives):
-        say(f"{archive}: reading its table of contents")
-        own_name = archive.name[: archive.name.lower().rfind(_suffix(archive))]
-        for path, member in _members(archive):
-            add(f"{own_name}/{path}", archive, member)
+    archives = [root / name for name in sorted(walk(root)) if _suffix(name)]
+    for container in (root, *archives):
+        if container != root:
+            say(f"{container}: reading its table of contents")
+        own_name = container.name.removesuffix(_suffix(container.name))
+        for member, _ in _members(container):
+            path = member if container == root else f"{own_name}/{member}"
+            folder, _, file = path.rpartition("/")
+            if file.startswith(".") or not file.lower().endswith(SUFFIXES):
+                continue
+            put = place(folder, file)
+            if put is None:
+                continue
+            picture = Picture(_encodable(put.name), container, member)
+            earlier = found.setdefault(put.group, {}).setdefault(_encodable(put.key), picture)
+            if earlier is not picture and earlier.container in (container, *archives):
+                raise UserError(
+                    f"{container}: {member} and {earlier.container}: {earlier.member} are both "
+                    f"{put.name} of the same set; leave one of them there"
+                )
     return found
 
 
-def read_pictures(pictures: Iterable[tuple[str, Picture]]) -> Iterator[tuple[str, Picture, bytes]]:
+def read_pictures(pictures: Mapping[str, Picture]) -> Iterator[tuple[str, Picture, bytes]]:
     """Reads picture files one by one, in the order in which they are stored.
 
     Args:
-        pictures: key and picture.
+        pictures: by key.
 
     Yields:
         Key, picture and the file's bytes.
@@ -123,77 +103,47 @@ def read_pictures(pictures: Iterable[tuple[str, Picture]]) -> Iterator[tuple[str
     Raises:
         UserError: an archive is damaged or cannot be read.
     """
-    ordered = sorted(pictures, key=lambda item: (item[1].container, _position(item[1].member)))
-    for container, group in groupby(ordered, key=lambda item: item[1].container):
-        try:
-            with _reader(container) as read:
-                for key, picture in group:
-                    yield key, picture, read(picture.member)
-        except _DAMAGED as error:
-            raise _damaged(container, error) from error
+    keys = {(picture.container, picture.member): key for key, picture in pictures.items()}
+    for container in sorted({container for container, _ in keys}):
+        for member, read in _members(container):
+            key = keys.get((container, member))
+            if key is None:
+                continue
+            try:
+                yield key, pictures[key], read()
+            except _DAMAGED as error:
+                raise _damaged(container, error) from error
+            except RuntimeError as error:  # zipfile's, of a password or a method that it lacks
+                raise UserError(f"{container}: {error}; unpack it and remove it") from error
 
 
-def _suffix(archive: Path) -> str:
-    return next(suffix for suffix in ARCHIVES if archive.name.lower().endswith(suffix))
+def _suffix(name: str) -> str:
+    """Returns the suffix of an archive's name, as it is written there; "" for other files."""
+    found = next((suffix for suffix in ARCHIVES if name.lower().endswith(suffix)), "")
+    return name[len(name) - len(found) :]
 
 
-def _members(archive: Path) -> Iterator[tuple[str, Member]]:
-    """Yields path and entry of every file in an archive."""
+def _members(container: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yields every file of a folder or archive: its path there, and how to read it at once."""
     try:
-        if _suffix(archive) == ".zip":
-            with zipfile.ZipFile(archive) as file:
+        if container.is_dir():
+            for name in walk(container):
+                yield name, (container / name).read_bytes
+        elif container.suffix.lower() == ".zip":
+            with zipfile.ZipFile(container) as file:
                 for info in file.infolist():
                     if not info.is_dir():
-                        yield info.filename, info
+                        yield info.filename, partial(file.read, info.filename)
         else:
-            with tarfile.open(archive) as tar:
+            with tarfile.open(container) as tar:
                 for member in tar:
                     # A TarFile keeps every entry, gigabytes for millions of pictures.
                     tar.members.clear()  # type: ignore[attr-defined]
-                    if member.isreg():
-                        yield member.name, member
+                    stream = tar.extractfile(member) if member.isreg() else None
+                    if stream is not None:
+                        yield member.name, stream.read
     except _DAMAGED as error:
-        raise _damaged(archive, error) from error
-
-
-@contextmanager
-def _reader(container: Path) -> Iterator[Callable[[Member], bytes]]:
-    """Opens a folder or archive; gives the function that reads one of its files."""
-    if container.is_dir():
-        yield lambda member: (container / str(member)).read_bytes()
-    elif _suffix(container) == ".zip":
-        with zipfile.ZipFile(container) as file:
-            yield lambda member: _read_zip(file, container, member)
-    else:
-        with tarfile.open(container) as tar:
-            yield lambda member: _read_tar(tar, member)
-
-
-def _read_zip(file: zipfile.ZipFile, archive: Path, member: Member) -> bytes:
-    assert isinstance(member, zipfile.ZipInfo)
-    if member.flag_bits & _ENCRYPTED or member.compress_type not in _ZIP_METHODS:
-        raise UserError(
-            f"{archive}: {member.filename} is encrypted or packed in a way that Python cannot "
-            "read; unpack the archive and remove it"
-        )
-    return file.read(member)
-
-
-def _read_tar(tar: tarfile.TarFile, member: Member) -> bytes:
-    assert isinstance(member, tarfile.TarInfo)
-    stream = tar.extractfile(member)
-    data = stream.read() if stream is not None else b""
-    if len(data) != member.size:
-        raise EOFError(f"{member.name} is cut short")
-    return data
-
-
-def _position(member: Member) -> tuple[int, str]:
-    if isinstance(member, zipfile.ZipInfo):
-        return member.header_offset, ""
-    if isinstance(member, tarfile.TarInfo):
-        return member.offset_data, ""
-    return 0, member
+        raise _damaged(container, error) from error
 
 
 def _damaged(container: Path, error: Exception) -> UserError:

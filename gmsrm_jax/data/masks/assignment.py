@@ -23,7 +23,7 @@ from gmsrm_jax.data.masks.bins import (
 from gmsrm_jax.data.masks.list_file import MaskList, build_mask_list, read_mask_list
 from gmsrm_jax.data.masks.sets import read_mask_folder
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.log import Progress
+from gmsrm_jax.runtime.log import shown
 
 _SAMPLERS = ("pic_irregular", "pic_regular")
 _DRAWS_AT_ONCE = 16
@@ -67,8 +67,6 @@ def make_mask_list(names: Sequence[str], size: int, seed: int) -> MaskList:
 
         return tf.map_fn(one, seeds, fn_output_signature=tf.uint8)
 
-    progress = Progress("drawing masks", 0, len(names), 1) if len(names) > _MANY else None
-
     def masks() -> Iterator[list[np.ndarray]]:
         for picture in range(len(names)):
             words = np.random.SeedSequence([seed, picture]).generate_state(2 * _MAX_DRAWS)
@@ -86,13 +84,10 @@ def make_mask_list(names: Sequence[str], size: int, seed: int) -> MaskList:
                 empty = [bin_name(i) for i in range(len(RATIO_BINS)) if i not in found]
                 raise RuntimeError(f"no mask of {', '.join(empty)} in {_MAX_DRAWS} draws")
             yield [found[index] for index in range(len(RATIO_BINS))] + _centre_masks(size)
-            if progress:
-                progress.update(picture + 1, "")
-        if progress:
-            progress.close()
 
     source = f"generated ({' and '.join(_SAMPLERS)}, seed {seed})"
-    return build_mask_list(names, size, seed, source, masks())
+    drawn = shown(masks(), "drawing masks", len(names), _MANY)
+    return build_mask_list(names, size, seed, source, drawn)
 
 
 def assign_from_folder(

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
@@ -28,8 +29,6 @@ class MaskList:
         seed: what the choice was drawn with.
         source: where the masks come from, one line.
         packed: uint8 [P, B, ceil(S² / 8)], the masks' bits, see `files.pack_masks`.
-        ratios: float64 [P, B], share of hole pixels.
-        hashes: P tuples of B SHA-256 digests (hex) of the mask's S² bytes of 0 and 1.
     """
 
     names: tuple[str, ...]
@@ -38,13 +37,30 @@ class MaskList:
     seed: int
     source: str
     packed: np.ndarray
-    ratios: np.ndarray
-    hashes: tuple[tuple[str, ...], ...]
 
     def mask(self, example: int) -> np.ndarray:
         """Mask number picture · B + bin, uint8 [S, S, 1], 1 in the hole."""
         picture, position = divmod(example, len(self.bins))
         return unpack_masks(self.packed[picture, position][None], self.size)[0]
+
+    @cached_property
+    def ratios(self) -> np.ndarray:
+        """Share of hole pixels of each mask, float64 [P, B]."""
+        ratios = [hole_ratio(self.mask(example)) for example in range(self._count)]
+        return np.reshape(ratios, self.packed.shape[:2])
+
+    @cached_property
+    def hashes(self) -> tuple[tuple[str, ...], ...]:
+        """P tuples of B SHA-256 digests (hex) of the mask's S² bytes of 0 and 1."""
+        digests = [
+            hashlib.sha256(self.mask(example).tobytes()).hexdigest()
+            for example in range(self._count)
+        ]
+        return tuple(zip(*[iter(digests)] * len(self.bins), strict=True))
+
+    @property
+    def _count(self) -> int:
+        return len(self.names) * len(self.bins)
 
     @property
     def sha256(self) -> str:
@@ -70,13 +86,7 @@ class MaskList:
 
     def first(self, count: int) -> "MaskList":
         """The list of the first `count` pictures."""
-        return dataclasses.replace(
-            self,
-            names=self.names[:count],
-            packed=self.packed[:count],
-            ratios=self.ratios[:count],
-            hashes=self.hashes[:count],
-        )
+        return dataclasses.replace(self, names=self.names[:count], packed=self.packed[:count])
 
     def check(self, names: Sequence[str], size: int, label: str = "the mask list") -> None:
         """Checks that the list is made for these pictures at this size.
@@ -106,38 +116,11 @@ class MaskList:
                     f"{cure}"
                 )
 
-    def difference(self, other: "MaskList") -> str | None:
-        """The first thing in which another list differs, as text; None if they are equal.
-
-        Sizes, bins, names and masks are compared first, then seeds and sources, on which no score
-        depends.
-        """
-        if self.size != other.size:
-            return f"its masks have {self.size} px, not {other.size}"
-        if self.bins != other.bins:
-            return f"its bins are {', '.join(self.bins)}, not {', '.join(other.bins)}"
-        names = zip_longest(self.names, other.names, fillvalue="nothing")
-        for number, (here, there) in enumerate(names, start=1):
-            if here != there:
-                return f"its picture {number} is {here}, not {there}"
-        for name, row, other_row in zip(self.names, self.hashes, other.hashes, strict=True):
-            for bin_of_mask, here, there in zip(self.bins, row, other_row, strict=True):
-                if here != there:
-                    return (
-                        f"its mask of {name}, {bin_of_mask}, has the SHA-256 {here[:12]}…, "
-                        f"not {there[:12]}…"
-                    )
-        for what in ("seed", "source"):
-            here, there = getattr(self, what), getattr(other, what)
-            if here != there:
-                return f"its masks are the same, but its {what} is {here!r}, not {there!r}"
-        return None
-
 
 def build_mask_list(
     names: Sequence[str], size: int, seed: int, source: str, masks: Iterator[list[np.ndarray]]
 ) -> MaskList:
-    """Packs, measures and hashes masks.
+    """Packs masks.
 
     Args:
         names: names of the test pictures.
@@ -146,21 +129,8 @@ def build_mask_list(
         source: where the masks come from, one line.
         masks: for each picture the masks of all `BIN_NAMES`, uint8 [S, S, 1].
     """
-    packed, ratios, hashes = [], [], []
-    for row in masks:
-        packed.append(pack_masks(np.stack(row)))
-        ratios.append([hole_ratio(mask) for mask in row])
-        hashes.append(tuple(hashlib.sha256(mask.tobytes()).hexdigest() for mask in row))
-    return MaskList(
-        tuple(names),
-        BIN_NAMES,
-        size,
-        seed,
-        source,
-        np.array(packed, np.uint8),
-        np.array(ratios, np.float64),
-        tuple(hashes),
-    )
+    packed = np.stack([pack_masks(np.stack(row)) for row in masks])
+    return MaskList(tuple(names), BIN_NAMES, size, seed, source, packed)
 
 
 def write_mask_list(path: str | os.PathLike[str], mask_list: MaskList) -> None:
@@ -196,15 +166,16 @@ def save_mask_list(path: str | os.PathLike[str], mask_list: MaskList, overwrite:
     """
     if os.path.exists(path):
         try:
-            difference = read_mask_list(path).difference(mask_list)
+            there = read_mask_list(path)
+            if there.facts() == mask_list.facts():
+                return False
+            found = f"{len(there.names)} pictures, {there.source}, SHA-256 {there.sha256[:12]}…"
         except UserError:
-            difference = "it cannot be read as a mask list"
-        if difference is None:
-            return False
+            found = "it cannot be read as a mask list"
         if not overwrite:
             raise UserError(
-                f"{path} exists with other content: {difference}; add --overwrite, or name another "
-                "file"
+                f"{path} exists with other content ({found}), not {mask_list.source}, SHA-256 "
+                f"{mask_list.sha256[:12]}…; add --overwrite, or name another file"
             )
     write_mask_list(path, mask_list)
     return True
@@ -225,30 +196,23 @@ def read_mask_list(path: str | os.PathLike[str]) -> MaskList:
                 seed=int(file["seed"]),
                 source=str(file["source"]),
                 packed=file["packed"],
-                ratios=file["ratios"],
-                hashes=tuple(tuple(str(digest) for digest in row) for row in file["sha256"]),
             )
+            hashes, ratios = file["sha256"], file["ratios"]
     except UNREADABLE_NPZ as error:
         raise UserError(
             f"{path}: cannot be read as a mask list ({error}); write one with `gmsrm masks assign`"
         ) from error
-    shape = (len(mask_list.names), len(mask_list.bins))
-    width = -(-(mask_list.size**2) // 8)
-    if mask_list.packed.shape != (*shape, width) or mask_list.ratios.shape != shape:
+    shape, size = (len(mask_list.names), len(mask_list.bins)), mask_list.size
+    if mask_list.packed.shape != (*shape, -(-(size**2) // 8)) or ratios.shape != shape:
         raise UserError(
             f"{path}: {mask_list.packed.shape} packed bits do not hold {shape[0]} x {shape[1]} "
-            f"masks of {mask_list.size} px; write the list again for this size"
+            f"masks of {size} px; write the list again for this size"
         )
-    for example in range(shape[0] * shape[1]):
-        picture, position = divmod(example, shape[1])
-        mask = mask_list.mask(example)
-        digest = hashlib.sha256(mask.tobytes()).hexdigest()
-        if (
-            digest != mask_list.hashes[picture][position]
-            or abs(hole_ratio(mask) - mask_list.ratios[picture, position]) > 1e-9
-        ):
-            raise UserError(
-                f"{path}: the mask of {mask_list.names[picture]}, {mask_list.bins[position]}, does "
-                "not have the hash or ratio in the list; the file was changed, take a fresh copy"
-            )
+    same = (np.array(mask_list.hashes) == hashes) & (abs(mask_list.ratios - ratios) <= 1e-9)
+    if not same.all():
+        picture, position = np.argwhere(~same)[0]
+        raise UserError(
+            f"{path}: the mask of {mask_list.names[picture]}, {mask_list.bins[position]}, does not "
+            "have the hash or ratio in the list; the file was changed, take a fresh copy"
+        )
     return mask_list

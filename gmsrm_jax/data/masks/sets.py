@@ -4,8 +4,6 @@ Packed, the 12,000 masks of NVIDIA's irregular test set take 94 MiB at 256 px.
 """
 
 import os
-import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.data.listing import list_images
+from gmsrm_jax.data.listing import SUFFIXES, list_images
 from gmsrm_jax.data.masks.bins import center_mask, hole_ratio
 from gmsrm_jax.data.masks.files import (
     pack_masks,
@@ -24,15 +22,13 @@ from gmsrm_jax.data.masks.files import (
 )
 from gmsrm_jax.data.masks.list_file import read_mask_list
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.image_grid import to_png
-from gmsrm_jax.runtime.log import Progress
+from gmsrm_jax.runtime.log import shown
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _CENTRE = "centre:"
 _BANK = ".npz"
-# Taken for a mistyped bank rather than for the name of a folder.
-_OTHER_FILES = (".npy", ".zip", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _AT_ONCE = 64  # masks
 _MANY = 1000  # masks, from which on progress is shown
 _NAMED = 5  # unreadable files in one message
@@ -96,8 +92,8 @@ def draw_masks(sampler_spec: str, size: int, count: int | None, seed: int) -> Ma
         deterministic=True,
     )
     batches = dataset.batch(_AT_ONCE).prefetch(1).as_numpy_iterator()
-    blocks = (pack_masks(batch) for batch in batches)
-    bits = _gather(blocks, count, size, "drawing masks")
+    masks = (mask for batch in batches for mask in pack_masks(batch))
+    bits = np.stack([*shown(masks, "drawing masks", count, _MANY)])
     return MaskSet(bits, size, f"{sampler_spec}, seed {seed}")
 
 
@@ -114,32 +110,26 @@ def read_mask_folder(folder: str | os.PathLike[str], size: int, invert: bool = F
     """
     root = Path(folder)
     paths = list_images(root)
-    unreadable: list[tuple[Path, UserError]] = []
 
     def read(path: Path) -> np.ndarray | UserError:
         try:
-            return pack_masks(read_mask(path, size, invert)[None])
+            return pack_masks(read_mask(path, size, invert)[None])[0]
         except UserError as error:
             return error
 
-    def blocks() -> Iterator[np.ndarray]:
-        blank = pack_masks(np.zeros((1, size, size, 1), np.uint8))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, result in zip(paths, pool.map(read, paths), strict=True):
-                if isinstance(result, UserError):
-                    unreadable.append((path, result))
-                    yield blank
-                else:
-                    yield result
-
-    bits = _gather(blocks(), len(paths), size, f"masks of {root}")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = [*shown(pool.map(read, paths), f"masks of {root}", len(paths), _MANY)]
+    unreadable = [
+        path for path, mask in zip(paths, found, strict=True) if isinstance(mask, UserError)
+    ]
     if unreadable:
-        names = ", ".join(path.relative_to(root).as_posix() for path, _ in unreadable[:_NAMED])
+        names = ", ".join(path.relative_to(root).as_posix() for path in unreadable[:_NAMED])
         more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
         raise UserError(
             f"mask folder {root}: {len(unreadable)} of {len(paths)} masks cannot be read: {names}"
             f"{more}; save them again as PNG, or remove them"
-        ) from unreadable[0][1]
+        )
+    bits = np.stack([mask for mask in found if not isinstance(mask, UserError)])
     if not bits.any():
         hole, other = ("black (below 128)", "white") if invert else ("white (>= 128)", "black")
         raise UserError(
@@ -203,7 +193,7 @@ def check_output(path: str, overwrite: bool) -> None:
         UserError: the bank exists, the folder is not empty, or the name is that of another file.
     """
     target = Path(path)
-    if target.suffix in _OTHER_FILES:
+    if target.suffix in (*SUFFIXES, ".npy", ".zip"):  # a mistyped bank rather than a folder
         raise UserError(f"{path}: masks are written as a bank, *{_BANK}, or to a folder; rename it")
     if target.suffix == _BANK:
         if target.exists() and not overwrite:
@@ -221,16 +211,12 @@ def write_masks(path: str, masks: MaskSet) -> None:
     if target.suffix == _BANK:
         write_packed_masks(target, masks.bits, masks.size)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(target) as temporary:
         digits = max(5, len(str(len(masks) - 1)))
+        temporary.mkdir()
         for index in range(len(masks)):
             png = to_png(masks.mask(index) * np.uint8(255))
-            write_atomically(temporary / f"{index:0{digits}d}.png", png)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (temporary / f"{index:0{digits}d}.png").write_bytes(png)
 
 
 def _is_list(path: Path) -> bool:
@@ -253,21 +239,6 @@ def _centre_mask(spec: str, size: int) -> np.ndarray:
     except ValueError as error:
         raise UserError(f"{spec!r}: write a share of the picture, as {_CENTRE}0.25") from error
     return center_mask(size, ratio)
-
-
-def _gather(blocks: Iterator[np.ndarray], count: int, size: int, label: str) -> np.ndarray:
-    """Joins blocks of packed masks as they come, and says how far it is when there are many."""
-    bits = np.empty((count, -(-size * size // 8)), np.uint8)
-    progress = Progress(label, 0, count, 1) if count > _MANY else None
-    done = 0
-    for block in blocks:
-        bits[done : done + len(block)] = block
-        done += len(block)
-        if progress:
-            progress.update(done, "")
-    if progress:
-        progress.close()
-    return bits
 
 
 def _refuse(reason: str, **given: bool) -> None:

@@ -4,21 +4,17 @@ Every sampler is a pure function of its seed and runs inside `tf.data` without P
 given at 256 px and scale by size/256, so that the share of the hole does not depend on the size.
 """
 
-import functools
 import itertools
 import math
-from collections.abc import Callable
 
+from gmsrm_jax.data.masks.samplers.drawing import Sampler, mixture
 from gmsrm_jax.data.masks.samplers.free_form import free_form
 from gmsrm_jax.data.masks.samplers.lama import lama, lama_medium, lama_thick, lama_thin
 from gmsrm_jax.data.masks.samplers.mat import mat
 from gmsrm_jax.data.masks.samplers.pic import pic, pic_irregular, pic_regular
-from gmsrm_jax.data.tensorflow_cpu import tf
 from gmsrm_jax.runtime.errors import UserError
 
 __all__ = ["DESCRIPTIONS", "SAMPLERS", "Sampler", "sampler"]
-
-Sampler = Callable[[tf.Tensor, int], tf.Tensor]
 
 SAMPLERS: dict[str, Sampler] = {
     "pic_regular": pic_regular,
@@ -71,21 +67,7 @@ def sampler(spec: str) -> Sampler:
         return SAMPLERS[name]
     total = math.fsum(weights.values())
     bounds = itertools.accumulate(weight / total for weight in weights.values())
-    return _mixture(list(weights), list(bounds)[:-1])
-
-
-def _mixture(names: list[str], bounds: list[float]) -> Sampler:
-    """Draws by sampler i where a uniform number is from bounds[i - 1] to below bounds[i]."""
-
-    def draw(seed: tf.Tensor, size: int) -> tf.Tensor:
-        choice, mask = tf.unstack(tf.random.split(seed, 2))
-        uniform = tf.random.stateless_uniform([], choice)
-        index = tf.reduce_sum(tf.cast(uniform >= tf.constant(bounds), tf.int32))
-        return tf.switch_case(
-            index, [functools.partial(SAMPLERS[name], mask, size) for name in names]
-        )
-
-    return draw
+    return mixture([SAMPLERS[name] for name in weights], list(bounds)[:-1])
 
 
 def _weight(text: str, name: str, spec: str) -> float:

@@ -9,10 +9,13 @@ A pixel is in a shape if its centre is; pixel i covers i to i + 1. Published gen
 pixels of a 256 px lattice; `LATTICE` is its side, and a length of it scales by size/`LATTICE`.
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gmsrm_jax.data.tensorflow_cpu import tf
+
+Sampler = Callable[[tf.Tensor, int], tf.Tensor]
 
 LATTICE = 256.0
 # An arc is drawn as chords of at most this many degrees; at the largest half-axis, 256 px, a chord
@@ -28,6 +31,18 @@ def integers(
     """Draws whole numbers from low to high, both included, as float32 of the given shape."""
     uniform = tf.random.stateless_uniform(shape, seed)
     return tf.minimum(low + tf.floor(uniform * (high - low + 1.0)), high)
+
+
+def mixture(samplers: Sequence[Sampler], bounds: Sequence[float]) -> Sampler:
+    """Draws by sampler i where a uniform number is from bounds[i - 1] to below bounds[i]."""
+
+    def draw(seed: tf.Tensor, size: int) -> tf.Tensor:
+        choice, mask = tf.unstack(tf.random.split(seed, 2))
+        uniform = tf.random.stateless_uniform([], choice)
+        index = tf.reduce_sum(tf.cast(uniform >= tf.constant(bounds), tf.int32))
+        return tf.switch_case(index, [functools.partial(one, mask, size) for one in samplers])
+
+    return draw
 
 
 def redraw(

@@ -1,18 +1,37 @@
 """Masks of LaMa (Suvorov et al., Resolution-robust Large Mask Inpainting, WACV 2022).
 
-Two kinds of masks, chains of thick segments and boxes, with ranges of their own for training and
-for LaMa's three evaluation sets. The evaluation sets drop masks with more than half of the picture
-in the hole; here such a mask is drawn again from the same seed's next attempt.
+At 256 px a mask is U{m..n} chains of U{1..5} thick segments, whose direction is
+±(0.01 + U{0..3}) radians, or it is U{m..n} boxes:
+
+| sampler | chains | length | thickness | boxes | side | off the border | mean hole ratio |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+| lama: training, half each | 1..6 | 10..209 | 5..104 | 1..4 | 30..150 | 10 | 0.35 |
+| lama_thin | 4..51 | 10..49 | 5..14 | none | | | 0.29 |
+| lama_medium | 4..6 | 10..109 | 5..54 | 1..5 | 10..50 | 0 | 0.24 |
+| lama_thick | 1..6 | 10..209 | 5..104 | 1..3 | 30..150 | 10 | 0.27 |
+
+The last three are those of evaluation, chains with probability 1/1.3. LaMa drops those with more
+than half of the picture in the hole; here such a mask is drawn again from the same seed's next
+attempt, up to 32 masks in all. One thick mask in three is; the chance that the last mask is more
+than half hole is below 1e-14.
 """
 
-from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
-from gmsrm_jax.data.masks.samplers.drawing import LATTICE, boxes, integers, polylines, redraw, walk
+from gmsrm_jax.data.masks.samplers.drawing import (
+    LATTICE,
+    Sampler,
+    boxes,
+    integers,
+    mixture,
+    polylines,
+    redraw,
+    walk,
+)
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 _MAX_SEGMENTS = 5
-_MAX_RATIO = 0.5
 _ATTEMPTS = 32
 
 
@@ -32,6 +51,8 @@ class _Boxes(NamedTuple):
     margin: int
 
 
+_MAX_RATIO = 0.5
+_EVALUATION = 1.0 / 1.3  # weight 1 for chains, 0.3 for boxes
 # LaMa's `max_times` m of chains means m + 1, its lengths are 10 + U{0..max_len - 1} and its widths
 # 5 + U{0..max_width - 1}.
 _THIN = _Chains((4, 51), (10, 49), (5, 14))
@@ -40,99 +61,25 @@ _THICK = _Chains((1, 6), (10, 209), (5, 104))
 _MEDIUM_BOXES = _Boxes((1, 5), (10, 50), 0)
 _THICK_BOXES = _Boxes((1, 3), (30, 150), 10)
 _TRAINING_BOXES = _Boxes((1, 4), (30, 150), 10)
-_EVALUATION_CHAINS = 1.0 / 1.3  # weight 1 for chains, 0.3 for boxes
 
 
-def lama(seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws the training masks of LaMa's 256 px models: chains or boxes, each with probability 0.5.
+def _capped(draw: Sampler) -> Sampler:
+    def capped(seed: tf.Tensor, size: int) -> tf.Tensor:
+        return redraw(
+            lambda attempt: draw(attempt, size),
+            seed,
+            size,
+            lambda ratio: ratio <= _MAX_RATIO,
+            _ATTEMPTS,
+        )
 
-    At 256 px: U{1..6} chains of U{1..5} segments, each of length U{10..209} and thickness
-    U{5..104}; or U{1..4} boxes with sides U{30..150}, 10 px off the border. A segment's direction
-    is ±(0.01 + U{0..3}) radians. Mean hole ratio 0.35.
-
-    Args:
-        seed: int32 [2].
-        size: side S in pixels.
-
-    Returns:
-        float32 [S, S, 1], 1 in the hole.
-    """
-    return _either(seed, size, _THICK, _TRAINING_BOXES, 0.5)
+    return capped
 
 
-def lama_thin(seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws LaMa's thin evaluation masks, of which at most half is hole.
-
-    At 256 px: U{4..51} chains as in `lama`, of length U{10..49} and thickness U{5..14}. Drawn
-    again, up to 32 masks in all, while more than half is hole; the chance that the last mask is
-    so too is below 1e-40. Mean hole ratio 0.29.
-
-    Args:
-        seed: int32 [2].
-        size: side S in pixels.
-
-    Returns:
-        float32 [S, S, 1], 1 in the hole.
-    """
-    return _capped(lambda attempt: _draw_chains(attempt, size, _THIN), seed, size)
-
-
-def lama_medium(seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws LaMa's medium evaluation masks, of which at most half is hole.
-
-    At 256 px: with probability 1/1.3 U{4..6} chains as in `lama`, of length U{10..109} and
-    thickness U{5..54}; else U{1..5} boxes with sides U{10..50}. Drawn again as in `lama_thin`.
-    Mean hole ratio 0.24.
-
-    Args:
-        seed: int32 [2].
-        size: side S in pixels.
-
-    Returns:
-        float32 [S, S, 1], 1 in the hole.
-    """
-    return _capped(
-        lambda attempt: _either(attempt, size, _MEDIUM, _MEDIUM_BOXES, _EVALUATION_CHAINS),
-        seed,
-        size,
-    )
-
-
-def lama_thick(seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws LaMa's thick evaluation masks, of which at most half is hole.
-
-    At 256 px: with probability 1/1.3 the chains of `lama`; else U{1..3} of its boxes. Drawn again
-    as in `lama_thin`; one mask in three is, and the chance that the last mask is more than half
-    hole is below 1e-14. Mean hole ratio 0.27.
-
-    Args:
-        seed: int32 [2].
-        size: side S in pixels.
-
-    Returns:
-        float32 [S, S, 1], 1 in the hole.
-    """
-    return _capped(
-        lambda attempt: _either(attempt, size, _THICK, _THICK_BOXES, _EVALUATION_CHAINS),
-        seed,
-        size,
-    )
-
-
-def _capped(draw: Callable[[tf.Tensor], tf.Tensor], seed: tf.Tensor, size: int) -> tf.Tensor:
-    return redraw(draw, seed, size, lambda ratio: ratio <= _MAX_RATIO, _ATTEMPTS)
-
-
-def _either(
-    seed: tf.Tensor, size: int, chains: _Chains, rectangles: _Boxes, chains_share: float
-) -> tf.Tensor:
-    """Draws chains with probability `chains_share`, else boxes."""
-    choice, mask = tf.unstack(tf.random.split(seed, 2))
-    return tf.cond(
-        tf.random.stateless_uniform([], choice) < chains_share,
-        lambda: _draw_chains(mask, size, chains),
-        lambda: _draw_boxes(mask, size, rectangles),
-    )
+def _either(chains: _Chains, rectangles: _Boxes, chains_share: float) -> Sampler:
+    draw_chains = functools.partial(_draw_chains, ranges=chains)
+    draw_boxes = functools.partial(_draw_boxes, ranges=rectangles)
+    return mixture([draw_chains, draw_boxes], [chains_share])
 
 
 def _draw_chains(seed: tf.Tensor, size: int, ranges: _Chains) -> tf.Tensor:
@@ -165,3 +112,9 @@ def _draw_boxes(seed: tf.Tensor, size: int, ranges: _Boxes) -> tf.Tensor:
     corner = integers(seeds[2], shape, margin, LATTICE - margin - side)
     scale = size / LATTICE
     return boxes(corner[:count] * scale, (corner + side)[:count] * scale, size)
+
+
+lama = _either(_THICK, _TRAINING_BOXES, 0.5)
+lama_thin = _capped(functools.partial(_draw_chains, ranges=_THIN))
+lama_medium = _capped(_either(_MEDIUM, _MEDIUM_BOXES, _EVALUATION))
+lama_thick = _capped(_either(_THICK, _THICK_BOXES, _EVALUATION))

@@ -2,7 +2,14 @@
 
 import math
 
-from gmsrm_jax.data.masks.samplers.drawing import LATTICE, arc_chords, boxes, capsules, integers
+from gmsrm_jax.data.masks.samplers.drawing import (
+    LATTICE,
+    arc_chords,
+    boxes,
+    capsules,
+    integers,
+    mixture,
+)
 from gmsrm_jax.data.tensorflow_cpu import tf
 
 _MAX_RECTANGLES = 5
@@ -71,19 +78,5 @@ def pic_irregular(seed: tf.Tensor, size: int) -> tf.Tensor:
     return capsules((starts + 0.5) * scale, (ends + 0.5) * scale, radii, radii, size)
 
 
-def pic(seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws `pic_regular` or `pic_irregular`, each with probability 0.5. Mean hole ratio 0.42.
-
-    Args:
-        seed: int32 [2].
-        size: side S in pixels.
-
-    Returns:
-        float32 [S, S, 1], 1 in the hole.
-    """
-    choice, mask = tf.unstack(tf.random.split(seed, 2))
-    return tf.cond(
-        tf.random.stateless_uniform([], choice) < 0.5,
-        lambda: pic_regular(mask, size),
-        lambda: pic_irregular(mask, size),
-    )
+pic = mixture([pic_regular, pic_irregular], [0.5])
+"""Draws one of the two, each with probability 0.5. Mean hole ratio 0.42."""
