@@ -39,7 +39,7 @@ class EncoderBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
         """Maps [N, r, r, C] to [N, r/2, r/2, features]."""
-        x = Conv(self.features, stride=2, name="down")(x)
+        x = Conv(self.features, stride=2, use_bias=False, name="down")(x)
         return [ResidualAttention(name="block")(nn.relu(instance_norm(x)))]
 
 

@@ -7,8 +7,8 @@ answer a line:
     {"run": COUNT}                     ->  {"seconds": [...]}
 
 Errors are ‖twin - JAX‖ / ‖JAX‖, the largest over arrays; the norm of a gradient counts as at least
-a hundredth of the largest gradient's, since that of a bias before an instance norm is zero but for
-rounding. Of the two memory formats of PyTorch, the one that is faster for the block is timed.
+a hundredth of the largest gradient's. Of the two memory formats of PyTorch, the one that is faster
+for the block is timed.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def _leaky(x: torch.Tensor) -> torch.Tensor:
 
 
 def _conv(p: Params, name: str, x: torch.Tensor, **options: Any) -> torch.Tensor:
-    return F.conv2d(x, p[f"{name}/kernel"], p[f"{name}/bias"], **options)
+    return F.conv2d(x, p[f"{name}/kernel"], p.get(f"{name}/bias"), **options)
 
 
 def _dense(p: Params, name: str, x: torch.Tensor) -> torch.Tensor:

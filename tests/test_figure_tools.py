@@ -26,7 +26,8 @@ from gmsrm_jax.data.masks.files import write_mask_bank
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.method import NETWORK
-from gmsrm_jax.methods.gm_srm.network import split_frozen
+from gmsrm_jax.methods.gm_srm.network import is_frozen
+from gmsrm_jax.methods.variables import parted
 from gmsrm_jax.nn.vgg import load_vgg19
 from gmsrm_jax.report.charts import Line
 from gmsrm_jax.runtime.image_grid import to_png
@@ -167,7 +168,7 @@ def test_teaser_deals_the_masks_of_a_bin(tool, network, tmp_path):
 def test_teaser_of_a_workdir_has_the_test_rule_of_its_config(tool, tmp_path):
     config = tiny_config()
     config.data.test_resize = "direct"
-    parts = split_frozen(tiny_variables()[NETWORK]["params"], False)
+    parts = parted(tiny_variables()[NETWORK]["params"], lambda p: is_frozen(p, False))
     trained, frozen = ({NETWORK: {"params": part}} for part in parts)
     save(tmp_path / "run", "inpainting", average=trained, kept=frozen)
     remember_config(config, tmp_path / "run", "fingerprint")

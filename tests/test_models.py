@@ -144,6 +144,8 @@ def residual(params: Any, x: jax.Array) -> jax.Array:
 
 def convolved(params: Any, x: jax.Array, stride: int = 1) -> jax.Array:
     y = layers.conv(x, params["conv"]["kernel"], stride, [(1, 1), (1, 1)])
+    if "bias" not in params["conv"]:  # in front of an instance norm
+        return y
     return y + params["conv"]["bias"][None, None, None, :]
 
 

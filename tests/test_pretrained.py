@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from exported_networks import (
     change_config,
     change_weights,
@@ -25,6 +26,7 @@ from exported_networks import (
     tiny_variables,
     write_sums,
 )
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
@@ -32,8 +34,8 @@ from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.config.of_run import remember_config
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.methods.gm_srm.method import GM_SRM, NETWORK
-from gmsrm_jax.methods.gm_srm.network import split_frozen
-from gmsrm_jax.methods.variables import variable_shapes, weights_sha256
+from gmsrm_jax.methods.gm_srm.network import is_frozen
+from gmsrm_jax.methods.variables import parted, variable_shapes, weights_sha256
 from gmsrm_jax.networks import folder as reader
 from gmsrm_jax.networks import load_pretrained, save_pretrained
 from gmsrm_jax.networks.fields import network_config
@@ -435,7 +437,7 @@ def made_workdir(workdir: pathlib.Path) -> tuple[dict, dict]:
     config = tiny_config()
     config.data.train = "/home/somebody/secret/garden"
     params = tiny_variables()[NETWORK]["params"]
-    trained, frozen = ({"params": part} for part in split_frozen(params, False))
+    trained, frozen = ({"params": part} for part in parted(params, lambda p: is_frozen(p, False)))
     other = jax.tree.map(jnp.zeros_like, trained)
     state = TrainState(
         step=jnp.asarray(7, jnp.int32),
@@ -498,3 +500,24 @@ def test_reading_needs_no_tensorflow_and_no_checkpoints(folder: pathlib.Path) ->
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_biases_of_an_earlier_version_before_instance_norms_are_left_out(tmp_path):
+    """They had no effect, and the card's sum is of what is stored."""
+    folder = exported(tmp_path / "folder")
+    arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+    for name in ("encoder/down_8", "encoder/block_8/conv", "decoder_8/up", "decoder_8/block/conv"):
+        kernel = arrays[f"network/params/{name}/conv/kernel"]
+        arrays[f"network/params/{name}/conv/bias"] = np.ones(kernel.shape[-1], np.float32)
+    safetensors.numpy.save_file(arrays, folder / "model.safetensors")
+    write_sums(folder)
+    network = load_pretrained(folder)
+    jax.tree.map(np.testing.assert_array_equal, network.variables, tiny_variables())
+    nested = traverse_util.unflatten_dict(arrays, sep="/")
+    assert network.sha256 == weights_sha256(nested)
+
+    arrays["network/params/encoder/stem/conv/other"] = np.ones(3, np.float32)
+    safetensors.numpy.save_file(arrays, folder / "model.safetensors")
+    write_sums(folder)
+    with pytest.raises(UserError, match="holds network/params/encoder/stem/conv/other, unknown"):
+        load_pretrained(folder)

@@ -17,7 +17,8 @@ from small_stages import (
 )
 
 from gmsrm_jax.methods.gm_srm.distance import FeatureDistance
-from gmsrm_jax.methods.gm_srm.network import join_frozen, split_frozen
+from gmsrm_jax.methods.gm_srm.network import is_frozen
+from gmsrm_jax.methods.variables import joined, parted
 from gmsrm_jax.nn.vgg import features
 from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
@@ -83,13 +84,13 @@ def test_stage_two_refuses_a_memory_of_another_width():
 def test_frozen_and_optimised_parts_are_disjoint_and_whole(train_noise_strength):
     layer = {"kernel": 1, "noise_strength": 2, "style": {"bias": 3}}
     params = {"memory": {"conv_4": layer, "constant": 4}, "average_code": 5, "query_4": {"a": 6}}
-    optimised, frozen = split_frozen(params, train_noise_strength)
+    optimised, frozen = parted(params, lambda p: is_frozen(p, train_noise_strength))
     own = {"query_4": {"a": 6}}
     strength = {"memory": {"conv_4": {"noise_strength": 2}}}
     assert optimised == ({**own, **strength} if train_noise_strength else own)
     assert ("noise_strength" in frozen["memory"]["conv_4"]) != train_noise_strength
     assert frozen["average_code"] == 5
-    assert join_frozen(optimised, frozen) == params
+    assert joined(optimised, frozen) == params
 
 
 def test_bytes_and_signed_images_are_inverse():

@@ -34,10 +34,9 @@ from gmsrm_jax.methods.base import (
 )
 from gmsrm_jax.methods.stage import FillingStage, steps_of
 from gmsrm_jax.nn import losses
-from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.nn.adversarial import Played, average_variables, gradient_step
 from gmsrm_jax.nn.layers import LEAKY_SLOPE, nearest_upsample
 from gmsrm_jax.nn.norms import batch_norm
-from gmsrm_jax.nn.optimizers import average_weights
 from gmsrm_jax.nn.partial import Known, PartialConv, dilated
 from gmsrm_jax.nn.vgg import VggWeights, denormalise, features, load_poolings, normalise
 from gmsrm_jax.runtime.errors import UserError
@@ -182,11 +181,18 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     return {"network": dict(build_network(config).init(key, image, mask))}
 
 
-def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise: Noise) -> Any:
-    """The network's output in float32, clipped to [-1, 1]."""
+def fill(
+    config: ConfigDict,
+    variables: Variables,
+    image: Any,
+    mask: Any,
+    noise: Noise,
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
+    """The network's output, clipped to [-1, 1]."""
     del noise
     shown = normalise(image, TORCHVISION)
-    raw = apply(build_network(config), variables["network"], shown, mask)
+    raw = apply(build_network(config, dtype), variables["network"], shown, mask)
     return jnp.clip(denormalise(raw), -1.0, 1.0)
 
 
@@ -223,7 +229,6 @@ class PConvStage(FillingStage):
         self.settings = settings
         self.frozen_from = total - round(settings.finetune_share * total)
         self.network = build_network(config, self.dtype)
-        self.optimizer = optax.scale_by_adam(*settings.betas, eps=1e-8)
         if settings.perceptual_weight or settings.style_weight:
             self.constants["vgg"], self.taps = load_poolings(settings.vgg, field="pconv.vgg")
         due = {name for step in (0, total - 1) for name in self.due(step)}
@@ -239,7 +244,7 @@ class PConvStage(FillingStage):
             step=jnp.zeros((), jnp.int32),
             variables=variables,
             average=variables,
-            optimizer={"network": self.optimizer.init(variables["network"]["params"])},
+            optimizer={"network": self._optimizer(False).init(variables["network"]["params"])},
             kept={},
             extra={},
         )
@@ -250,45 +255,38 @@ class PConvStage(FillingStage):
 
     def _step(self, state: TrainState, batch: Batch, *, frozen: bool) -> tuple[TrainState, Scalars]:
         """One step of Adam, the encoder's norms in it or not."""
-        settings, network = self.settings, state.variables["network"]
-        parts = {"image": batch["image"], "mask": batch["mask"]}
-
-        def part_of(part: Batch) -> tuple[Any, None]:
-            gradient, aux = jax.grad(self._loss, has_aux=True)(
-                network["params"], network["batch_stats"], part, batch.get("vgg"), frozen
-            )
-            return (gradient, *aux), None
-
-        (gradient, scalars, statistics), _ = in_micro_batches(part_of, parts, self.accumulation)
-        if frozen:
-            gradient = _without_encoder_norms(gradient)
-        updates, moments = self.optimizer.update(gradient, state.optimizer["network"])
-        if frozen:
-            # Moments from before the freeze would still move them.
-            updates = _without_encoder_norms(updates)
+        settings = self.settings
+        variables, optimizer, played = gradient_step(
+            functools.partial(self._loss, vgg=batch.get("vgg"), frozen=frozen),
+            self._optimizer(frozen),
+            state.variables,
+            state.optimizer,
+            {"image": batch["image"], "mask": batch["mask"]},
+            self.accumulation,
+        )
         rate = settings.finetune_learning_rate if frozen else settings.learning_rate
-        params = jax.tree.map(lambda p, u: p - rate * u, network["params"], updates)
-        average = params
-        if settings.ema:
-            before = state.average["network"]["params"]
-            average = average_weights(before, params, settings.ema)
-        scalars |= {
-            "gradient/network": optax.global_norm(gradient),
-            "optimizer/learning_rate": jnp.asarray(rate, jnp.float32),
-        }
-        return (
-            state.replace(
-                step=state.step + 1,
-                variables={"network": {"params": params, "batch_stats": statistics}},
-                average={"network": {"params": average, "batch_stats": statistics}},
-                optimizer={"network": moments},
-            ),
-            scalars,
+        state = state.replace(
+            step=state.step + 1,
+            variables=variables,
+            average=average_variables(state.average, variables, settings.ema),
+            optimizer=optimizer,
+        )
+        return state, {**played.scalars, "optimizer/learning_rate": jnp.asarray(rate, jnp.float32)}
+
+    def _optimizer(self, frozen: bool) -> optax.GradientTransformation:
+        """Adam; with one state for both parts of the training."""
+        rate = self.settings.finetune_learning_rate if frozen else self.settings.learning_rate
+        # Moments from before the freeze would still move the encoder's norms.
+        stays = functools.partial(_encoder_norms, jnp.zeros_like) if frozen else lambda tree: tree
+        return optax.chain(
+            optax.scale_by_adam(*self.settings.betas, eps=1e-8),
+            optax.stateless(lambda updates, params: stays(updates)),
+            optax.scale(-rate),
         )
 
     def _loss(
-        self, params: Any, statistics: Any, part: Batch, vgg: VggWeights | None, frozen: bool
-    ) -> tuple[jax.Array, tuple[Scalars, Any]]:
+        self, variables: Variables, part: Batch, *, vgg: VggWeights | None, frozen: bool
+    ) -> tuple[jax.Array, Played]:
         """The weighted sum (Eq. 7), its terms and the moved statistics; no term of weight 0.
 
             L = 1 · valid + 6 · hole + 0.05 · perceptual + 120 · style + 0.1 · variation
@@ -299,8 +297,12 @@ class PConvStage(FillingStage):
         settings = self.settings
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         truth = normalise(image, TORCHVISION)
+        network = variables["network"]
+        if frozen:
+            params = _encoder_norms(jax.lax.stop_gradient, network["params"])
+            network = {**network, "params": params}
         raw, moved = self.network.apply(
-            {"params": params, "batch_stats": statistics},
+            network,
             truth,
             mask,
             of_batch=("decoder",) if frozen else ("encoder", "decoder"),
@@ -329,13 +331,15 @@ class PConvStage(FillingStage):
         for name, value in scalars.items():
             total += settings[f"{name}_weight"] * value
         named = {f"loss/{name}": value for name, value in scalars.items()}
-        return total, (named | {"loss/total": total}, moved["batch_stats"])
+        return total, Played(named | {"loss/total": total}, {"network": dict(moved)}, ())
 
 
-def _without_encoder_norms(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree of the network's parameters with zeros for scale and shift of the encoder's norms."""
+def _encoder_norms(
+    change: Callable[[jax.Array], jax.Array], tree: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A tree of the network's parameters with scale and shift of the encoder's norms changed."""
     return {
-        name: {**block, "norm": jax.tree.map(jnp.zeros_like, block["norm"])}
+        name: {**block, "norm": jax.tree.map(change, block["norm"])}
         if name.startswith("encoder") and "norm" in block
         else block
         for name, block in tree.items()
@@ -356,9 +360,11 @@ PCONV = Method(
         "close a hole layer by layer; no adversary."
     ),
     fill=fill,
+    takes_dtype=True,
     sections={"pconv": PConvFields},
     shared={"batch_size": 16},
     network_fields=("pconv.levels", "pconv.width"),
+    lengths=("pconv.length_kimg",),
     check=check,
     stages=stages,
     init=init,

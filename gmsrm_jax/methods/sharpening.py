@@ -8,8 +8,6 @@ every method goes on from its last stage, with
 - a discriminator that sees composite and mask, learns at a rate of its own and some steps ahead;
 - its weight set in every step from the gradients at the filling Î: λ = ratio · ‖∇(L1 + VGG)‖ /
   ‖∇adversarial‖, both norms over the hole, as VQGAN does at its last layer (arXiv 2012.09841).
-
-Everything here is computed in float32, whatever config.compute_dtype.
 """
 
 import dataclasses
@@ -19,9 +17,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
-from flax import traverse_util
 from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
 from gmsrm_jax.methods.base import (
     Batch,
     Context,
@@ -32,13 +30,13 @@ from gmsrm_jax.methods.base import (
     TrainState,
     Variables,
 )
-from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.methods.stage import steps_of
+from gmsrm_jax.methods.variables import joined, parted
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
-from gmsrm_jax.nn.adversarial import Adversary, gradient_step
+from gmsrm_jax.nn.adversarial import Adversary, Played, gradient_step
 from gmsrm_jax.nn.crops import corners_on_hole, crop
 from gmsrm_jax.nn.feature_discriminator import FeatureDiscriminator
-from gmsrm_jax.nn.optimizers import average_weights
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg
 from gmsrm_jax.runtime.errors import UserError
@@ -53,6 +51,12 @@ class Sharpening(Section):
     """The second phase of any method."""
 
     length_kimg: float = setting(0.0, "length, thousand pictures; 0: no second phase", ge=0)
+    begin_from: str = setting(
+        "",
+        "a trained network of the method (a name, an exported folder, a workdir), for which the "
+        "stages before are not run; '': the run's own",
+        local="",
+    )
     learning_rate: float = setting(2e-4, "of what the method trains", ge=0)
     betas: Betas = setting((0.5, 0.999), "of both Adams")
     ema: float = setting(0.998, "of the weights that fill", ge=0, le=1)
@@ -94,25 +98,42 @@ def sharpened(method: Method, keeps: tuple[str, ...] = ()) -> Method:
         return method
 
     def with_phase(config: ConfigDict) -> tuple[StageSpec, ...]:
-        specs = stages(config)
+        specs, begin_from = stages(config), config.sharpening.begin_from
         if not config.sharpening.length_kimg:
             return specs
-        last = specs[-1]
         spec = StageSpec(
             STAGE,
             lambda context: SharpeningStage(method, keeps, config, context),
-            after={last.name: ("average", "kept")},
+            after={} if begin_from else {specs[-1].name: ("average", "kept")},
+            begin_from=begin_from,
+            begin_from_field="config.sharpening.begin_from",
         )
-        return (*specs, spec)
+        return (spec,) if begin_from else (*specs, spec)
 
     def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
         if not config.sharpening.length_kimg:
             return method.finish(config, average, kept)
-        return _joined(average, kept)
+        return joined(average, kept)
 
     def check(config: ConfigDict) -> None:
         method.check(config)
-        crop_side = config.sharpening.crop
+        settings, crop_side = config.sharpening, config.sharpening.crop
+        if settings.begin_from and not settings.length_kimg:
+            raise UserError(
+                f"config.sharpening.begin_from = {settings.begin_from!r} begins a second phase "
+                "of config.sharpening.length_kimg = 0; set its length, or begin_from to ''"
+            )
+        other = next((spec for spec in stages(config) if spec.begin_from), None)
+        if settings.begin_from and other:
+            raise UserError(
+                f"config.sharpening.begin_from = {settings.begin_from!r} and "
+                f"{other.begin_from_field} = {other.begin_from!r}; set one of them to ''"
+            )
+        if settings.length_kimg and config.compute_dtype != "float32" and not method.takes_dtype:
+            raise UserError(
+                f"config.compute_dtype = {config.compute_dtype!r}: {method.title} has a second "
+                "phase in float32 alone; use that"
+            )
         if crop_side > config.image_size:
             raise UserError(
                 f"config.sharpening.crop = {crop_side} is above config.image_size = "
@@ -128,14 +149,14 @@ def sharpened(method: Method, keeps: tuple[str, ...] = ()) -> Method:
     )
 
 
-class SharpeningStage(FillingStage):
+class SharpeningStage(AdversarialStage):
     """Trains what a method's last stage trained, against a new discriminator.
 
     The state's parts: variables (trained weights by network, and the discriminator), average (of
     the trained weights), kept (all other variables that fill: frozen weights, statistics).
     """
 
-    salt = 7
+    salt = stream = 7
 
     def __init__(
         self, method: Method, keeps: tuple[str, ...], config: ConfigDict, context: Context
@@ -148,26 +169,13 @@ class SharpeningStage(FillingStage):
             config: the run's config.
             context: what the data say.
         """
-        settings = self.settings = config.sharpening
-        super().__init__(
-            STAGE,
-            method,
-            config,
-            context,
-            steps_of(settings.length_kimg, config.batch_size) + settings.head_start,
-            settings.save_every,
-            settings.validate_every,
-        )
-        self._keeps = keeps
-        self.layers = tuple(settings.vgg_layers)
-        self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="sharpening.vgg")
+        settings = config.sharpening
         b1, b2 = settings.betas
-        self.optimizer = optax.adam(settings.learning_rate, b1=b1, b2=b2)
         channels = tuple(settings.discriminator_features)
         module = (
-            PatchDiscriminator(channels)
+            PatchDiscriminator(channels, config.compute_dtype)
             if settings.discriminator == "patch"
-            else FeatureDiscriminator(channels[0])
+            else FeatureDiscriminator(channels[0], config.compute_dtype)
         )
         self.adversary = Adversary(
             _CRITIC,
@@ -175,59 +183,56 @@ class SharpeningStage(FillingStage):
             "hinge",
             optax.adam(settings.discriminator_learning_rate, b1=b1, b2=b2),
         )
+        super().__init__(
+            STAGE,
+            method,
+            config,
+            context,
+            steps_of(settings.length_kimg, config.batch_size) + settings.head_start,
+            settings,
+            optax.adam(settings.learning_rate, b1=b1, b2=b2),
+            (self.adversary,),
+        )
+        self._keeps = keeps
+        self.layers = tuple(settings.vgg_layers)
+        self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="sharpening.vgg")
         if settings.head_start:
             self.programs["head_start"] = self._head_start
-        self.programs["main"] = self._main_step
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Begins with what the stage before gives; only the discriminator is drawn.
 
         Args:
             key: random key.
-            given: {stage before: {"average", "kept"}}.
+            given: {stage before: {"average", "kept"}}, or {"begin_from"}, all variables.
         """
         (before,) = given.values()
-        whole = self._method.finish(self._config, before["average"], before["kept"])
-        trained, kept = self._split(whole)
-        side = self.settings.crop or self._config.image_size
+        if "begin_from" not in given:
+            before = self._method.finish(self._config, before["average"], before["kept"])
+        trained, kept = parted(before, self._stays)
+        side = self.fields.crop or self._config.image_size
         image, mask = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
-        maps = features(self.constants["vgg"], image, self.layers)
+        maps = self._features(self.constants["vgg"], image)
         critic = dict(
-            self.adversary.module.init(
-                key, *self._shown(image, mask, tuple(maps)), update_stats=False
-            )
+            self.adversary.module.init(key, *self._shown(image, mask, maps), update_stats=False)
         )
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables={**trained, _CRITIC: critic},
-            average=jax.tree.map(jnp.copy, trained),
-            optimizer={
-                _CRITIC: self.adversary.optimizer.init(critic["params"]),
-                **{name: self.optimizer.init(tree["params"]) for name, tree in trained.items()},
-            },
-            kept=kept,
-            extra={},
-        )
+        return self.begin(trained, {_CRITIC: critic}, kept=kept)
 
     def due(self, step: int) -> tuple[str, ...]:
         """The discriminator alone first, then both."""
-        return ("head_start",) if step < self.settings.head_start else ("main",)
+        return ("head_start",) if step < self.fields.head_start else ("main",)
 
     def variables_of(self, state: TrainState) -> Variables:
         """What fills: averaged weights, and what is kept."""
-        return _joined(state.average, state.kept)
+        return joined(state.average, state.kept)
 
-    def _split(self, whole: Variables) -> tuple[Variables, Variables]:
-        """Weights that move, and everything else."""
-        parts: tuple[dict, dict] = ({}, {})
-        for path, leaf in traverse_util.flatten_dict(whole).items():
-            stays = (
-                path[1] != "params"
-                or self._method.frozen(self._config, path)
-                or path[2].startswith(self._keeps)
-            )
-            parts[stays][path] = leaf
-        return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
+    def _stays(self, path: tuple[str, ...]) -> bool:
+        """Whether a leaf of the variables is none of those that move."""
+        return (
+            path[1] != "params"
+            or self._method.frozen(self._config, path)
+            or path[2].startswith(self._keeps)
+        )
 
     def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         """The batch, and everything random of this step, with a row for each example."""
@@ -241,30 +246,34 @@ class SharpeningStage(FillingStage):
             for k, (name, shape) in zip(drawn, shapes.items(), strict=False)
         }
         parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
-        if self.settings.crop:
-            parts["corner"] = corners_on_hole(keys[1], batch["mask"], self.settings.crop)
+        if self.fields.crop:
+            parts["corner"] = corners_on_hole(keys[1], batch["mask"], self.fields.crop)
         return parts
 
     def _fill(self, trained: Variables, kept: Variables, part: Batch) -> jax.Array:
         noise: Noise = part["noise"]
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        short = {"dtype": self.dtype} if self._method.takes_dtype else {}
         filled: jax.Array = self._method.fill(
-            self._config, _joined(trained, kept), image, mask, noise
+            self._config, joined(trained, kept), image, mask, noise, **short
         )
         return filled
 
+    def _features(self, vgg: VggWeights, x: jax.Array) -> tuple[jax.Array, ...]:
+        return features(vgg, x, self.layers, self.dtype)
+
     def _seen(self, part: Batch, x: jax.Array) -> jax.Array:
         """What VGG and the discriminator see of pictures or masks."""
-        return crop(x, part["corner"], self.settings.crop) if self.settings.crop else x
+        return crop(x, part["corner"], self.fields.crop) if self.fields.crop else x
 
     def _shown(self, image: jax.Array, mask: jax.Array, maps: tuple[jax.Array, ...]) -> Any:
         """What the discriminator is given of a picture, its mask and its VGG maps."""
-        return (image, mask) if self.settings.discriminator == "patch" else (maps, mask)
+        return (image, mask) if self.fields.discriminator == "patch" else (maps, mask)
 
     def _real(self, vgg: VggWeights, part: Batch) -> Any:
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         image, mask = self._seen(part, image), self._seen(part, mask)
-        return self._shown(image, mask, tuple(features(vgg, image, self.layers)))
+        return self._shown(image, mask, self._features(vgg, image))
 
     def _head_start(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """A step of the discriminator on what is filled as yet."""
@@ -275,48 +284,45 @@ class SharpeningStage(FillingStage):
             image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
             filled = composite(image, self._fill(trained, state.kept, part), mask)
             seen, hole = self._seen(part, filled), self._seen(part, mask)
-            fake = self._shown(seen, hole, tuple(features(vgg, seen, self.layers)))
+            fake = self._shown(seen, hole, self._features(vgg, seen))
             return (), {"real": self._real(vgg, part), "fake": fake}
 
         _, rows = in_micro_batches(shown, parts, self.accumulation)
-        state, scalars = self._move_critic(state, rows)
-        return state.replace(step=state.step + 1), scalars
-
-    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        """One step of the filling networks and the discriminator, both at the weights before it."""
-        vgg, parts = batch["vgg"], self._parts(state, batch)
-        trained = {name: state.variables[name] for name in state.average}
-
-        def part_of(part: Batch) -> tuple[Any, Any]:
-            filled, pull = jax.vjp(lambda w: self._fill(w, state.kept, part), trained)
-            gradient, scalars, rows = self._at_filling(state, vgg, part, filled)
-            return (pull(gradient)[0], scalars), rows
-
-        (gradient, scalars), rows = in_micro_batches(part_of, parts, self.accumulation)
-        moved, states = {}, {}
-        for name, tree in trained.items():
-            updates, states[name] = self.optimizer.update(
-                gradient[name]["params"], state.optimizer[name], tree["params"]
-            )
-            moved[name] = {"params": optax.apply_updates(tree["params"], updates)}
-        scalars["gradient/network"] = optax.global_norm(gradient)
-        state, told = self._move_critic(state, rows)
+        moved, states, told = gradient_step(
+            self.adversary.loss,
+            self.adversary.optimizer,
+            {_CRITIC: state.variables[_CRITIC]},
+            {_CRITIC: state.optimizer[_CRITIC]},
+            rows,
+            self.accumulation,
+        )
         return state.replace(
             step=state.step + 1,
             variables={**state.variables, **moved},
-            average=average_weights(state.average, moved, self.settings.ema),
             optimizer={**state.optimizer, **states},
-        ), scalars | told
+        ), told.scalars
+
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        """A scalar whose gradient is that of `_at_filling`, pulled back: Σ gradient · Î."""
+        filled = self._fill(variables, state.kept, part)
+        gradient, scalars, rows = self._at_filling(
+            state, batch["vgg"], part, jax.lax.stop_gradient(filled)
+        )
+        return (jax.lax.stop_gradient(gradient) * filled).sum(), Played(
+            scalars, {}, {_CRITIC: rows}
+        )
 
     def _at_filling(
         self, state: TrainState, vgg: VggWeights, part: Batch, filled: jax.Array
     ) -> tuple[jax.Array, Scalars, Any]:
         """The gradient of the whole objective at Î, with its parts' norms in the hole."""
-        settings, critic = self.settings, state.variables[_CRITIC]
+        settings, critic = self.fields, state.variables[_CRITIC]
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         seen, hole = self._seen(part, image), self._seen(part, mask)
-        target = features(vgg, seen, self.layers)
-        real = self._shown(seen, hole, tuple(target))
+        target = self._features(vgg, seen)
+        real = self._shown(seen, hole, target)
         real_outputs = self._outputs(critic, real)
 
         def pixels(x: jax.Array) -> jax.Array:
@@ -325,14 +331,14 @@ class SharpeningStage(FillingStage):
         def judged(x: jax.Array) -> tuple[jax.Array, tuple[Scalars, Any]]:
             """VGG's part, and the adversarial one beside it: each is pulled back alone."""
             shown = self._seen(part, composite(image, x, mask))
-            maps = features(vgg, shown, self.layers)
-            fake = self._shown(shown, hole, tuple(maps))
+            maps = self._features(vgg, shown)
+            fake = self._shown(shown, hole, maps)
             outputs = self._outputs(critic, fake)
             scalars = {
                 "loss/perceptual": losses.perceptual_loss(maps, target),
                 "loss/style": losses.style_loss(maps, target),
                 "loss/adversarial": self.adversary.generator_loss(outputs[-1]),
-                "loss/matching": losses.perceptual_loss(outputs[:-1], real_outputs[:-1]),
+                "loss/matching": losses.feature_matching_loss(outputs[:-1], real_outputs[:-1]),
             }
             vgg_part = (
                 settings.perceptual_weight * scalars["loss/perceptual"]
@@ -364,22 +370,3 @@ class SharpeningStage(FillingStage):
         """The discriminator's hidden outputs and logits."""
         outputs, _ = self.adversary.judge(critic, shown, method="outputs")
         return outputs
-
-    def _move_critic(self, state: TrainState, rows: Any) -> tuple[TrainState, Scalars]:
-        moved, states, told = gradient_step(
-            self.adversary.loss,
-            self.adversary.optimizer,
-            {_CRITIC: state.variables[_CRITIC]},
-            {_CRITIC: state.optimizer[_CRITIC]},
-            jax.lax.stop_gradient(rows),
-            self.accumulation,
-        )
-        return state.replace(
-            variables={**state.variables, **moved}, optimizer={**state.optimizer, **states}
-        ), told.scalars
-
-
-def _joined(first: Variables, second: Variables) -> Variables:
-    """Two trees without a path in common as one."""
-    flat = {**traverse_util.flatten_dict(first), **traverse_util.flatten_dict(second)}
-    return traverse_util.unflatten_dict(flat)

@@ -1,4 +1,4 @@
-"""What the stages that train a filling network share: batches, validation, pictures to look at."""
+"""What stages that train filling networks share: validation, pictures, filling."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +24,7 @@ class FillingStage:
     """
 
     salt: int
+    stream = 2  # that of GM-SRM's stage 2, for every method
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Variables as a whole: drawn anew, only their shapes, their number, their hash."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,6 +21,25 @@ def draw_variables(method: Method, config: ConfigDict) -> Variables:
 def variable_shapes(method: Method, config: ConfigDict) -> Variables:
     """Shapes and types of the variables, in the same tree; nothing is computed."""
     return jax.eval_shape(lambda: draw_variables(method, config))
+
+
+def parted(tree: dict[str, Any], second: Callable[[tuple[str, ...]], bool]) -> tuple[dict, dict]:
+    """Two nested dicts whose union is a tree; those paths for which `second` is true are the other.
+
+    Args:
+        tree: nested dicts.
+        second: of a leaf's path.
+    """
+    parts: tuple[dict, dict] = ({}, {})
+    for path, leaf in traverse_util.flatten_dict(tree).items():
+        parts[second(path)][path] = leaf
+    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
+
+
+def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `parted`: two trees without a path in common as one."""
+    flat = {**traverse_util.flatten_dict(first), **traverse_util.flatten_dict(second)}
+    return traverse_util.unflatten_dict(flat)
 
 
 def weights_sha256(tree: Any) -> str:

@@ -11,7 +11,7 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -248,24 +248,36 @@ def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:
     text = checked(CONFIG_FILE, MAX_CONFIG_BYTES)
     config, version, dtype, facts = parse_config(text, str(folder / CONFIG_FILE), cure)
     tree: Any = variable_shapes(METHODS[config.method], config)
+    first = f"{_FIRST_NETWORK}/params/" if version == 1 else ""
     if version == 1:
         tree = tree[_FIRST_NETWORK]["params"]
     shapes = traverse_util.flatten_dict(tree, sep="/")
+
+    def gone(name: str) -> bool:
+        return METHODS[config.method].gone(tuple(f"{first}{name}".split("/")))
+
     numbers = sum(leaf.size for leaf in shapes.values())
     limit = numbers * np.dtype(dtype).itemsize + _MAX_HEADER_BYTES
     data = checked(MODEL_FILE, limit)
-    arrays = _parse_weights(data, shapes, dtype, str(folder / MODEL_FILE), cure)
+    arrays = _parse_weights(data, shapes, gone, dtype, str(folder / MODEL_FILE), cure)
+    # Of everything that is stored and, of version 1, by those names: as the card says.
+    sha256 = weights_sha256(traverse_util.unflatten_dict(arrays, sep="/"))
+    arrays = {name: array for name, array in arrays.items() if name in shapes}
     variables = traverse_util.unflatten_dict(arrays, sep="/")
-    sha256 = weights_sha256(variables)  # of version 1, as its card says
     if version == 1:
         variables = {_FIRST_NETWORK: {"params": variables}}
     return Pretrained(config, variables, sha256, source, facts)
 
 
 def _parse_weights(
-    data: bytes, shapes: Mapping[str, Any], dtype: str, where: str, cure: str
+    data: bytes,
+    shapes: Mapping[str, Any],
+    gone: Callable[[str], bool],
+    dtype: str,
+    where: str,
+    cure: str,
 ) -> dict[str, np.ndarray]:
-    """The weights by name as float32; exactly those of `shapes`."""
+    """The weights by name as float32; exactly those of `shapes`, and what is `gone` since."""
     try:
         stored = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
@@ -273,20 +285,21 @@ def _parse_weights(
     missing = ", ".join(sorted(shapes.keys() - stored.keys())[:3])
     if missing:
         raise UserError(f"{where}: lacks {missing}, which {CONFIG_FILE} asks for; {cure}")
-    unknown = ", ".join(sorted(stored.keys() - shapes.keys())[:3])
+    others = sorted(stored.keys() - shapes.keys())
+    unknown = ", ".join([name for name in others if not gone(name)][:3])
     if unknown:
         raise UserError(f"{where}: holds {unknown}, unknown to {CONFIG_FILE}; {cure}")
     code = {"float32": "F32", "float16": "F16"}[dtype]
     arrays = {}
-    for name, leaf in shapes.items():
-        tensor = stored[name]
-        if tensor["dtype"] != code or tuple(tensor["shape"]) != leaf.shape:
+    for name, tensor in sorted(stored.items()):
+        shape = shapes[name].shape if name in shapes else tuple(tensor["shape"])
+        if tensor["dtype"] != code or tuple(tensor["shape"]) != shape:
             raise UserError(
                 f"{where}: {name} is {tensor['dtype']} {list(tensor['shape'])} instead of {code} "
-                f"{list(leaf.shape)}; {cure}"
+                f"{list(shape)}; {cure}"
             )
         array = np.frombuffer(tensor["data"], np.dtype(dtype).newbyteorder("<"))
-        arrays[name] = array.astype(np.float32).reshape(leaf.shape)
+        arrays[name] = array.astype(np.float32).reshape(shape)
         if not np.isfinite(arrays[name]).all():
             raise UserError(f"{where}: {name} holds NaN or infinity; {cure}")
     return arrays

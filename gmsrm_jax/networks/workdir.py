@@ -13,7 +13,7 @@ from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder, open_fin
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Variables
-from gmsrm_jax.methods.variables import variable_shapes
+from gmsrm_jax.methods.variables import parted, variable_shapes
 from gmsrm_jax.networks.folder import Pretrained, pretrained
 from gmsrm_jax.runtime.devices import replicated
 from gmsrm_jax.runtime.log import format_seconds, read_log
@@ -48,7 +48,7 @@ def trained_variables(
     items = checkpoints.restore_items(
         step, checkpoints.shapes(step, ("average", "kept")), replicated(mesh)
     )
-    variables = method.finish(config, items["average"], items["kept"])
+    variables, _ = parted(method.finish(config, items["average"], items["kept"]), method.gone)
     checkpoints.check_arrays(step, variables, variable_shapes(method, config))
     return variables
 

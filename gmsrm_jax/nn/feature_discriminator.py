@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from gmsrm_jax.nn.layers import LEAKY_SLOPE, PlainConv, average_pool
 
@@ -14,9 +15,11 @@ class FeatureDiscriminator(nn.Module):
 
     Attributes:
         features: channels of the hidden convolutions.
+        dtype: format of feature maps, see `layers`.
     """
 
     features: int = 64
+    dtype: DTypeLike = jnp.float32
 
     def __call__(
         self, maps: tuple[jax.Array, ...], mask: jax.Array, *, update_stats: bool
@@ -42,6 +45,7 @@ class FeatureDiscriminator(nn.Module):
         for index, x in enumerate(maps):
             size = jnp.sqrt(jnp.square(x).mean((1, 2, 3), keepdims=True) + 1e-8)
             x = jnp.concatenate([x / size, average_pool(mask, x.shape[1])], axis=-1)
+            x = x.astype(self.dtype)
             for layer, (kernel, stride) in enumerate([(1, 1), (4, 2), (4, 1)]):
                 last = layer == 2
                 conv = PlainConv(
@@ -49,6 +53,7 @@ class FeatureDiscriminator(nn.Module):
                     kernel,
                     stride,
                     0 if kernel == 1 else 1,
+                    result=jnp.float32 if last else None,
                     name=f"conv_{index}_{layer}",
                 )
                 norm = nn.SpectralNorm(conv, name=f"norm_{index}_{layer}")

@@ -43,25 +43,27 @@ def learning_rate_schedule(kind: str, peak: float, steps: int) -> optax.Schedule
     return optax.constant_schedule(peak)
 
 
-def slowed(updates: dict[str, Any], modules: tuple[str, ...], factor: float) -> dict[str, Any]:
-    """Adam's updates with those of some modules times a factor, as a smaller rate would give.
+def slowed(modules: tuple[str, ...], factor: float) -> optax.GradientTransformation:
+    """Multiplies the updates of some modules, as a smaller rate of an Adam before it would.
 
     Args:
-        updates: by module.
         modules: beginnings of their names.
         factor: of the learning rate; StyleGAN's mapping network has 0.01.
     """
-    return {
-        name: jax.tree.map(lambda update: factor * update, tree)
-        if name.startswith(modules)
-        else tree
-        for name, tree in updates.items()
-    }
+
+    def update(updates: Any, params: Any) -> Any:
+        del params
+        return {
+            name: jax.tree.map(lambda u: factor * u, tree) if name.startswith(modules) else tree
+            for name, tree in updates.items()
+        }
+
+    return optax.stateless(update)
 
 
 def average_weights(average: Any, weights: Any, decay: jax.Array | float) -> Any:
     """Moves an average towards the weights: decay · average + (1 - decay) · weights."""
-    return jax.tree.map(lambda a, w: a + (1.0 - decay) * (w - a), average, weights)
+    return jax.tree.map(lambda a, w: decay * a + (1.0 - decay) * w, average, weights)
 
 
 def ema_decay(images_seen: jax.Array, batch: int, half_life: float, rampup: float) -> jax.Array:

@@ -136,12 +136,18 @@ EDGECONNECT = Method(
     about="EdgeConnect (Nazeri et al., arXiv 1901.00212) completes the edges of a picture first, "
     "then paints it from its known pixels and all edges.",
     fill=network.fill,
+    takes_dtype=True,
     sections={"edgeconnect": EdgeConnectFields},
     shared={"batch_size": 8},
     network_fields=(
         "edgeconnect.width",
         "edgeconnect.residual_blocks",
         "edgeconnect.sigma",
+    ),
+    lengths=(
+        "edgeconnect.edges_kimg",
+        "edgeconnect.inpainting_kimg",
+        "edgeconnect.joint_kimg",
     ),
     stages=_stages,
     init=network.init,

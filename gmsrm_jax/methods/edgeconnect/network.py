@@ -123,11 +123,15 @@ def joined_edges(logits: jax.Array, mask: jax.Array, known: jax.Array) -> jax.Ar
 
 
 def complete_edges(
-    config: ConfigDict, variables: dict[str, Any], image: jax.Array, mask: jax.Array
+    config: ConfigDict,
+    variables: dict[str, Any],
+    image: jax.Array,
+    mask: jax.Array,
+    dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
     """E for pictures in [-1, 1], [N, S, S, 1] in [0, 1], by G1 with baked weights."""
     known = known_edges(config, image, mask)
-    logits = apply(edge_network(config), variables, edge_input(image, mask, known))
+    logits = apply(edge_network(config, dtype), variables, edge_input(image, mask, known))
     return joined_edges(logits, mask, known)
 
 
@@ -137,18 +141,25 @@ def painted(
     image: jax.Array,
     mask: jax.Array,
     edges: jax.Array,
+    dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
     """Î by G2, [N, S, S, 3] in [-1, 1]."""
-    return nn.tanh(apply(picture_network(config), variables, picture_input(image, mask, edges)))
+    seen = picture_input(image, mask, edges)
+    return nn.tanh(apply(picture_network(config, dtype), variables, seen))
 
 
 def fill(
-    config: ConfigDict, variables: Variables, image: jax.Array, mask: jax.Array, noise: Noise
+    config: ConfigDict,
+    variables: Variables,
+    image: jax.Array,
+    mask: jax.Array,
+    noise: Noise,
+    dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
     """Î = G2([I · K + M, E]), see `Method.fill`."""
     del noise
-    edges = complete_edges(config, variables["edge"], image, mask)
-    return painted(config, variables["picture"], image, mask, edges)
+    edges = complete_edges(config, variables["edge"], image, mask, dtype)
+    return painted(config, variables["picture"], image, mask, edges, dtype)
 
 
 def init(config: ConfigDict, key: jax.Array) -> Variables:

@@ -9,11 +9,12 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables, apply
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
+from gmsrm_jax.methods.base import Batch, Context, Method, TrainState, Variables, apply
 from gmsrm_jax.methods.edgeconnect import network
-from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
-from gmsrm_jax.nn.adversarial import Adversary, Played, adversarial_step, average_variables
+from gmsrm_jax.nn.adversarial import Adversary, Played
 from gmsrm_jax.nn.canny import grey
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.spectral import baked, drawn
@@ -23,8 +24,8 @@ from gmsrm_jax.runtime.pixels import to_signed
 Given = Mapping[str, Any]
 
 
-class PairStage(FillingStage):
-    """A generator and its patch discriminator, moved together at each step."""
+class AgainstPatches(AdversarialStage):
+    """A generator and its patch discriminator."""
 
     judged: str  # name of the discriminator among the state's networks
 
@@ -37,7 +38,7 @@ class PairStage(FillingStage):
         length_kimg: float,
         learning_rate: float,
     ):
-        """Prepares the stage; see `FillingStage`.
+        """Prepares the stage; see `AdversarialStage`.
 
         Args:
             name: of the stage.
@@ -48,86 +49,37 @@ class PairStage(FillingStage):
             learning_rate: of the generator.
         """
         fields = config.edgeconnect
+        b1, b2 = fields.betas
+        self.adversary = Adversary(
+            self.judged,
+            PatchDiscriminator(
+                tuple(fields.discriminator_features), config.compute_dtype, False, network.INIT
+            ),
+            fields.adversarial_form,
+            optax.adam(learning_rate * fields.discriminator_rate, b1=b1, b2=b2),
+        )
         super().__init__(
             name,
             method,
             config,
             context,
             steps_of(length_kimg, config.batch_size),
-            fields.save_every,
-            fields.validate_every,
-        )
-        self.config, self.fields = config, fields
-        b1, b2 = fields.betas
-        self.optimizer = optax.adam(learning_rate, b1=b1, b2=b2)
-        self.adversary = Adversary(
-            self.judged,
-            PatchDiscriminator(
-                tuple(fields.discriminator_features), self.dtype, False, network.INIT
-            ),
-            fields.adversarial_form,
-            optax.adam(learning_rate * fields.discriminator_rate, b1=b1, b2=b2),
-        )
-        self.programs = {"main": self._main_step}
-
-    def _begin(self, name: str, variables: dict[str, Any], key: jax.Array, *shown: int) -> Any:
-        """The state of generator `name` and of a new discriminator that sees so many channels."""
-        side = (1, self.config.image_size, self.config.image_size)
-        seen = [jnp.zeros((*side, channels)) for channels in shown]
-        judge = drawn(self.adversary.module, key, *seen)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables={name: variables, self.judged: judge},
-            average={name: jax.tree.map(jnp.copy, variables)},
-            optimizer={
-                name: self.optimizer.init(variables["params"]),
-                self.judged: self.adversary.optimizer.init(judge["params"]),
-            },
-            kept={},
-            extra={},
+            fields,
+            optax.adam(learning_rate, b1=b1, b2=b2),
+            (self.adversary,),
         )
 
-    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-        """What the loss needs beside picture and mask, a row for each example."""
-        raise NotImplementedError
 
-    def _loss(
-        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
-    ) -> tuple[jax.Array, Played]:
-        """The generator's loss, see `adversarial_step`.
-
-        Args:
-            state: before the step.
-            batch: of which only the constants are looked at.
-            variables: of the generator.
-            part: rows of the batch.
-        """
-        raise NotImplementedError
-
-    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        image, mask = to_signed(batch["image"]), batch["mask"].astype(jnp.float32)
-        parts = {"image": image, "mask": mask, **self._parts(image, mask)}
-        variables, optimizer, scalars = adversarial_step(
-            lambda variables, part: self._loss(state, batch, variables, part),
-            self.optimizer,
-            self.adversary,
-            state.variables,
-            state.optimizer,
-            parts,
-            self.accumulation,
-        )
-        average = average_variables(state.average, variables, self.fields.ema)
-        moved = state.replace(
-            step=state.step + 1, variables=variables, optimizer=optimizer, average=average
-        )
-        return moved, scalars
-
-
-class EdgeStage(PairStage):
+class EdgeStage(AgainstPatches):
     """G1 learns to complete edge maps; its "fillings" are edge maps."""
 
     salt = 1
     judged = "edge_discriminator"
+
+    def __init__(self, *arguments: Any):
+        """Prepares the stage; see `AgainstPatches`."""
+        super().__init__(*arguments)
+        self._edges_of = jax.jit(lambda x: network.true_edges(self.config, to_signed(x)))
 
     def init(self, key: jax.Array, given: Given) -> TrainState:
         """Draws G1 and D1."""
@@ -135,7 +87,7 @@ class EdgeStage(PairStage):
         keys, side = jax.random.split(key), self.config.image_size
         module = network.edge_network(self.config, spectral=True)
         variables = drawn(module, keys[0], jnp.zeros((1, side, side, 3)))
-        return self._begin("edge", variables, keys[1], 1, 1)
+        return self._begin("edge", variables, keys[1], {self.judged: ((side, 1), (side, 1))})
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Precision and recall of the edge pixels in the holes, an edge being 0.5 and above."""
@@ -160,10 +112,10 @@ class EdgeStage(PairStage):
 
     def _true(self, images: np.ndarray) -> np.ndarray:
         """Edges of uint8 pictures as uint8 pictures [N, S, S, 3], 0 or 255."""
-        edges = jax.jit(lambda x: network.true_edges(self.config, to_signed(x)))(images)
-        return np.repeat(np.asarray(edges * 255, np.uint8), 3, axis=-1)
+        return np.repeat(np.asarray(self._edges_of(images) * 255, np.uint8), 3, axis=-1)
 
-    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state
         return {
             "known": network.known_edges(self.config, image, mask),
             "true": network.true_edges(self.config, image),
@@ -190,10 +142,12 @@ class EdgeStage(PairStage):
             self.fields.edge_adversarial_weight * scalars["loss/adversarial"]
             + self.fields.feature_matching_weight * scalars["loss/feature_matching"]
         )
-        return total, Played({**scalars, "loss/total": total}, {"edge": renewed}, rows)
+        return total, Played(
+            {**scalars, "loss/total": total}, {"edge": renewed}, {self.judged: rows}
+        )
 
 
-class PictureStage(PairStage):
+class PictureStage(AgainstPatches):
     """G2 learns to paint from the true edges of whole pictures."""
 
     salt = 2
@@ -216,9 +170,10 @@ class PictureStage(PairStage):
         keys, side = jax.random.split(key), self.config.image_size
         module = network.picture_network(self.config)
         variables = dict(module.init(keys[0], jnp.zeros((1, side, side, 4))))
-        return self._begin("picture", variables, keys[1], 3)
+        return self._begin("picture", variables, keys[1], {self.judged: ((side, 3),)})
 
-    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state
         share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
         return {"share": share, "edges": network.true_edges(self.config, image)}
 
@@ -261,7 +216,7 @@ class PictureStage(PairStage):
             )
             scalars["loss/style"] = losses.style_loss(fake, real)
             total += fields.style_weight * scalars["loss/style"]
-        return total, Played({**scalars, "loss/total": total}, statistics, rows)
+        return total, Played({**scalars, "loss/total": total}, statistics, {self.judged: rows})
 
 
 class JointStage(PictureStage):
@@ -294,7 +249,8 @@ class JointStage(PictureStage):
             }
         )
 
-    def _parts(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state
         share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
         return {"share": share, "known": network.known_edges(self.config, image, mask)}
 

@@ -23,22 +23,50 @@ class ResidualAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, H, W, C] to the same shape."""
-        y = nn.relu(instance_norm(Conv(x.shape[-1], name="conv")(x)))
+        y = nn.relu(instance_norm(Conv(x.shape[-1], use_bias=False, name="conv")(x)))
         return x + ChannelAttention(name="attention")(y)
+
+
+def known_input(image: jax.Array, mask: jax.Array, size: int) -> jax.Array:
+    """[I · (1 - M), M], what a network is given, float32 [N, size, size, 4].
+
+    A pixel of a smaller size is a square's mean, and is known if all of the square is.
+
+    Args:
+        image: [N, S, S, 3] in [-1, 1]; what lies in the hole is not looked at.
+        mask: [N, S, S, 1], 1 in the hole.
+        size: a divisor of S.
+    """
+    known = 1.0 - mask
+    image = image * known
+    if size < image.shape[1]:
+        known = (average_pool(known, size) >= 1.0).astype(jnp.float32)
+        image = average_pool(image, size) * known
+    return jnp.concatenate([image, 1.0 - known], axis=-1)
+
+
+def pyramid_sizes(size: int, pyramid_from: int) -> list[int]:
+    """Sizes at which a network reads the picture and adds to the output, the smallest first."""
+    return [r for r in (size >> k for k in range(size.bit_length())) if r >= pyramid_from][::-1]
 
 
 class Encoder(nn.Module):
     """The encoder E: a stem, then one stride-2 block for each halving down to 4×4 (Eq. 2).
 
+    With a pyramid the picture is read again, shrunk, at every size down to its smallest, where a
+    stem of that size gives what a 1×1 convolution of the block, at first zero, is added to.
+
     Attributes:
         channels: resolution to number of channels, from the image size down to 4.
         dtype: format of feature maps, see `layers`.
         remat_from: see `layers.rematerialised`.
+        pyramid_from: the pyramid's smallest size; 0 for none.
     """
 
     channels: dict[int, int]
     dtype: DTypeLike = jnp.float32
     remat_from: int = 0
+    pyramid_from: int = 0
 
     @nn.compact
     def __call__(self, image: jax.Array, mask: jax.Array) -> dict[int, jax.Array]:
@@ -53,12 +81,23 @@ class Encoder(nn.Module):
             and the stem's output at r = S.
         """
         size = image.shape[1]
-        x = jnp.concatenate([image * (1.0 - mask), mask], axis=-1).astype(self.dtype)
-        x = Conv(self.channels[size], name="stem")(x)
+        reads = pyramid_sizes(size, self.pyramid_from) if self.pyramid_from else [size]
+
+        def read(resolution: int) -> jax.Array:
+            name = f"stem_{resolution}" if self.pyramid_from else "stem"
+            given = known_input(image, mask, resolution).astype(self.dtype)
+            return Conv(self.channels[resolution], name=name)(given)
+
+        x = read(size)
         features = {size: x}
         resolution = size // 2
         while resolution >= 4:
             x = rematerialised(_halved, resolution, self.remat_from)(self, x)
+            if resolution in reads:
+                # At first zero, so that a network that has grown begins as the smaller one.
+                channels, name = self.channels[resolution], f"join_{resolution}"
+                joined = Conv(channels, 1, zero_init=True, use_bias=False, name=name)(x)
+                x = read(resolution) + joined
             features[resolution] = x
             resolution //= 2
         return features
@@ -67,7 +106,8 @@ class Encoder(nn.Module):
 def _halved(encoder: Encoder, x: jax.Array) -> jax.Array:
     """One block of the encoder, which has its layers under their own names."""
     resolution = x.shape[1] // 2
-    x = Conv(encoder.channels[resolution], stride=2, name=f"down_{resolution}")(x)
+    channels = encoder.channels[resolution]
+    x = Conv(channels, stride=2, use_bias=False, name=f"down_{resolution}")(x)
     return ResidualAttention(name=f"block_{resolution}")(nn.relu(instance_norm(x)))
 
 
@@ -80,7 +120,7 @@ class DecoderBlock(nn.Module):
     def __call__(self, inputs: list[jax.Array]) -> jax.Array:
         """Maps features [N, r, r, ·] to F_D of this level, [N, 2r, 2r, features]."""
         x = bilinear_upsample(jnp.concatenate(inputs, axis=-1))
-        x = nn.relu(instance_norm(Conv(self.features, name="up")(x)))
+        x = nn.relu(instance_norm(Conv(self.features, use_bias=False, name="up")(x)))
         return ResidualAttention(name="block")(x)
 
 

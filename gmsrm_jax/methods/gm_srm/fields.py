@@ -1,7 +1,9 @@
 """GM-SRM's fields with the paper's settings, its variants, and what no single field shows."""
 
-from typing import Literal, NamedTuple
+import dataclasses
+from typing import Any, Literal, NamedTuple
 
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from gmsrm_jax.runtime.errors import UserError
@@ -77,6 +79,13 @@ class Model(Section):
     smooth_residual: Literal["linear", "tanh"] = setting(
         "linear", "with smooth_skip: filling and correction are added as they are, or before tanh"
     )
+    pyramid_from: int = setting(
+        0,
+        "from this size on the picture is read, and a part of the output given, at every size up "
+        "to image_size, so that stage 2 can grow (inpainting.grow_from); 0: at image_size alone",
+        ge=0,
+        local=0,
+    )
     remat_from: int = setting(
         0, "blocks from this resolution on are computed again in the backward pass; 0: none", ge=0
     )
@@ -133,7 +142,14 @@ class Inpainting(Section):
         "facades-128, an exported folder, a workdir, what `gmsrm inpaint --checkpoint` takes",
         local="",
     )
+    grow_from: str = setting(
+        "",
+        "workdir of a stage 2 at a smaller image_size with the same model.pyramid_from, to begin "
+        "with its weights",
+        local="",
+    )
     epochs: float = setting(100.0, "length, passes over the training pictures", gt=0, local=0.35)
+    length_kimg: float = setting(0.0, "length, thousand pictures; 0: as epochs says", ge=0)
     learning_rate: float = setting(2e-4, "of the network", ge=0)
     query_rate: float = setting(1.0, "of query codes and noise statistics, times that", gt=0)
     discriminator_learning_rate: float = setting(2e-4, "of the discriminator", ge=0)
@@ -152,6 +168,12 @@ class Inpainting(Section):
     )
     perceptual_layers: tuple[str, ...] = setting(
         VGG_LAYERS, "of Eq. 11, the first of these", local=VGG_LAYERS[:3]
+    )
+    perceptual_crop: int = setting(
+        0,
+        "Eq. 11 sees a square of this side that meets the hole, another each step; 0: all",
+        ge=0,
+        local=0,
     )
     perceptual_image: Literal["raw", "composite"] = setting("raw", "what Eq. 11 sees")
     vgg: str = setting(
@@ -184,7 +206,19 @@ NETWORK_FIELDS = (
     "model.stem_skip",
     "model.smooth_skip",
     "model.smooth_residual",
+    "model.pyramid_from",
     "memory.code_source",
+)
+# What stage 1 depends on, of whatever method.
+MEMORY_FIELDS = (
+    "memory",
+    "model.channel_base",
+    "model.channel_max",
+    "model.code_dim",
+    "model.code_channels",
+    "model.head_rate",
+    "model.query_pool",
+    "model.remat_from",
 )
 # The network of facades-128, whose folder says nothing of these fields.
 FIRST_MODEL = {
@@ -194,7 +228,14 @@ FIRST_MODEL = {
     "head_rate": 0.0,
     "query_pool": 0,
     "smooth_residual": "tanh",
+    "pyramid_from": 0,
 }
+
+
+def model_fields(module: type[nn.Module], config: ConfigDict) -> dict[str, Any]:
+    """The values of config.model that a module has fields of the same name for."""
+    names = {field.name for field in dataclasses.fields(module)}
+    return {name: value for name, value in config.model.items() if name in names}
 
 
 def check(config: ConfigDict) -> None:
@@ -203,27 +244,52 @@ def check(config: ConfigDict) -> None:
     Raises:
         UserError: names the field, its value and what it can be.
     """
-    model, memory, inpainting = config.model, config.memory, config.inpainting
-    size = config.image_size
-    if model.channel_base < size:
+    check_memory(config)
+    inpainting, model, size = config.inpainting, config.model, config.image_size
+    if inpainting.perceptual_crop > size:
         raise UserError(
-            f"config.model.channel_base = {model.channel_base} leaves no channel at {size} px; use "
-            f"at least {size}"
+            f"config.inpainting.perceptual_crop = {inpainting.perceptual_crop} is above "
+            f"config.image_size = {size}; use at most that, or 0 for the whole picture"
         )
-    first = model.remat_from
-    if first & (first - 1):
+    if inpainting.grow_from and (inpainting.begin_from or not model.pyramid_from):
         raise UserError(
-            f"config.model.remat_from = {first}; use a resolution, a power of two, or 0 for none"
-        )
-    pool = model.query_pool
-    if pool and (pool < 4 or pool & (pool - 1)):
-        raise UserError(
-            f"config.model.query_pool = {pool}; use a power of two from 4, or 0 for none"
+            f"config.inpainting.grow_from = {inpainting.grow_from!r} needs model.pyramid_from, the "
+            "smaller image_size, and inpainting.begin_from = ''; set them so"
         )
     layers = tuple(inpainting.perceptual_layers)
     if layers != VGG_LAYERS[: len(layers)] or not layers:
         raise UserError(
             f"config.inpainting.perceptual_layers = {layers}; use the first layers of {VGG_LAYERS}"
+        )
+
+
+def check_memory(config: ConfigDict) -> None:
+    """Checks what stage 1 needs, of any method that has it.
+
+    Raises:
+        UserError: names the field, its value and what it can be.
+    """
+    model, memory, size = config.model, config.memory, config.image_size
+    if model.channel_base < size:
+        raise UserError(
+            f"config.model.channel_base = {model.channel_base} leaves no channel at {size} px; use "
+            f"at least {size}"
+        )
+    for name in ("remat_from", "pyramid_from"):
+        first = model[name]
+        if first & (first - 1):
+            raise UserError(
+                f"config.model.{name} = {first}; use a resolution, a power of two, or 0 for none"
+            )
+    if model.pyramid_from and not 8 <= model.pyramid_from <= size:
+        raise UserError(
+            f"config.model.pyramid_from = {model.pyramid_from}; use 8 … {size}, config.image_size, "
+            "or 0 for none"
+        )
+    pool = model.query_pool
+    if pool and (pool < 4 or pool & (pool - 1)):
+        raise UserError(
+            f"config.model.query_pool = {pool}; use a power of two from 4, or 0 for none"
         )
     if memory.reconstruction_weight and memory.code_source != "encoder":
         raise UserError(
@@ -232,32 +298,49 @@ def check(config: ConfigDict) -> None:
     _check_micro_batches(memory, config.accumulation)
 
 
-def check_growth(config: ConfigDict, smaller: ConfigDict) -> None:
-    """Checks that a stage 1 can begin with the weights of another.
+# What must agree where a stage begins with the weights of a smaller one of its name.
+_ALIKE = {
+    "memory": (
+        "memory.code_source",
+        "memory.mapping_layers",
+        "model.channel_base",
+        "model.channel_max",
+        "model.code_channels",
+        "model.code_dim",
+        "model.head_rate",
+        "model.pyramid_from",
+    ),
+    "inpainting": (
+        *NETWORK_FIELDS,
+        "inpainting.discriminator_features",
+        "inpainting.discriminator_mask",
+    ),
+}
+
+
+def check_growth(config: ConfigDict, smaller: ConfigDict, stage: str = "memory") -> None:
+    """Checks that a stage can begin with the weights of a smaller one of its name.
 
     Raises:
         UserError: names the field that does not allow it, and both values.
     """
-    workdir = config.memory.grow_from
+    where = f"config.{stage}.grow_from: {config[stage].grow_from}"
     if smaller.image_size >= config.image_size:
         raise UserError(
-            f"config.memory.grow_from: {workdir} has image_size {smaller.image_size}, and this "
-            f"config {config.image_size}; name one of fewer pixels"
+            f"{where} has image_size {smaller.image_size}, and this config {config.image_size}; "
+            "name one of fewer pixels"
         )
-    for section, name in (
-        ("memory", "code_source"),
-        ("memory", "mapping_layers"),
-        ("model", "channel_base"),
-        ("model", "channel_max"),
-        ("model", "code_channels"),
-        ("model", "code_dim"),
-        ("model", "head_rate"),
-    ):
-        theirs, ours = smaller[section][name], config[section][name]
+    if stage == "inpainting" and smaller.variant != config.variant:
+        raise UserError(
+            f"{where} has variant = {smaller.variant!r}, and this config {config.variant!r}; use "
+            "the same"
+        )
+    for name in _ALIKE[stage]:
+        section, field = name.split(".")
+        theirs, ours = smaller[section][field], config[section][field]
         if theirs != ours:
             raise UserError(
-                f"config.memory.grow_from: {workdir} has {section}.{name} = {theirs!r}, and this "
-                f"config {ours!r}; use the same"
+                f"{where} has {name} = {theirs!r}, and this config {ours!r}; use the same"
             )
 
 

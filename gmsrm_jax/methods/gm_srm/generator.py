@@ -4,9 +4,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.gm_srm.encoder_decoder import Encoder, GridVector
-from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, MappingNetwork, code_levels
+from gmsrm_jax.methods.gm_srm.fields import model_fields
+from gmsrm_jax.methods.gm_srm.memory import (
+    GenerativeMemory,
+    MappingNetwork,
+    channels_of,
+    code_levels,
+)
 
 
 def draw_cuts(key: jax.Array, count: int, levels: int, probability: float) -> jax.Array:
@@ -45,14 +52,11 @@ class MemoryGenerator(nn.Module):
     Attributes:
         channels: resolution to number of channels, from 4 to the image size.
         code_source: "encoder" (holed image → E → f_c, Eq. 3) or "mapping" (z → w).
-        code_dim: size of a code, and of z.
-        code_channels: width of the convolution before a code.
         mapping_layers: depth of the mapping network.
         noise_strength_init: start of the memory's noise strengths.
-        head_rate: see `GridVector`.
-        query_pool: likewise.
         dtype: format of feature maps, see `layers`.
-        remat_from: see `layers.rematerialised`.
+
+    All others are those of `fields.Model`; z has the size of a code.
     """
 
     channels: dict[int, int]
@@ -65,11 +69,14 @@ class MemoryGenerator(nn.Module):
     remat_from: int = 0
     head_rate: float = 0.1
     query_pool: int = 16
+    pyramid_from: int = 0
 
     def setup(self) -> None:
         """Names the parts as the network of stage 2 names them."""
         if self.code_source == "encoder":
-            self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
+            self.encoder = Encoder(
+                self.channels, self.dtype, self.remat_from, self.pyramid_from, name="encoder"
+            )
             self.query = GridVector(
                 self.code_dim,
                 self.code_channels,
@@ -106,3 +113,21 @@ class MemoryGenerator(nn.Module):
     ) -> jax.Array:
         """Images [N, S, S, 3] without style mixing."""
         return self.synthesise(self.codes(image, mask, latent), noise)
+
+
+def build_generator(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> MemoryGenerator:
+    """The generator that a config describes.
+
+    Args:
+        config: the run's config.
+        dtype: of feature maps.
+    """
+    memory = config.memory
+    return MemoryGenerator(
+        channels_of(config),
+        code_source=memory.code_source,
+        mapping_layers=memory.mapping_layers,
+        noise_strength_init=memory.noise_strength_init,
+        dtype=dtype,
+        **model_fields(MemoryGenerator, config),
+    )

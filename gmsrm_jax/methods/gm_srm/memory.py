@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from gmsrm_jax.nn.layers import (
     EqualDense,
@@ -24,6 +25,12 @@ NOISE_STRENGTH = "noise_strength"
 def channel_table(size: int, channel_base: int, channel_max: int) -> dict[int, int]:
     """C(r) = min(channel_base // r, channel_max) for r = 4, 8, …, size."""
     return {2**k: min(channel_base // 2**k, channel_max) for k in range(2, size.bit_length())}
+
+
+def channels_of(config: ConfigDict) -> dict[int, int]:
+    """The channels of a config's networks."""
+    model = config.model
+    return channel_table(config.image_size, model.channel_base, model.channel_max)
 
 
 def memory_resolutions(size: int) -> list[int]:

@@ -4,28 +4,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Growth, Method, Noise, Row, StageSpec, Variables, apply
+from gmsrm_jax.methods.base import Method, Noise, Row, StageSpec, Variables, apply
 from gmsrm_jax.methods.gm_srm.fields import (
     FIRST_MODEL,
     NETWORK_FIELDS,
     SECTIONS,
     VARIANTS,
     check,
-    check_growth,
 )
+from gmsrm_jax.methods.gm_srm.growth import growth
 from gmsrm_jax.methods.gm_srm.memory import noise_shapes
 from gmsrm_jax.methods.gm_srm.network import (
+    NETWORK,
     asked_resolutions,
     build_network,
+    has_no_effect,
     is_frozen,
-    join_frozen,
 )
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.methods.gm_srm.stage_1 import memory_spec
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
-
-NETWORK = "network"
+from gmsrm_jax.methods.variables import joined
 
 
 def noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
@@ -47,10 +48,17 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     return {NETWORK: dict(build_network(config).init(key, image, mask, maps))}
 
 
-def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise_maps: Noise) -> Any:
-    """Algorithm 1, in float32."""
+def fill(
+    config: ConfigDict,
+    variables: Variables,
+    image: Any,
+    mask: Any,
+    noise_maps: Noise,
+    dtype: DTypeLike = jnp.float32,
+) -> Any:
+    """Algorithm 1."""
     maps = [noise_maps[name] for name in noise(config)]
-    return apply(build_network(config), variables[NETWORK], image, mask, maps).image
+    return apply(build_network(config, dtype), variables[NETWORK], image, mask, maps).image
 
 
 def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
@@ -58,7 +66,7 @@ def finish(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Vari
     del config
     # Of the variant without a memory nothing is frozen, and a checkpoint holds no empty dicts.
     memory = kept.get(NETWORK, {}).get("params", {})
-    return {NETWORK: {"params": join_frozen(average[NETWORK]["params"], memory)}}
+    return {NETWORK: {"params": joined(average[NETWORK]["params"], memory)}}
 
 
 def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
@@ -68,26 +76,16 @@ def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
 
 def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     """Stage 1 where a memory is needed and none is brought, then stage 2."""
-    begin_from, grow_from = config.inpainting.begin_from, config.memory.grow_from
-    growth = Growth(
-        grow_from,
-        ("variables", "average", "extra"),
-        lambda smaller: check_growth(config, smaller),
-        "config.memory.grow_from",
-    )
-    memory = StageSpec(
-        "memory",
-        lambda context: MemoryStage(config, context),
-        grow_from=growth if grow_from else None,
-        shared=True,
-    )
+    begin_from = config.inpainting.begin_from
+    memory = memory_spec(config)
     trained_before = VARIANTS[config.variant].memory and not begin_from
     inpainting = StageSpec(
         "inpainting",
         lambda context: InpaintingStage(GM_SRM, config, context),
-        after={"memory": ("kept",)} if trained_before else {},
+        after={memory.name: ("kept",)} if trained_before else {},
         begin_from=begin_from,
         begin_from_field="config.inpainting.begin_from",
+        grow_from=growth(config, "inpainting", "variables", "average", "kept"),
     )
     return (memory, inpainting) if trained_before else (inpainting,)
 
@@ -99,6 +97,7 @@ GM_SRM = Method(
     about="GM-SRM (Feng et al., arXiv 2110.00261) asks a generative memory, trained on whole "
     "pictures, for what an encoder-decoder does not see.",
     fill=fill,
+    takes_dtype=True,
     sections=SECTIONS,
     variants={
         name: Row(variant.title, "A + B" if variant.memory else "A")
@@ -107,9 +106,11 @@ GM_SRM = Method(
     network_fields=NETWORK_FIELDS,
     before={f"model.{name}": value for name, value in FIRST_MODEL.items()},
     check=check,
+    lengths=("inpainting.length_kimg",),
     stages=stages,
     init=init,
     noise_shapes=noise,
     finish=finish,
     frozen=frozen,
+    gone=has_no_effect,
 )

@@ -5,21 +5,27 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.gm_srm.encoder_decoder import DecoderBlock, Encoder, GridVector
-from gmsrm_jax.methods.gm_srm.fields import VARIANTS
+from gmsrm_jax.methods.gm_srm.encoder_decoder import (
+    DecoderBlock,
+    Encoder,
+    GridVector,
+    known_input,
+    pyramid_sizes,
+)
+from gmsrm_jax.methods.gm_srm.fields import VARIANTS, model_fields
 from gmsrm_jax.methods.gm_srm.memory import (
     NOISE_STRENGTH,
     GenerativeMemory,
-    channel_table,
+    channels_of,
     memory_resolutions,
 )
-from gmsrm_jax.nn.layers import Conv, add_bias, conv, rematerialised
+from gmsrm_jax.nn.layers import Conv, add_bias, bilinear_upsample, conv, rematerialised
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 
+NETWORK = "network"
 _SOFT_LIMIT = 4.0  # of μ_i and log σ_i²
 _LOG_VARIANCE_CLIP = 10.0
 _INSIDE = 0.98  # colours in front of arctanh, which is infinite at ±1; 0.02 is 2.5 of 255
@@ -89,21 +95,12 @@ class InpaintingNetwork(nn.Module):
     Attributes:
         channels: resolution to number of channels, from 4 to the image size.
         variant: a key of VARIANTS.
-        code_dim: size of a query code.
-        code_channels: width of the convolution before a code.
         code_source: "encoder" (c¹ = f_c) or "mapping" (c¹ = average code + f_c).
-        noise_statistics: "encoder_decoder" (Eq. 8) or "encoder" (Algorithm 1, line 7).
-        fusion_kernel: side of the fusion convolutions.
-        fusion_rescale: see `Fusion`.
-        memory_at_full_size: Algorithm 1's last iteration, over the raw input.
-        noise_limit: "soft" or "clip", see `noise_moments`.
-        head_rate: see `GridVector`, of queries and statistics.
-        query_pool: likewise.
-        stem_skip: join the stem's feature before the output convolution.
-        smooth_skip: the output convolution gives a correction to `smooth_fill`, at first none.
-        smooth_residual: "linear": added to it; "tanh": added before tanh, which squeezes it.
         dtype: format of feature maps, see `layers`.
-        remat_from: see `layers.rematerialised`.
+        pyramid_from: see `Encoder`; at these sizes the memory is fused with the shrunk input too,
+            and an output convolution adds to the enlarged output of the smaller sizes.
+
+    All others are those of `fields.Model`.
     """
 
     channels: dict[int, int]
@@ -123,6 +120,7 @@ class InpaintingNetwork(nn.Module):
     smooth_residual: str = "linear"
     dtype: DTypeLike = jnp.float32
     remat_from: int = 0
+    pyramid_from: int = 0
 
     def setup(self) -> None:
         """Names each part after its resolution; the same names in every variant."""
@@ -132,7 +130,9 @@ class InpaintingNetwork(nn.Module):
         def block(kind: Any, resolution: int) -> Any:
             return rematerialised(kind, resolution, self.remat_from)
 
-        self.encoder = Encoder(self.channels, self.dtype, self.remat_from, name="encoder")
+        self.encoder = Encoder(
+            self.channels, self.dtype, self.remat_from, self.pyramid_from, name="encoder"
+        )
         self.levels = memory_resolutions(size)
         self.asked = [*self.levels, size] if self.memory_at_full_size else self.levels
         if parts.memory:
@@ -176,7 +176,16 @@ class InpaintingNetwork(nn.Module):
             r: block(DecoderBlock, 2 * r)(self.channels[2 * r], name=f"decoder_{r}")
             for r in self.levels
         }
-        self.output = Conv(3, result=jnp.float32, zero_init=self.smooth_skip, name="output")
+        reads = pyramid_sizes(size, self.pyramid_from) if self.pyramid_from else [size]
+        self.outputs = {
+            r: Conv(
+                3,
+                result=jnp.float32,
+                zero_init=self.smooth_skip,
+                name=f"output_{r}" if self.pyramid_from else "output",
+            )
+            for r in reads
+        }
 
     def query(self, resolution: int, previous: jax.Array, code: jax.Array | None) -> jax.Array:
         """The code c^i of a level: Eq. 3 at 4×4, Eq. 7 above it.
@@ -196,10 +205,11 @@ class InpaintingNetwork(nn.Module):
         return self.average_code[None, :] + update if self.code_source == "mapping" else update
 
     def noise_moments(
-        self, resolution: int, encoded: jax.Array, previous: jax.Array
+        self, resolution: int, encoded: jax.Array, previous: jax.Array, *more: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """μ_i and log σ_i² of Eq. 8, each [N]; zeros for a variant with N(0, 1) noise.
 
+        At the sizes of a pyramid `encoded` is the input, and F_E^i comes behind the others.
         Both are limited softly, 4·tanh(z/4): whatever z, the divergence of Eq. 9, which is taken of
         what this gives, pulls it back. A clip has no gradient behind its limit.
         """
@@ -207,7 +217,7 @@ class InpaintingNetwork(nn.Module):
             zeros = jnp.zeros(encoded.shape[:1])
             return zeros, zeros
         seen = [encoded, previous] if self.noise_statistics == "encoder_decoder" else [encoded]
-        moments = self.statistics[resolution](*seen)
+        moments = self.statistics[resolution](*seen, *more)
         if self.noise_limit == "soft":
             moments = _SOFT_LIMIT * jnp.tanh(moments / _SOFT_LIMIT)
             return moments[:, 0], moments[:, 1]
@@ -239,32 +249,40 @@ class InpaintingNetwork(nn.Module):
         """
         if mask.shape != (*image.shape[:3], 1) or image.shape[1] != max(self.channels):
             raise ValueError(f"image {image.shape}, mask {mask.shape}, size {max(self.channels)}")
-        encoded, size = self.encoder(image, mask), image.shape[1]
-        stem = encoded[size]
-        # F_E^1 of Algorithm 1: what the network is given.
-        encoded[size] = jnp.concatenate([image * (1.0 - mask), mask], axis=-1).astype(stem.dtype)
-        maps = iter(noise)
-        decoded, code, remembered = encoded[4], None, None
-        means, log_variances = [], []
+        features, size = self.encoder(image, mask), image.shape[1]
         asks = VARIANTS[self.variant].memory
-        for r in self.asked if asks else self.levels:
-            joined = [encoded[r], decoded] if r < size else [decoded]
-            mean, log_variance = self.noise_moments(r, encoded[r], decoded)
-            means.append(mean)
-            log_variances.append(log_variance)
-            if asks:
+        maps = iter(noise)
+        decoded, code, remembered = features[4], None, None
+        raw = jnp.zeros((image.shape[0], 1, 1, 3))
+        means, log_variances = [], []
+        for r in [*self.levels, size]:
+            # F_E^i; where the picture is read, it is what is read (F_E^1 of Algorithm 1).
+            encoded = [features[r]]
+            if r in self.outputs:
+                given = known_input(image, mask, r).astype(self.dtype)
+                encoded = [given, features[r]] if r < size else [given]
+            found = []
+            if r in (self.asked if asks else self.levels):
+                mean, log_variance = self.noise_moments(r, encoded[0], decoded, *encoded[1:])
+                means.append(mean)
+                log_variances.append(log_variance)
+            if asks and r in self.asked:
                 code = self.query(r, decoded, code)
                 sigma = jnp.exp(0.5 * log_variance)
                 level_noise = [
                     mean[:, None, None, None] + sigma[:, None, None, None] * next(maps)
                     for _ in range(1 if r == 4 else 2)
                 ]
-                remembered = self.ask_memory(remembered, encoded[r], code, level_noise)
-                joined = [remembered, *joined]
-            decoded = self.decoder[r](joined) if r < size else jnp.concatenate(joined, axis=-1)
-        if self.stem_skip:
-            decoded = jnp.concatenate([decoded, stem], axis=-1)
-        raw = self.output(decoded)
+                fused = jnp.concatenate(encoded, axis=-1)
+                remembered = self.ask_memory(remembered, fused, code, level_noise)
+                found = [remembered]
+            if r in self.outputs:
+                seen = [*(found if self.memory_at_full_size else []), decoded]
+                seen += [features[r]] if self.stem_skip else []
+                own = self.outputs[r](jnp.concatenate(seen, axis=-1))
+                raw = own if r == min(self.outputs) else bilinear_upsample(raw) + own
+            if r < size:
+                decoded = self.decoder[r]([*found, features[r], decoded])
         if self.smooth_skip and self.smooth_residual == "linear":
             filled = smooth_fill(image, mask) + raw
         elif self.smooth_skip:
@@ -288,26 +306,21 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
         dtype: format of feature maps. Training gives `config.compute_dtype`; whoever evaluates or
             fills holes has float32 unless it asks for something else.
     """
-    model = config.model
     return InpaintingNetwork(
-        channels=channel_table(config.image_size, model.channel_base, model.channel_max),
+        channels=channels_of(config),
         variant=config.variant,
-        code_dim=model.code_dim,
-        code_channels=model.code_channels,
         code_source=config.memory.code_source,
-        noise_statistics=model.noise_statistics,
-        fusion_kernel=model.fusion_kernel,
-        fusion_rescale=model.fusion_rescale,
-        memory_at_full_size=model.memory_at_full_size,
-        noise_limit=model.noise_limit,
-        head_rate=model.head_rate,
-        query_pool=model.query_pool,
-        stem_skip=model.stem_skip,
-        smooth_skip=model.smooth_skip,
-        smooth_residual=model.smooth_residual,
         dtype=dtype,
-        remat_from=model.remat_from,
+        **model_fields(InpaintingNetwork, config),
     )
+
+
+def has_no_effect(path: tuple[str, ...]) -> bool:
+    """Whether a weight of an earlier version is a bias in front of an instance norm."""
+    network, module = path[0], path[2]
+    behind_no_norm = path[3].startswith("stem")
+    of_convolution = path[-2:] == ("conv", "bias") and not behind_no_norm
+    return network == NETWORK and of_convolution and module.startswith(("encoder", "decoder_"))
 
 
 def is_frozen(path: tuple[str, ...], train_noise_strength: bool) -> bool:
@@ -319,21 +332,3 @@ def is_frozen(path: tuple[str, ...], train_noise_strength: bool) -> bool:
     if train_noise_strength and path[-1] == NOISE_STRENGTH:
         return False
     return path[0] in ("memory", "average_code")
-
-
-def split_frozen(params: dict[str, Any], train_noise_strength: bool) -> tuple[dict, dict]:
-    """Parts the network's parameters into optimised and frozen ones.
-
-    Returns:
-        Two nested dicts whose union is the input.
-    """
-    parts: tuple[dict, dict] = ({}, {})
-    for path, leaf in traverse_util.flatten_dict(params).items():
-        parts[is_frozen(path, train_noise_strength)][path] = leaf
-    return traverse_util.unflatten_dict(parts[0]), traverse_util.unflatten_dict(parts[1])
-
-
-def join_frozen(optimised: dict[str, Any], frozen: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `split_frozen`."""
-    flat = {**traverse_util.flatten_dict(optimised), **traverse_util.flatten_dict(frozen)}
-    return traverse_util.unflatten_dict(flat)

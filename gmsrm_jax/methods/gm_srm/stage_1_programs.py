@@ -8,13 +8,13 @@ import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, apply
+from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, Variables, apply
 from gmsrm_jax.methods.gm_srm import augment
-from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator, draw_cuts, mix_codes
-from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channel_table, code_levels, draw_noise
-from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
+from gmsrm_jax.methods.gm_srm.generator import build_generator, draw_cuts, mix_codes
+from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, code_levels, draw_noise
+from gmsrm_jax.methods.gm_srm.memory_discriminator import build_discriminator
 from gmsrm_jax.nn import losses
-from gmsrm_jax.nn.accumulation import in_micro_batches
+from gmsrm_jax.nn.adversarial import Loss, Played, average_variables, gradient_step
 from gmsrm_jax.nn.optimizers import average_weights, ema_decay, lazy_adam
 from gmsrm_jax.runtime.pixels import to_signed
 
@@ -38,26 +38,10 @@ class MemoryPrograms:
         settings = self.settings = config.memory
         self.batch_size, self.accumulation = settings.batch_size, config.accumulation
         self.seed = config.seed
-        channels = channel_table(
-            config.image_size, config.model.channel_base, config.model.channel_max
-        )
-        self.resolutions = sorted(channels)
         self.code_dim = config.model.code_dim
-        self.generator = MemoryGenerator(
-            channels,
-            settings.code_source,
-            config.model.code_dim,
-            config.model.code_channels,
-            settings.mapping_layers,
-            settings.noise_strength_init,
-            config.compute_dtype,
-            config.model.remat_from,
-            config.model.head_rate,
-            config.model.query_pool,
-        )
-        self.discriminator = MemoryDiscriminator(
-            channels, config.compute_dtype, config.model.remat_from
-        )
+        self.generator = build_generator(config, config.compute_dtype)
+        self.resolutions = sorted(self.generator.channels)
+        self.discriminator = build_discriminator(config, config.compute_dtype)
         self.exact_generator = self.generator.clone(dtype=jnp.float32)
         self.exact_discriminator = self.discriminator.clone(dtype=jnp.float32)
         self.r1_gamma = settings.r1_gamma * config.image_size**2 / settings.batch_size
@@ -139,90 +123,74 @@ class MemoryPrograms:
             "fake_view": self._draw_view(keys[2], count, probability),
             "real_view": self._draw_view(keys[3], count, probability),
         }
-        generator, discriminator = (
-            state.variables[network]["params"] for network in ("generator", "discriminator")
+        before = state.variables["discriminator"]
+        state, made = self._move(
+            state,
+            "generator",
+            lambda variables, part: self._generator_loss(variables, before, part),
+            parts,
         )
-
-        def generator_part(part: Batch) -> tuple[Any, jax.Array]:
-            gradient, (scalars, fake, code) = jax.grad(self._generator_loss, has_aux=True)(
-                generator, discriminator, part
-            )
-            return (gradient, scalars, code), fake
-
-        def discriminator_part(part: Batch) -> tuple[Any, None]:
-            gradient, measured = jax.grad(self._discriminator_loss, has_aux=True)(
-                discriminator, part
-            )
-            return (gradient, measured), None
-
-        (gradient, scalars, code), fake = in_micro_batches(generator_part, parts, self.accumulation)
         # Adding zero makes the discriminator wait for the generator's gradient: side by side, the
         # activations of both would not fit in 24 GiB. XLA drops an optimization barrier on a CPU.
-        generator_norm = optax.global_norm(gradient)
-        parts["fake"] = fake + 0.0 * generator_norm
-        (discriminator_gradient, measured), _ = in_micro_batches(
-            discriminator_part, parts, self.accumulation
-        )
-        state = self._move(state, "generator", gradient)
-        state = self._move(state, "discriminator", discriminator_gradient)
+        parts["fake"] = made.rows["fake"] + 0.0 * made.scalars["gradient/generator"]
+        state, judged = self._move(state, "discriminator", self._discriminator_loss, parts)
         seen = (state.step + 1) * self.batch_size
         decay = ema_decay(seen, self.batch_size, settings.ema_kimg * 1000, settings.ema_rampup)
-        average = {
-            "generator": average_weights(
-                state.average["generator"], state.variables["generator"], decay
-            )
-        }
         extra = dict(state.extra)
-        extra["code_average"] = average_weights(extra["code_average"], code, _CODE_AVERAGE_DECAY)
-        extra.update(self._adapt(state, extra, measured["ada/r_t"]))
-        scalars |= measured | {
-            "gradient/generator": generator_norm,
-            "gradient/discriminator": optax.global_norm(discriminator_gradient),
+        extra["code_average"] = average_weights(
+            extra["code_average"], made.rows["code"].mean(0), _CODE_AVERAGE_DECAY
+        )
+        extra.update(self._adapt(state, extra, judged.scalars["ada/r_t"]))
+        average = average_variables(state.average, state.variables, decay)
+        return state.replace(step=state.step + 1, average=average, extra=extra), {
+            **made.scalars,
+            **judged.scalars,
             "ada/p": extra["ada_p"],
             **self.noise_strengths(state),
         }
-        return state.replace(step=state.step + 1, average=average, extra=extra), scalars
 
     def _generator_loss(
-        self, params: Any, discriminator: Any, part: Batch
-    ) -> tuple[jax.Array, tuple[Scalars, jax.Array, jax.Array]]:
-        """The loss, what is measured beside it, the generated images, and the mean code."""
-        settings, generator = self.settings, self.generator
+        self, variables: Variables, discriminator: Any, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        """The loss; its rows are the generated images and their codes."""
+        settings, generator, own = self.settings, self.generator, variables["generator"]
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        codes = apply(generator, {"params": params}, image, mask, part["latent"], method="codes")
+        codes = apply(generator, own, image, mask, part["latent"], method="codes")
         mixed = codes
         if settings.style_mixing:
             # Half a batch away: within a group of the minibatch deviations, pictures that share
             # codes would give fakes away.
             partners = jnp.roll(codes, len(codes) // 2, axis=0)
             mixed = mix_codes(codes, partners, part["cuts"])
-        fake = apply(generator, {"params": params}, mixed, part["noise"], method="synthesise")
-        logits = apply(
-            self.discriminator, {"params": discriminator}, self._view(part["fake_view"], fake)
-        )
+        fake = apply(generator, own, mixed, part["noise"], method="synthesise")
+        logits = apply(self.discriminator, discriminator, self._view(part["fake_view"], fake))
         scalars = {"loss/generator": losses.logistic_generator_loss(logits)}
         total = scalars["loss/generator"]
         if settings.reconstruction_weight:
-            own = jnp.all(mixed == codes, axis=(1, 2)).astype(jnp.float32)
+            unmixed = jnp.all(mixed == codes, axis=(1, 2)).astype(jnp.float32)
             error = jnp.abs(fake - image).mean((1, 2, 3))
-            scalars["loss/reconstruction"] = (own * error).sum() / jnp.maximum(own.sum(), 1.0)
-            total += settings.reconstruction_weight * scalars["loss/reconstruction"]
-        return total, (scalars, fake, codes[:, 0].mean(0))
+            error = (unmixed * error).sum() / jnp.maximum(unmixed.sum(), 1.0)
+            scalars["loss/reconstruction"] = error
+            total += settings.reconstruction_weight * error
+        return total, Played(scalars, {}, {"fake": fake, "code": codes[:, 0]})
 
-    def _discriminator_loss(self, params: Any, part: Batch) -> tuple[jax.Array, Scalars]:
-        """The loss, and what is measured beside it."""
-        image = to_signed(part["image"])
-        real = apply(self.discriminator, {"params": params}, self._view(part["real_view"], image))
-        fake = apply(
-            self.discriminator, {"params": params}, self._view(part["fake_view"], part["fake"])
+    def _discriminator_loss(self, variables: Variables, part: Batch) -> tuple[jax.Array, Played]:
+        """The loss, and ADA's r_t beside it."""
+        real, fake = (
+            apply(self.discriminator, variables["discriminator"], self._view(view, images))
+            for view, images in (
+                (part["real_view"], to_signed(part["image"])),
+                (part["fake_view"], part["fake"]),
+            )
         )
         loss = losses.logistic_discriminator_loss(real, fake)
-        return loss, {
+        scalars = {
             "loss/discriminator": loss,
             "logits/real": real.mean(),
             "logits/fake": fake.mean(),
             "ada/r_t": jnp.sign(real).mean(),
         }
+        return loss, Played(scalars, {}, ())
 
     def _adapt(self, state: TrainState, extra: Scalars, sign: jax.Array) -> Scalars:
         """ADA's p, moved every `ada_interval` steps by the mean sign since it was last moved."""
@@ -249,27 +217,18 @@ class MemoryPrograms:
         count = batch["image"].shape[0]
         view = self._draw_view(self._key(state, 1), count, state.extra["ada_p"])
 
-        def loss(params: Any, part: Batch) -> tuple[jax.Array, jax.Array]:
+        def loss(variables: Variables, part: Batch) -> tuple[jax.Array, Played]:
             def logits(images: jax.Array) -> jax.Array:
-                return apply(
-                    self.exact_discriminator, {"params": params}, self._view(part["view"], images)
-                )
+                shown = self._view(part["view"], images)
+                return apply(self.exact_discriminator, variables["discriminator"], shown)
 
             penalty = losses.r1_penalty(logits, to_signed(part["image"]))
-            return weight * penalty, penalty
-
-        def r1_part(part: Batch) -> tuple[Any, None]:
-            return jax.grad(loss, has_aux=True)(
-                state.variables["discriminator"]["params"], part
-            ), None
+            return weight * penalty, Played({"loss/r1": self.r1_gamma * penalty}, {}, ())
 
         parts = {"image": batch["image"], "view": view}
-        (gradient, penalty), _ = in_micro_batches(r1_part, parts, self.accumulation)
-        scalars = {
-            "loss/r1": self.r1_gamma * penalty,
-            "gradient/r1": optax.global_norm(gradient),
-        }
-        return self._move(state, "discriminator", gradient), scalars
+        state, told = self._move(state, "discriminator", loss, parts)
+        norm = told.scalars["gradient/discriminator"]
+        return state, {"loss/r1": told.scalars["loss/r1"], "gradient/r1": norm}
 
     def _path_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """Lazy path-length regularisation of the generator in float32, on a part of the batch."""
@@ -279,44 +238,43 @@ class MemoryPrograms:
         parts["latent"], parts["noise"] = self.draw_inputs(keys[0], parts["image"].shape[0])
         parts["direction"] = jax.random.normal(keys[1], parts["image"].shape)
 
-        def loss(params: Any, part: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        def loss(variables: Variables, part: Batch) -> tuple[jax.Array, Played]:
+            own = variables["generator"]
             image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-            codes = apply(
-                generator, {"params": params}, image, mask, part["latent"], method="codes"
-            )
+            codes = apply(generator, own, image, mask, part["latent"], method="codes")
 
             def synthesise(codes: jax.Array) -> jax.Array:
-                return apply(
-                    generator, {"params": params}, codes, part["noise"], method="synthesise"
-                )
+                return apply(generator, own, codes, part["noise"], method="synthesise")
 
             lengths = losses.path_lengths(synthesise, codes, part["direction"])
             mean = average_weights(
                 state.extra["path_mean"], lengths.mean(), 1.0 - settings.path_decay
             )
-            penalty = jnp.square(lengths - mean).mean()
-            return settings.path_weight * settings.path_interval * penalty, (penalty, mean)
+            penalty = settings.path_weight * jnp.square(lengths - mean).mean()
+            scalars = {"loss/path_length": penalty, "path/mean_length": mean}
+            return settings.path_interval * penalty, Played(scalars, {}, ())
 
-        def path_part(part: Batch) -> tuple[Any, None]:
-            return jax.grad(loss, has_aux=True)(state.variables["generator"]["params"], part), None
+        state, told = self._move(state, "generator", loss, parts)
+        scalars = dict(told.scalars)
+        scalars["gradient/path_length"] = scalars.pop("gradient/generator")
+        extra = {**state.extra, "path_mean": scalars["path/mean_length"]}
+        return state.replace(extra=extra), scalars
 
-        (gradient, (penalty, mean)), _ = in_micro_batches(path_part, parts, self.accumulation)
-        state = self._move(state, "generator", gradient)
-        return state.replace(extra={**state.extra, "path_mean": mean}), {
-            "loss/path_length": settings.path_weight * penalty,
-            "path/mean_length": mean,
-            "gradient/path_length": optax.global_norm(gradient),
-        }
-
-    def _move(self, state: TrainState, network: str, gradient: Any) -> TrainState:
-        """Applies one optimizer step to a network."""
+    def _move(
+        self, state: TrainState, network: str, loss: Loss, parts: Batch
+    ) -> tuple[TrainState, Played]:
+        """One step of a network."""
         optimizer = (
             self.generator_optimizer if network == "generator" else self.discriminator_optimizer
         )
-        params = state.variables[network]["params"]
-        updates, moved = optimizer.update(gradient, state.optimizer[network], params)
-        params = optax.apply_updates(params, updates)
-        return state.replace(
-            variables={**state.variables, network: {"params": params}},
-            optimizer={**state.optimizer, network: moved},
+        moved, states, told = gradient_step(
+            loss,
+            optimizer,
+            {network: state.variables[network]},
+            {network: state.optimizer[network]},
+            parts,
+            self.accumulation,
         )
+        return state.replace(
+            variables={**state.variables, **moved}, optimizer={**state.optimizer, **states}
+        ), told

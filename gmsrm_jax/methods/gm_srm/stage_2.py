@@ -8,31 +8,34 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, apply
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
+from gmsrm_jax.methods.base import Batch, Context, Method, TrainState, Variables, apply
 from gmsrm_jax.methods.gm_srm.fields import VARIANTS
+from gmsrm_jax.methods.gm_srm.growth import grow
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.network import (
     Filled,
     asked_resolutions,
     build_network,
-    join_frozen,
-    split_frozen,
+    is_frozen,
 )
-from gmsrm_jax.methods.stage import FillingStage
+from gmsrm_jax.methods.stage import steps_of
+from gmsrm_jax.methods.variables import parted
 from gmsrm_jax.nn import losses
-from gmsrm_jax.nn.accumulation import in_micro_batches
-from gmsrm_jax.nn.optimizers import average_weights, learning_rate_schedule, slowed
+from gmsrm_jax.nn.adversarial import Adversary, Played
+from gmsrm_jax.nn.crops import corners_on_hole, crop
+from gmsrm_jax.nn.optimizers import learning_rate_schedule, slowed
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg19
+from gmsrm_jax.nn.vgg import features, load_vgg19
 from gmsrm_jax.runtime.pixels import composite, to_signed
 
 
-class InpaintingStage(FillingStage):
+class InpaintingStage(AdversarialStage):
     """Trains encoder, codes, fusions, noise statistics, decoder and the patch discriminator.
 
     The state's parts: variables {network, discriminator}, whose "batch_stats" are power-iteration
     vectors, average {network}, kept {network} (frozen memory). With
-    inpainting.adversarial_weight = 0 the discriminator is there, but neither asked nor moved.
+    inpainting.adversarial_weight = 0 there is no discriminator.
     """
 
     salt = 2
@@ -46,38 +49,39 @@ class InpaintingStage(FillingStage):
             context: what the data say.
         """
         settings = config.inpainting
-        self.settings = settings
+        total = max(round(settings.epochs * context.num_examples / config.batch_size), 1)
+        if settings.length_kimg:
+            total = steps_of(settings.length_kimg, config.batch_size)
+        self.schedule, of_discriminator = (
+            learning_rate_schedule(settings.schedule, rate, total)
+            for rate in (settings.learning_rate, settings.discriminator_learning_rate)
+        )
+        b1, b2 = settings.betas
+        self.adversary = Adversary(
+            "discriminator",
+            PatchDiscriminator(tuple(settings.discriminator_features), dtype=config.compute_dtype),
+            "hinge",
+            optax.adam(of_discriminator, b1=b1, b2=b2),
+        )
         super().__init__(
             "inpainting",
             method,
             config,
             context,
-            max(round(settings.epochs * context.num_examples / config.batch_size), 1),
-            settings.save_every,
-            settings.validate_every,
+            total,
+            settings,
+            optax.chain(
+                optax.adam(self.schedule, b1=b1, b2=b2),
+                slowed(("query_", "statistics_"), settings.query_rate),
+            ),
+            (self.adversary,) if settings.adversarial_weight else (),
         )
         self.parts = VARIANTS[config.variant]
         self.network = build_network(config, self.dtype)
-        self.discriminator = PatchDiscriminator(
-            tuple(settings.discriminator_features), dtype=self.dtype
-        )
         self.resolutions = asked_resolutions(config)
-        self.schedule = learning_rate_schedule(
-            settings.schedule, settings.learning_rate, self.total_steps
-        )
-        b1, b2 = settings.betas
-        self.network_optimizer = optax.adam(self.schedule, b1=b1, b2=b2)
-        self.discriminator_optimizer = optax.adam(
-            learning_rate_schedule(
-                settings.schedule, settings.discriminator_learning_rate, self.total_steps
-            ),
-            b1=b1,
-            b2=b2,
-        )
         self.layers = tuple(settings.perceptual_layers)
         if settings.perceptual_weight:
             self.constants["vgg"] = load_vgg19(settings.vgg, self.layers)
-        self.programs["main"] = self._main_step
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Draws the new weights, and takes memory, encoder and first query from stage 1.
@@ -85,8 +89,10 @@ class InpaintingStage(FillingStage):
         Args:
             key: random key.
             given: {"memory": {"kept"}} of stage 1's state; {"begin_from"}, all variables of a
-                trained network of these shapes, which are taken as they are; {} for the variant
-                without a memory.
+                trained network of these shapes, which are taken as they are; {"grow_from":
+                {"variables", "average", "kept"}} of a smaller stage 2's state, whose weights are
+                taken wherever there are such, the memory's too, with which it was trained; {} for
+                the variant without a memory.
         """
         size = max(self.network.channels)
         image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
@@ -96,20 +102,39 @@ class InpaintingStage(FillingStage):
             drawn = given["begin_from"]["network"]["params"]
         elif "memory" in given:
             drawn = self._take_over(drawn, given["memory"]["kept"])
-        network, frozen = split_frozen(drawn, self.settings.train_noise_strength)
-        judged = mask if self.settings.discriminator_mask else None
-        discriminator = self.discriminator.init(keys[2], image, judged, update_stats=False)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables={"network": {"params": network}, "discriminator": dict(discriminator)},
-            average={"network": {"params": jax.tree.map(jnp.copy, network)}},
-            optimizer={
-                "network": self.network_optimizer.init(network),
-                "discriminator": self.discriminator_optimizer.init(discriminator["params"]),
-            },
-            kept={"network": {"params": frozen}},
-            extra={},
+        judges: Variables = {}
+        for adversary in self.adversaries:
+            shown = self._shown(image, mask)
+            judges[adversary.name] = dict(
+                adversary.module.init(keys[2], *shown, update_stats=False)
+            )
+        average = drawn
+        if "grow_from" in given:
+            smaller = given["grow_from"]
+            judges = {
+                name: jax.tree.map(jnp.copy, smaller["variables"].get(name, tree))
+                for name, tree in judges.items()
+            }
+            drawn, average = (
+                grow(
+                    drawn,
+                    self._method.finish(self._config, smaller[item], smaller["kept"])["network"][
+                        "params"
+                    ],
+                )
+                for item in ("variables", "average")
+            )
+        strength = self.fields.train_noise_strength
+
+        def frozen(path: tuple[str, ...]) -> bool:
+            return is_frozen(path, strength)
+
+        network, kept = parted(drawn, frozen)
+        state = self.begin(
+            {"network": {"params": network}}, judges, kept={"network": {"params": kept}}
         )
+        average = jax.tree.map(jnp.copy, parted(average, frozen)[0])
+        return state.replace(average={"network": {"params": average}})
 
     def _take_over(self, drawn: dict[str, Any], kept: Any) -> dict[str, Any]:
         """Puts stage 1's weights in the places of the drawn ones."""
@@ -125,94 +150,59 @@ class InpaintingStage(FillingStage):
             raise ValueError("stage 1's weights do not fit the network of stage 2")
         return joined
 
-    def _judge(self, variables: Any, image: jax.Array, mask: jax.Array) -> Any:
-        """Logits of the patch discriminator, and its renewed power-iteration vectors."""
-        judged = mask if self.settings.discriminator_mask else None
-        logits, renewed = self.discriminator.apply(
-            variables,
-            image,
-            judged,
-            update_stats=True,
-            mutable=["batch_stats"],
-        )
-        return logits, renewed["batch_stats"]
+    def _shown(self, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
+        """What the discriminator is given of pictures."""
+        return (image, mask) if self.fields.discriminator_mask else (image,)
 
-    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        """One step of network and discriminator, both on the same fillings."""
-        settings, count = self.settings, batch["image"].shape[0]
+    def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        key, _ = jax.random.split(jax.random.fold_in(key, state.step), 2)
-        parts = {
-            "image": batch["image"],
-            "mask": batch["mask"],
-            "noise": draw_noise(key, count, self.resolutions),
-        }
-        params = state.variables["network"]["params"]
+        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
+        noise = draw_noise(keys[0], batch["image"].shape[0], self.resolutions)
+        parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
+        if self.fields.perceptual_crop:
+            side = self.fields.perceptual_crop
+            parts["corner"] = corners_on_hole(keys[1], batch["mask"], side)
+        return parts
 
-        def network_part(part: Batch) -> tuple[Any, jax.Array]:
-            gradient, (scalars, judged) = jax.grad(self._network_loss, has_aux=True)(
-                params, state, part, batch.get("vgg")
-            )
-            return (gradient, scalars), judged
-
-        (gradient, scalars), parts["judged"] = in_micro_batches(
-            network_part, parts, self.accumulation
-        )
-        updates, moved = self.network_optimizer.update(gradient, state.optimizer["network"], params)
-        updates = slowed(updates, ("query_", "statistics_"), settings.query_rate)
-        network = {"params": optax.apply_updates(params, updates)}
-        scalars |= {
-            "gradient/network": optax.global_norm(gradient),
-            "optimizer/learning_rate": jnp.asarray(self.schedule(state.step), jnp.float32),
-        }
-        if settings.adversarial_weight:
-            state, measured = self._move_discriminator(state, parts)
-            scalars |= measured
-        return (
-            state.replace(
-                step=state.step + 1,
-                variables={**state.variables, "network": network},
-                average={
-                    "network": average_weights(state.average["network"], network, settings.ema)
-                },
-                optimizer={**state.optimizer, "network": moved},
-            ),
-            scalars,
-        )
-
-    def _network_loss(
-        self, params: Any, state: TrainState, part: Batch, vgg: VggWeights | None
-    ) -> tuple[jax.Array, tuple[Scalars, jax.Array]]:
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
         """Eq. 14, its terms, and what the discriminator is shown; no term of weight 0 is computed.
 
         Reconstruction is always measured, and the KL divergence wherever noise is conditional.
         """
-        settings = self.settings
+        settings = self.fields
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        weights = {"params": join_frozen(params, state.kept["network"]["params"])}
-
+        weights = self._method.finish(self._config, variables, state.kept)["network"]
         filled: Filled = apply(self.network, weights, image, mask, part["noise"])
 
         def shown(kind: str) -> jax.Array:
             return filled.image if kind == "raw" else composite(image, filled.image, mask)
 
-        judged = shown(settings.discriminator_image)
+        fake = self._shown(shown(settings.discriminator_image), mask)
         scalars = {
+            "optimizer/learning_rate": jnp.asarray(self.schedule(state.step), jnp.float32),
             "loss/reconstruction": losses.reconstruction_loss(
                 filled.image, image, mask, settings.hole_weight, settings.reconstruction_norm
-            )
+            ),
         }
         total = settings.reconstruction_weight * scalars["loss/reconstruction"]
-        if vgg is not None:
+        if settings.perceptual_weight:
+            side = settings.perceptual_crop
             target, seen = (
-                features(vgg, x, self.layers, self.dtype)
+                features(
+                    batch["vgg"],
+                    crop(x, part["corner"], side) if side else x,
+                    self.layers,
+                    self.dtype,
+                )
                 for x in (image, shown(settings.perceptual_image))
             )
             scalars["loss/perceptual"] = losses.perceptual_loss(seen, target)
             total += settings.perceptual_weight * scalars["loss/perceptual"]
         if settings.adversarial_weight:
-            logits, _ = self._judge(state.variables["discriminator"], judged, mask)
-            scalars["loss/adversarial"] = losses.adversarial_generator_loss(logits)
+            logits, _ = self.adversary.judge(state.variables["discriminator"], fake)
+            scalars["loss/adversarial"] = self.adversary.generator_loss(logits)
             total += settings.adversarial_weight * scalars["loss/adversarial"]
         if self.parts.conditional_noise:
             scalars["loss/kl"] = losses.kl_loss(
@@ -222,38 +212,5 @@ class InpaintingStage(FillingStage):
             scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
             total += settings.kl_weight * scalars["loss/kl"]
         scalars["loss/total"] = total
-        return total, (scalars, judged)
-
-    def _move_discriminator(self, state: TrainState, parts: Batch) -> tuple[TrainState, Scalars]:
-        """The discriminator's step on real pictures and what the network filled."""
-        before = state.variables["discriminator"]
-
-        def loss(params: Any, part: Batch) -> tuple[jax.Array, tuple[Scalars, Any]]:
-            image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-            variables = {**before, "params": params}
-            fake, _ = self._judge(variables, part["judged"], mask)
-            real, renewed = self._judge(variables, image, mask)
-            value = losses.hinge_discriminator_loss(real, fake)
-            scalars = {
-                "loss/discriminator": value,
-                "logits/real": real.mean(),
-                "logits/fake": fake.mean(),
-            }
-            return value, (scalars, renewed)
-
-        def discriminator_part(part: Batch) -> tuple[Any, None]:
-            return jax.grad(loss, has_aux=True)(before["params"], part), None
-
-        # The renewed vectors do not depend on the examples, so their mean is each of them.
-        (gradient, (scalars, vectors)), _ = in_micro_batches(
-            discriminator_part, parts, self.accumulation
-        )
-        updates, moved = self.discriminator_optimizer.update(
-            gradient, state.optimizer["discriminator"], before["params"]
-        )
-        after = {"params": optax.apply_updates(before["params"], updates), "batch_stats": vectors}
-        state = state.replace(
-            variables={**state.variables, "discriminator": after},
-            optimizer={**state.optimizer, "discriminator": moved},
-        )
-        return state, scalars | {"gradient/discriminator": optax.global_norm(gradient)}
+        rows = {"real": self._shown(image, mask), "fake": fake}
+        return total, Played(scalars, {}, {self.adversary.name: rows})
