@@ -13,7 +13,6 @@ from studies import ANNA, BEN, CARA, METHODS, SAMPLES, assert_adds_up, vote
 from gmsrm_jax.study.tally import format_tally, tally, tally_study, write_tally
 from gmsrm_jax.study.votes import Vote
 
-
 Z2 = 1.959963984540054**2
 
 
