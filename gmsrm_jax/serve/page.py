@@ -4,6 +4,8 @@ Gradio reads nothing that a browser sends: every event is declared with `preproc
 `PageEvents` takes the values as they come and checks them.
 """
 
+from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -14,12 +16,14 @@ from gmsrm_jax.runtime.fields import choices
 from gmsrm_jax.runtime.fields import limits as field_limits
 from gmsrm_jax.serve.examples import Example, make_examples
 from gmsrm_jax.serve.limits import MIB, Limits
-from gmsrm_jax.serve.page_events import PageEvents
-from gmsrm_jax.serve.storage import Storage
+from gmsrm_jax.serve.page_events import PageEvents, plain
 from gmsrm_jax.serve.worker import Worker
 
 _BRUSH = "#ff2d55"
 _FORMATS = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"]
+_KNOWS = 120  # characters of what is said of the weights
+_HEIGHT = 520  # pixels on the screen of what is painted on, and of the result
+_SWEEP_SECONDS, _KEPT_SECONDS = 60, 1800  # of files of uploads and results
 _FEATHER = 64  # pixels; more is asked for by REST
 _GALLERY: dict[str, Any] = {
     "columns": 4,
@@ -64,34 +68,43 @@ class _Outcome(NamedTuple):
     slider: gr.ImageSlider
     fillings: gr.Gallery
     files: gr.File
+    again: gr.Button
 
 
-def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, storage: Storage) -> gr.Blocks:
+def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Path) -> gr.Blocks:
     """Builds the page.
 
     Args:
         inpainter: what fills.
         worker: where it runs.
         limits: of what is uploaded and asked for.
-        storage: for the pictures shown; Gradio must use the same folder.
+        folder: for the pictures shown; Gradio must use the same one.
     """
-    examples = make_examples(storage)
-    with gr.Blocks(title="Fill holes in pictures", analytics_enabled=False) as page:
+    examples = make_examples(folder)
+    with gr.Blocks(
+        title="Fill holes in pictures",
+        analytics_enabled=False,
+        delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS),
+    ) as page:
         gr.Markdown(
             "## Fill holes in pictures\n"
             f"Choose a picture of up to {limits.upload_bytes // MIB} MB and paint over what should"
-            " go. Outside the hole, not one pixel changes.",
+            " go. Outside the hole, not one pixel changes.\n\n"
+            f"The weights know: {plain(shorten(inpainter.knows, _KNOWS)) or 'nobody said what'}."
+            " What is unlike that, they fill less well.",
             elem_id="intro",
         )
-        shown = gr.State([])
+        shown = gr.State({"before": None, "views": [], "files": [], "chosen": 0})
         with gr.Row():
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(min_width=320):
                 inputs = _inputs(examples)
-            with gr.Column(scale=2, min_width=320):
+            with gr.Column(min_width=320):
                 options = _options(limits)
                 button = gr.Button("Fill the hole", variant="primary", size="lg", elem_id="fill")
                 outcome = _outcome()
-        events = PageEvents(inpainter, worker, limits, storage, examples)
+        for example in examples:
+            inputs.picture.keep_in_cache |= {str(example.picture), str(example.mask)}
+        events = PageEvents(inpainter, worker, limits, folder, examples)
         _connect(events, inputs, options, button, outcome, shown)
     page.queue(max_size=limits.queue, default_concurrency_limit=4)
     return page
@@ -111,7 +124,7 @@ def _inputs(examples: list[Example]) -> _Inputs:
             layers=False,
             brush=brush,
             format="png",
-            height=520,
+            height=_HEIGHT,
             buttons=["fullscreen"],
             visible=False,
             elem_id="editor",
@@ -163,6 +176,7 @@ def _outcome() -> _Outcome:
         label="Before and after",
         interactive=False,
         format="png",
+        height=_HEIGHT,
         buttons=["fullscreen"],
         visible=False,
         elem_id="slider",
@@ -175,7 +189,8 @@ def _outcome() -> _Outcome:
         visible=False,
         elem_id="files",
     )
-    return _Outcome(status, slider, fillings, files)
+    again = gr.Button("Go on from this result", visible=False, elem_id="again")
+    return _Outcome(status, slider, fillings, files, again)
 
 
 def _connect(
@@ -189,7 +204,7 @@ def _connect(
     """Says which part calls what, and where the answer is shown."""
     private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
     quiet = {"show_progress": "hidden", **private}
-    picture, mask, (status, slider, fillings, files) = inputs.picture, inputs.mask, outcome
+    picture, mask, (status, slider, fillings, files, again) = inputs.picture, inputs.mask, outcome
     canvas = [inputs.editor, inputs.hint, status]
     picture.upload(
         events.open_picture, [picture, mask], [mask, *canvas], show_progress_on=status, **private
@@ -199,9 +214,10 @@ def _connect(
     button.click(
         events.fill,
         [picture, inputs.editor, mask, inputs.invert, inputs.fit, *options],
-        [slider, fillings, files, status, shown],
+        [slider, fillings, files, again, status, shown],
         concurrency_limit=1,
         show_progress_on=status,
         **private,
     )
-    fillings.select(events.show, [shown], [slider, status], **quiet)
+    fillings.select(events.show, [shown], [slider, status, shown], **quiet)
+    again.click(events.go_on, [shown], [picture, mask, *canvas], **quiet)

@@ -70,7 +70,7 @@ def read_samples(
         if missing:
             other = next(label for m, label in labels.items() if missing[0] in files[m])
             raise UserError(
-                f"{labels[method]}: no picture named {named(missing)}, which {other} has; pictures"
+                f"{labels[method]}: no picture named {_named(missing)}, which {other} has; pictures"
                 " are paired by name without suffix, so give every folder the same names"
             )
     with ThreadPoolExecutor() as pool:  # the decoders release Python's lock
@@ -91,7 +91,7 @@ def read_samples(
     return samples
 
 
-def named(names: Collection[str]) -> str:
+def _named(names: Collection[str]) -> str:
     """Returns up to three names, quoted, and the number of the others."""
     text = ", ".join(repr(name) for name in list(names)[:_NAMED])
     return text if len(names) <= _NAMED else f"{text} and {len(names) - _NAMED} more"

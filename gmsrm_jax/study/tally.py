@@ -190,7 +190,7 @@ def _summary(result: Tally) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _places(result: Tally) -> str:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.study.presentation import Presentation, Turn
-from gmsrm_jax.study.samples import INPUT, named
 
 FILE_NAME = "study.sqlite"
 _VERSION = 2
@@ -114,9 +113,9 @@ class Votes:
                 if self._one("PRAGMA user_version") != _VERSION:
                     raise UserError(f"{path}: not a study of this version; give another --out")
                 self.methods = tuple(json.loads(self._fact("methods")))
-                pictures = json.loads(self._fact("pictures"))
-                self.samples, self.study = tuple(sorted(pictures)), self._fact("study")
-                difference = presentation and self._difference(pictures, presentation)
+                self.samples = tuple(json.loads(self._fact("samples")))
+                self.study = self._fact("study")
+                difference = presentation and self._difference(presentation)
             if difference:
                 raise UserError(
                     f"{path}: {difference}; give what the study was started with, or another --out"
@@ -190,35 +189,23 @@ class Votes:
             facts = {
                 "study": secrets.token_hex(8),
                 "token": secrets.token_urlsafe(16),
-                "seed": str(presentation.seed),
                 "methods": json.dumps(presentation.methods),
-                "pictures": json.dumps(_digests(presentation)),
+                "samples": json.dumps(sorted(presentation.samples)),
+                "given": json.dumps(_given(presentation)),
             }
             self._file.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
 
-    def _difference(self, before: dict[str, dict[str, str]], now: Presentation) -> str:
-        """Returns the first kind of difference between the stored study and this one, "" if none.
-
-        Args:
-            before: SHA-256 of each picture, by sample and method.
-            now: what is given.
-        """
-        after, seed = _digests(now), self._fact("seed")
-        if set(self.methods) != set(now.methods):
-            stored, given = (", ".join(methods) for methods in (self.methods, now.methods))
-            return f"started with the methods {stored}, not {given}"
-        if lost := sorted(before.keys() - after.keys()):
-            return f"started with samples that are not given now: {named(lost)}"
-        if added := sorted(after.keys() - before.keys()):
-            return f"started without the samples {named(added)}"
-        for name, pictures in sorted(before.items()):
-            if pictures.keys() != after[name].keys():
-                words = ("with", "not ") if INPUT in pictures else ("without", "")
-                return "started {} --input, which is {}given now".format(*words)
-            for method, digest in pictures.items():
-                if after[name][method] != digest:
-                    return f"the picture of {name!r} by {method or 'input'} has changed since"
-        return "" if seed == str(now.seed) else f"started with --seed={seed}, not {now.seed}"
+    def _difference(self, presentation: Presentation) -> str:
+        """Returns the first thing that was given to the stored study or is now, but not to both."""
+        before, now = json.loads(self._fact("given")), _given(presentation)
+        for name in before | now:
+            if name not in now:
+                return f"started with {name}, which is not given now"
+            if name not in before:
+                return f"started without {name}, which is given now"
+            if before[name] != now[name]:
+                return f"{name} has changed since"
+        return ""
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -246,8 +233,15 @@ class Votes:
         return str(self._file.execute(query, (name,)).fetchone()[0])
 
 
-def _digests(presentation: Presentation) -> dict[str, dict[str, str]]:
+def _given(presentation: Presentation) -> dict[str, str]:
+    """All that a study is of, in words; pictures with their SHA-256."""
     return {
-        name: {method: picture.sha256 for method, picture in sample.pictures.items()}
-        for name, sample in presentation.samples.items()
+        f"--seed={presentation.seed}": "",
+        **{f"method {method}": "" for method in presentation.methods},
+        **{f"sample {name!r}": "" for name in presentation.samples},
+        **{
+            f"the picture of {name!r} by {method}" if method else f"--input of {name!r}": p.sha256
+            for name, sample in presentation.samples.items()
+            for method, p in sample.pictures.items()
+        },
     }

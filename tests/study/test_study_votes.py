@@ -88,22 +88,22 @@ def change(folders):
     ("damage", "arguments", "message"),
     [
         (change, {}, "the picture of 'gate' by LISK has changed since;"),
-        (lambda f: None, {"inputs": False}, "started with --input, which is not given now"),
-        (lambda f: None, {"seed": 1}, "started with --seed=0, not 1"),
+        (lambda f: None, {"inputs": False}, "started with --input of 'door', which is not given now"),
+        (lambda f: None, {"seed": 1}, "started with --seed=0, which is not given now"),
         (
             lambda f: None,
             {"methods": ("GM-SRM", "LISK")},
-            "started with the methods GM-SRM, LISK, MEDFE, not GM-SRM, LISK",
+            "started with method MEDFE, which is not given now",
         ),
         (
             lambda f: [(folder / "wall.png").unlink() for folder in f.values()],
             {},
-            "started with samples that are not given now: 'wall'",
+            "started with sample 'wall', which is not given now",
         ),
         (
             lambda f: [save(folder / "new.png", (1, 1, 1)) for folder in f.values()],
             {},
-            "started without the samples 'new'",
+            "started without sample 'new', which is given now",
         ),
     ],
 )
