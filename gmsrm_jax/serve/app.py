@@ -1,6 +1,7 @@
 """All of the server as one ASGI application."""
 
 import hmac
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -45,13 +46,18 @@ def make_app(
 
     from gmsrm_jax.serve import page
 
+    def own_paths(value: dict[str, Any]) -> dict[str, Any]:
+        if value.get("path") is not None and not _holds(folder, value["path"]):
+            raise HTTPException(403, "a file that this server did not make")
+        return value
+
     async def own_files(request: Request) -> None:
         """Refuses files that the server did not make: Gradio fetches those that are addresses."""
         path = request.url.path
         if path.startswith(_FILE) and not _holds(folder, path.removeprefix(_FILE)):
             raise HTTPException(404, "there is no such file")
         if path.rstrip("/") == _JOIN:
-            _check_files(await request.json(), folder)
+            json.loads(await request.body(), object_hook=own_paths)
 
     app = make_rest_app(inpainter, worker, limits, token, names)
     gradio.mount_gradio_app(
@@ -85,15 +91,3 @@ def _holds(folder: Path, path: Any) -> bool:
     """Whether a path, as it stands, lies in the folder."""
     parts = PurePath(path if isinstance(path, str) else "")
     return parts.is_relative_to(folder) and ".." not in parts.parts
-
-
-def _check_files(value: Any, folder: Path) -> None:
-    """Looks through what the page sends for names of files: Gradio fetches addresses."""
-    if isinstance(value, dict):
-        path = value.get("path")
-        if path is not None and not _holds(folder, path):
-            raise HTTPException(403, "a file that this server did not make")
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            _check_files(item, folder)

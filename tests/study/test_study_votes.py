@@ -88,7 +88,11 @@ def change(folders):
     ("damage", "arguments", "message"),
     [
         (change, {}, "the picture of 'gate' by LISK has changed since;"),
-        (lambda f: None, {"inputs": False}, "started with --input of 'door', which is not given now"),
+        (
+            lambda f: None,
+            {"inputs": False},
+            "started with --input of 'door', which is not given now",
+        ),
         (lambda f: None, {"seed": 1}, "started with --seed=0, which is not given now"),
         (
             lambda f: None,
