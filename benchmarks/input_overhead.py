@@ -39,7 +39,7 @@ class Steps:
         given = first_given(run.config, spec, run.mesh)
         self._state = initial_state(stage, run.config.seed, given, run.mesh)
         self._constants = jax.device_put(stage.constants, replicated(run.mesh))
-        self._batches = run.data.batches(stage.batch_size, 0, stage.salt)
+        self._batches = run.data.batches(stage.batch_size, 0, stage.stream)
         self._cached = self.read()
         level = str(run.config.xla_optimization_level)
         moving = stage.due(1)[-1]

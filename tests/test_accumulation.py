@@ -80,30 +80,6 @@ def assert_close(first, second, names, scale=1e-4):
         )
 
 
-@pytest.mark.slow
-def test_stage_two_is_the_same_with_one_two_and_four_micro_batches():
-    calls = []
-    for count in (1, 2, 4):
-        config = small_config(
-            accumulation=count, memory__batch_size=8, inpainting__perceptual_layers=("relu1_1",)
-        )
-        stage = inpainting_stage(config)
-        if not calls:
-            state = jax.device_get(initial(stage, {"memory": {"kept": snapshot(config)}}))
-        calls.append(Recorder(stage).call("main", state, pictures(10, BATCH)))
-    for other in calls[1:]:
-        assert_close(calls[0], other, ("network", "discriminator"))
-        spectral, found = (
-            leaves(call.after.variables["discriminator"]["batch_stats"])
-            for call in (calls[0], other)
-        )
-        for name, value in found.items():
-            np.testing.assert_allclose(value, spectral[name], rtol=1e-5, atol=1e-6)
-        assert other.after.step == 1
-        counts = [v for n, v in leaves(other.after.optimizer).items() if n.endswith(".count")]
-        assert set(map(int, counts)) == {1}
-
-
 @pytest.fixture(scope="module")
 def memory_calls():
     """Stage 1's programs with one and two micro-batches, their groups of examples left out."""

@@ -1,148 +1,124 @@
-"""`gmsrm compare --seeds`: Table IV with mean and spread, by numbers worked out by hand."""
+"""Tables over several seeds, by numbers worked out by hand; the options of `gmsrm compare`."""
 
 import json
+import math
+import pathlib
 import statistics
 
-import jax
 import pytest
 from made_up_scores import PAPER_METRICS, entry, make_metrics
-from small_stages import context, small_config
-from table_readers import FORMATS, read_markdown, shown_rows, texts
+from table_readers import FORMATS, shown_rows, texts
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.commands import comparison
+from gmsrm_jax.commands.compare import read_rows
 from gmsrm_jax.commands.scoring import NotScored
-from gmsrm_jax.evaluation.paper_tables import Parameters, ablation_table
-from gmsrm_jax.evaluation.seed_table import seeds_table
+from gmsrm_jax.evaluation.comparison_table import (
+    comparison_table,
+    joined_metrics,
+    spread_table,
+)
+from gmsrm_jax.evaluation.cost import Cost
+from gmsrm_jax.evaluation.paper_tables import ablation_table, irregular_table
 from gmsrm_jax.evaluation.table_formats import to_markdown, to_text
-from gmsrm_jax.methods import METHODS
-from gmsrm_jax.report.paper_report import write_seeds
+from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.training.handover import shapes_given
-from gmsrm_jax.training.loop import abstract_state
 
-VARIANTS = METHODS["gm_srm"].variants
 ROWS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
-PARAMETERS = {
-    name: Parameters(1_234_567 + place, 89_000 * place) for place, name in enumerate(ROWS)
-}
 COMMAND = "gmsrm compare --config c_d.py --set 'a=(\"b\",)' --seeds 0,3"
-TRAINING = "5 steps of 8 pictures in stage 2"
+COSTS = {
+    name: Cost(1_234_567 + place, 89_000 * place, 0.5 + place, 0.01 * (place + 1), "cpu", 30_000, 9)
+    for place, name in enumerate(ROWS)
+}
 
 
-def evaluations(scores, rows=ROWS):
-    """A metrics.json for each variant; `scores` holds PSNR and LMSE by the variant's name."""
-    found = []
+def evaluation(scores, rows=ROWS):
+    """One metrics.json of all rows; `scores` holds PSNR and LMSE by the row's name."""
+    metrics = make_metrics([*rows, "mean colour"])
     for row in rows:
-        metrics = make_metrics([row, "mean colour"])
         cells = metrics["methods"][row]["composite"]["centre 50%"]
         for name, value in zip(PAPER_METRICS, (20.0, 0.5, 0.5, 0.25), strict=True):
-            cells[name] = entry(value)
-        for name, value in scores.get(row, {}).items():
-            cells[name] = entry(value)
-        found.append(metrics)
-    return found
+            cells[name] = entry(scores.get(row, {}).get(name, value))
+    return metrics
 
 
 @pytest.fixture
 def pair():
     return {
-        0: evaluations({"Base": {"psnr": 20.0}, "GM-SRM": {"psnr": 24.0, "lmse": 0.0102}}),
-        3: evaluations({"Base": {"psnr": 23.0}, "GM-SRM": {"psnr": 24.5, "lmse": 0.0106}}),
+        0: evaluation({"Base": {"psnr": 20.0}, "GM-SRM": {"psnr": 24.0, "lmse": 0.0102}}),
+        3: evaluation({"Base": {"psnr": 23.0}, "GM-SRM": {"psnr": 24.5, "lmse": 0.0106}}),
     }
 
 
-def table_of(runs, data_set="facades"):
-    return seeds_table(data_set, runs, PARAMETERS, TRAINING, COMMAND)
+def spread(runs, data_set="facades", table=ablation_table):
+    some = next(iter(runs.values()))
+    definitions = {name: Definition(**item) for name, item in some["definitions"].items()}
+    tables = {
+        seed: table(data_set, [run]) if table is ablation_table else table({data_set: run})
+        for seed, run in runs.items()
+    }
+    return spread_table(tables, definitions, COMMAND)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_mean_and_deviation_of_two_seeds(pair, kind):
-    table, _ = table_of(pair)
-    if kind == "markdown":
-        header, _ = read_markdown(to_markdown(table))
-        assert header[1:3] == ["Trained parameters", "Frozen parameters"]
-        assert header[3:] == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
+    table, _ = spread(pair)
     rows = [
         [(text.replace(r"$\pm$", "±"), bold) for text, bold in row]
         for row in shown_rows(table, kind)
     ]
     assert [row[0][0] for row in rows] == list(ROWS)
     # Two numbers lie half their difference from their mean, and deviate by it over sqrt(2).
-    assert rows[0][3] == ("21.50 ± 2.12", False)
-    assert rows[1][3] == ("20.00 ± 0.00", False)
-    assert rows[3][3] == ("24.25 ± 0.35", True)
-    assert rows[3][6] == ("0.0104 ± 0.0003", True)
-    assert [text for text, _ in rows[0][1:3]] == ["1,234,567", "0"]
-    assert [text for text, _ in rows[3][1:3]] == ["1,234,570", "267,000"]
+    assert rows[0][1] == ("21.50 ± 2.12", False)
+    assert rows[1][1] == ("20.00 ± 0.00", False)
+    assert rows[3][1] == ("24.25 ± 0.35", True)
+    assert rows[3][4] == ("0.0104 ± 0.0003", True)
 
 
 def test_three_seeds_and_the_paper_beside_them():
     runs = {
-        seed: evaluations({"GM-BM": {"psnr": value, "ssim": value / 100.0}})
+        seed: evaluation({"GM-BM": {"psnr": value, "ssim": value / 100.0}})
         for seed, value in ((7, 21.0), (1, 22.0), (4, 26.0))
     }
-    table, facts = table_of(runs, "CelebA-HQ256")
+    table, numbers = spread(runs, "CelebA-HQ256")
     # Mean 23; squares of -2, -1 and 3 are 14 in all, half of it 7.
-    assert texts(table)["GM-BM"][2:4] == ["23.00 ± 2.65", "0.2300 ± 0.0265"]
-    psnr = facts["variants"]["GM-BM"]["scores"]["psnr"]
+    assert texts(table)["GM-BM"][:2] == ["23.00 ± 2.65", "0.2300 ± 0.0265"]
+    (column,) = [c for c in numbers["GM-BM"] if "PSNR" in c]
+    psnr = numbers["GM-BM"][column]["psnr"]
     assert psnr["values"] == {"7": 21.0, "1": 22.0, "4": 26.0}
     assert psnr["mean"] == pytest.approx(statistics.mean([21, 22, 26]))
     assert psnr["deviation"] == pytest.approx(statistics.stdev([21, 22, 26]))
-    paper = ["-", "-", "18.39", "0.694", "0.874", "0.032"]
-    assert texts(table)["Base (paper)"] == paper
-    assert "3 trainings of each variant, with the seeds 7, 1 and 4: " in table.caption
+    assert texts(table)["Base (paper)"] == ["18.39", "0.694", "0.874", "0.032"]
+    assert "over 3 trainings of each row, with the seeds 7, 1 and 4." in table.caption
     assert not any("Two seeds" in note for note in table.notes)
 
 
-def test_what_was_done_and_the_command_stand_with_the_table(pair, tmp_path):
-    table = write_seeds(
-        tmp_path,
-        pair,
-        "facades",
-        parameters=PARAMETERS,
-        training=TRAINING,
-        command=COMMAND,
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"table_4.{ending}" for ending in ("html", "json", "md", "tex")
-    ]
-    texts = {path.suffix: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
-    assert f"```bash\n{COMMAND}\n```\n" in texts[".md"]
-    assert texts[".tex"].startswith(f"% To repeat it:\n% {COMMAND}\n\\begin{{table*}}")
-    assert "gmsrm compare --config c_d.py --set" in texts[".html"]
-    assert (
-        "Mean ± sample standard deviation over 2 trainings of each variant, with the seeds 0 and "
-        f"3: {TRAINING}. All were scored on the same 7 pictures with the same masks."
-    ) in texts[".html"]
+def test_a_table_of_groups_has_a_spread_in_every_cell(pair):
+    for seed, run in pair.items():
+        run["methods"]["Base"]["composite"]["20-30%"]["psnr"] = entry(30.0 + seed)
+    table, numbers = spread(pair, "Paris StreetView", irregular_table)
+    frame = table.scores
+    ours = frame[(frame["method"] == "Base") & (frame["measure"] == "psnr")]
+    assert next(iter(ours["text"])) == "31.50 ± 2.12"
+    assert numbers["Base"]["20-30%"]["psnr"]["values"] == {"0": 30.0, "3": 33.0}
+    theirs = frame[(frame["method"] == "PConv (paper)") & (frame["measure"] == "psnr")]
+    assert list(theirs["text"]) == ["26.85", "24.66", "22.67", "20.52"]
+    assert not theirs["best"].any()
+
+
+def test_the_command_and_a_doubt_stand_with_the_table(pair):
+    table, _ = spread(pair)
+    assert f"```bash\n{COMMAND}\n```\n" in to_markdown(table)
     assert sum("Two seeds only" in note for note in table.notes) == 1
-    facts = json.loads(texts[".json"])
-    assert facts["command"] == COMMAND
-    assert facts["seeds"] == [0, 3]
-    assert facts["pictures"] == 7
-    assert facts["mask_list_sha256"] == "00" * 32
-    assert list(facts["variants"]) == list(ROWS)
-    assert facts["variants"]["GM-CSV"]["parameters"] == {"trained": 1_234_569, "frozen": 178_000}
-    assert facts["variants"]["Base"]["scores"]["psnr"]["values"] == {"0": 20.0, "3": 23.0}
-
-
-def test_the_print_is_aligned(pair):
-    lines = to_text(table_of(pair)[0]).splitlines()
-    assert lines[0].startswith("Table IV. facades. The variants, centre hole of 50%")
-    header, *rows = lines[2:7]
-    assert [row.split()[0] for row in rows] == list(ROWS)
-    assert "24.25 ± 0.35*" in rows[3]
-    for column in ("PSNR [dB] ↑", "Trained parameters"):
-        end = header.index(column) + len(column)
-        assert all(row[end - 1].isdigit() and row[end] in " *" for row in rows)
+    assert "24.25 ± 0.35*" in to_text(table)
 
 
 def test_an_undefined_score_has_no_mean(pair):
-    cells = pair[3][2]["methods"]["GM-CSV"]["composite"]["centre 50%"]
-    cells["ncc"] = entry(None, 0, 7)
-    table, facts = table_of(pair)
-    assert texts(table)["GM-CSV"][4] == "-"
-    assert facts["variants"]["GM-CSV"]["scores"]["ncc"] == {
+    pair[3]["methods"]["GM-CSV"]["composite"]["centre 50%"]["ncc"] = entry(None, 0, 7)
+    table, numbers = spread(pair)
+    assert texts(table)["GM-CSV"][2] == "-"
+    (column,) = [c for c in numbers["GM-CSV"] if "NCC" in c]
+    assert numbers["GM-CSV"][column]["ncc"] == {
         "mean": None,
         "deviation": None,
         "values": {"0": 0.5, "3": None},
@@ -150,23 +126,101 @@ def test_an_undefined_score_has_no_mean(pair):
     assert "Seed 3: Undefined and left out of the means: NCC of GM-CSV: 7 of 7." in table.notes
 
 
-def test_seeds_scored_with_other_masks_are_refused(pair):
-    for metrics in pair[3]:
-        metrics["mask_list"]["sha256"] = "ab" * 32
-    with pytest.raises(UserError, match=r"different mask lists \(0{12} for 0, (ab){6} for 3\)"):
-        table_of(pair)
-
-
-def test_one_seed_s_table_has_the_parameters_too():
-    runs = evaluations({}, ("GM-SRM", "Base"))
-    table = ablation_table("facades", runs, PARAMETERS)
+def test_costs_stand_before_the_scores(pair):
+    table = comparison_table(
+        "facades", pair[0], COSTS, "the stage memory of 9 pictures of x", ("n",)
+    )
     heads = [column for _, column in table.grid().columns]
-    assert heads[:3] == ["Trained parameters", "Frozen parameters", "PSNR [dB] ↑"]
-    assert [row[:2] for row in texts(table).values()] == [
-        ["1,234,567", "0"],
-        ["1,234,570", "267,000"],
+    assert heads[:5] == [
+        "Training pictures",
+        "Trained parameters",
+        "Frozen parameters",
+        "GFLOP",
+        "Seconds",
     ]
-    assert ablation_table("facades", runs).grid().shape == (2, 4)
+    assert heads[5:9] == ["PSNR [dB] ↑", "SSIM ↑", "NCC ↑", "LMSE ↓"]
+    assert texts(table)["GM-SRM"][:6] == [
+        "30,000",
+        "1,234,570",
+        "267,000",
+        "3.5",
+        "0.0400",
+        "24.00",
+    ]
+    assert texts(table)["mean colour"][:5] == ["-"] * 5
+    assert any("beside the stage memory of 9 pictures of x" in note for note in table.notes)
+    assert table.notes[-1] == "n"
+    definitions = {k: Definition(**item) for k, item in pair[0]["definitions"].items()}
+    slower = {
+        name: Cost(**{**vars(cost), "seconds": cost.seconds + 0.02}) for name, cost in COSTS.items()
+    }
+    other = comparison_table("facades", pair[3], slower, "", ())
+    both, numbers = spread_table({0: table, 3: other}, definitions, COMMAND)
+    assert texts(both)["Base"][:6] == [
+        "30,000", "1,234,567", "0", "0.5", f"0.0200 ± {0.02 / math.sqrt(2):.4f}", "21.50 ± 2.12",
+    ]  # fmt: skip
+    assert numbers["Base"]["Seconds"]["seconds"]["mean"] == pytest.approx(0.02)
+
+
+def test_evaluations_are_joined_row_by_row():
+    runs = {
+        name: make_metrics([name, f"{name}, mean noise", "untrained network", "mean colour"])
+        for name in ("PConv", "GM-SRM")
+    }
+    joined = joined_metrics(runs)
+    assert list(joined["methods"]) == [
+        "PConv",
+        "PConv, mean noise",
+        "GM-SRM",
+        "GM-SRM, mean noise",
+        "mean colour",
+    ]
+    assert joined["methods"]["GM-SRM"] == runs["GM-SRM"]["methods"]["GM-SRM"]
+    runs["GM-SRM"]["mask_list"]["sha256"] = "ab" * 32
+    with pytest.raises(UserError, match=r"GM-SRM was scored with the mask list (ab){6}, and PConv"):
+        joined_metrics(runs)
+
+
+def test_seeds_are_done_one_after_the_other(monkeypatch, tmp_path):
+    """With scores made up in place of trainings."""
+    calls = []
+
+    def compared(rows, workdir):
+        (seed,) = {row.config.seed for row in rows}
+        metrics = evaluation({"Base": {"psnr": 20.0 + seed}}, ("Base", "GM-SRM"))
+        costs = {row.title: COSTS[row.title] for row in rows}
+        table = comparison_table("facades", metrics, costs, "")
+        return comparison.Compared(
+            metrics, (table, ablation_table("facades", [metrics])), {}, costs
+        )
+
+    def compare(rows, workdir, command):
+        calls.append((rows[0].config.seed, rows[0].config.evaluation.seed, workdir, command))
+        if rows[0].config.seed == 5:
+            raise NotScored("lpips was not scored")
+        return compared(rows, workdir)
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr(
+        comparison, "_write", lambda rows, workdir, command: compared(rows, workdir)
+    )
+    rows = read_rows(PARIS, "base,gm_srm", ["seed=9", "evaluation.seed=4"], None)
+    with pytest.raises(NotScored):  # which does not keep the next seed from being done
+        comparison.compare_seeds(rows, tmp_path, (5, 2), COMMAND)
+    assert calls == [
+        (5, 4, tmp_path / "seed_5", COMMAND),
+        (2, 4, tmp_path / "seed_2", COMMAND),
+    ]
+    assert {row.config.seed for row in rows} == {9}
+    facts = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    assert facts["seeds"] == [5, 2]
+    assert facts["rows"] == {"base": "Base", "gm_srm": "GM-SRM"}
+    (psnr,) = [s["psnr"] for s in facts["tables"]["table_4"]["Base"].values() if "psnr" in s]
+    assert psnr["mean"] == 23.5
+    assert facts["costs"]["5"]["GM-SRM"]["frozen"] == 267_000
+    for name in ("table_4", "table_comparison"):
+        text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "23.50 ± 2.12" in text, name
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -177,10 +231,8 @@ def test_one_seed_s_table_has_the_parameters_too():
     [
         ("0,0", "0 is there twice"),
         ("1,01", "1 is there twice"),
-        ("x", "'x' is no whole number"),
         ("0,x", "'x' is no whole number"),
         ("", "'' is no whole number"),
-        ("0,", "'' is no whole number"),
         ("0,-1", "'-1' is no whole number"),
         ("0,4294967296", "'4294967296' is no whole number from 0 to 4294967295"),
         ("3", "one seed has no spread"),
@@ -198,69 +250,56 @@ def test_bad_seeds_are_refused_before_anything_is_read(seeds, reason, capsys, tm
     assert not any(tmp_path.iterdir())
 
 
-@pytest.fixture
-def config():
-    return small_config(evaluation__dataset="facades").lock()
+PARIS = f"{pathlib.Path(__file__).parent.parent / 'configs' / 'paris.py'}:runlocal"
 
 
-@pytest.fixture
-def comparisons(monkeypatch):
-    """What `compare` was called with, in place of trainings; it leaves made-up scores."""
-    calls = []
-
-    def compare(config, workdir, command):
-        calls.append((config.seed, config.evaluation.seed, workdir, command))
-        found = evaluations({"Base": {"psnr": 20.0 + config.seed}})
-        for name, metrics in zip(VARIANTS, found, strict=True):
-            folder = workdir / name / "evaluation"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-        if config.seed == 5:
-            raise NotScored("lpips was not scored")
-
-    monkeypatch.setattr(comparison, "compare", compare)
-    monkeypatch.setattr(comparison, "_steps", lambda workdir, stage: 1000)
-    return calls
-
-
-def test_seeds_are_done_one_after_the_other(config, comparisons, tmp_path):
-    config.unlock()
-    config.seed, config.evaluation.seed = 9, 4
-    with pytest.raises(NotScored):  # which does not keep the next seed from being done
-        comparison.compare_seeds(config.lock(), tmp_path, (5, 2), COMMAND)
-    assert comparisons == [
-        (5, 4, tmp_path / "seed_5", COMMAND),
-        (2, 4, tmp_path / "seed_2", COMMAND),
+def test_rows_are_methods_and_variants_of_one_length():
+    changes = ["pconv.width=8", "batch_size=4", "inpainting.epochs=2.0"]
+    rows = read_rows(PARIS, "pconv,edgeconnect,lahiri,base,gm_srm", changes, 0.3)
+    assert [row.title for row in rows] == [
+        "PConv",
+        "EdgeConnect",
+        "Lahiri et al.",
+        "Base",
+        "GM-SRM",
     ]
-    facts = json.loads((tmp_path / "table_4.json").read_text(encoding="utf-8"))
-    assert facts["variants"]["Base"]["scores"]["psnr"]["mean"] == 23.5
-    assert "1,000 steps of" in facts["training"]
-    assert config.seed == 9
-    assert comparison.compare_seeds(config, tmp_path, (2, 3), COMMAND) == tmp_path / "table_4.html"
+    pconv, edges, lahiri, base, whole = (row.config for row in rows)
+    assert (pconv.pconv.width, pconv.image_size, pconv.pconv.length_kimg) == (8, 32, 0.3)
+    fields = edges.edgeconnect
+    assert [fields.edges_kimg, fields.inpainting_kimg, fields.joint_kimg] == pytest.approx(
+        [0.1] * 3
+    )
+    assert lahiri.lahiri.length_kimg == base.inpainting.length_kimg == 0.3
+    assert (base.variant, whole.variant) == ("base", "gm_srm")
+    assert {row.config.batch_size for row in rows} == {4}
+    proportions = read_rows(PARIS.removesuffix(":runlocal"), "edgeconnect", [], 50.0)[
+        0
+    ].config.edgeconnect
+    assert (proportions.edges_kimg, proportions.joint_kimg) == pytest.approx((20.0, 10.0))
 
 
-def test_one_and_several_seeds_are_not_mixed_in_a_folder(config, tmp_path):
-    (tmp_path / "a" / "shared").mkdir(parents=True)
-    with pytest.raises(UserError, match="a comparison of one seed"):
-        comparison.compare_seeds(config, tmp_path / "a", (0, 1), COMMAND)
-    (tmp_path / "b" / "seed_0" / "shared").mkdir(parents=True)
-    with pytest.raises(UserError, match="a comparison of several seeds"):
-        comparison.compare(config, tmp_path / "b", COMMAND)
+def test_rows_are_the_variants_unless_they_are_named():
+    rows = read_rows(f"{PARIS},gm_csv", None, [], None)
+    assert [row.name for row in rows] == ["base", "gm_bm", "gm_csv", "gm_srm"]
+    assert all(row.config.inpainting.length_kimg == 0 for row in rows)
 
 
-def test_parameters_are_those_that_training_has(comparisons, tmp_path):
-    config = small_config()
-    comparison.compare_seeds(config, tmp_path, (0, 1), COMMAND)
-    facts = json.loads((tmp_path / "table_4.json").read_text(encoding="utf-8"))
-    for variant, row in zip(VARIANTS, ROWS, strict=True):
-        own = small_config(variant=variant)
-        specs = METHODS["gm_srm"].stages_of(own)
-        stages = {spec.name: spec.build(context()) for spec in specs}
-        given = shapes_given(own, specs[-1], stages)
-        state = abstract_state(stages[specs[-1].name], 0, given)
-        counts = {
-            name: sum(leaf.size for leaf in jax.tree.leaves(part["network"]))
-            for name, part in (("trained", state.variables), ("frozen", state.kept))
-        }
-        assert facts["variants"][row]["parameters"] == counts
-        assert (counts["frozen"] == 0) == (variant == "base")
+@pytest.mark.parametrize(
+    ("words", "changes", "kimg", "reason"),
+    [
+        ("pconv,gm_srm", [], None, "one length for all, such as --kimg 30"),
+        ("pconv,pconv", [], 1.0, "a row is there twice"),
+        ("pconv,telea", [], 1.0, "'telea' is no row; use any of: base"),
+        ("pconv,gm_srm", ["pconv.wide=3"], 1.0, "no field of this name"),
+        ("pconv,gm_srm", [], 0.0, "--kimg 0"),
+        ("pconv,gm_srm", [], float("nan"), "--kimg nan"),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_refused(words, changes, kimg, reason):
+    with pytest.raises(UserError, match=reason):
+        read_rows(PARIS, words, changes, kimg)
+
+
+def test_a_method_without_variants_needs_rows():
+    with pytest.raises(UserError, match="pconv has no variants to compare; name --rows"):
+        read_rows(f"{PARIS},pconv", None, [], None)

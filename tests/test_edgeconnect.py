@@ -1,8 +1,6 @@
 """EdgeConnect: sizes, signal at the start, what each stage looks at, moves and leaves alone."""
 
 import functools
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,23 +13,16 @@ from scipy.special import expit
 from skimage.color import rgb2gray
 from skimage.feature import canny as canny_reference
 
-from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import apply_argument, base_config
-from gmsrm_jax.export.onnx_file import run_onnx, to_onnx
-from gmsrm_jax.export.parity import photographs
-from gmsrm_jax.export.program import Program
-from gmsrm_jax.export.stablehlo import run_stablehlo, to_stablehlo
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.edgeconnect import network
-from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.nn.losses import feature_matching_loss, hole_share_loss
 from gmsrm_jax.nn.spectral import baked
 from gmsrm_jax.nn.vgg import features, load_vgg
-from gmsrm_jax.runtime.devices import data_mesh, replicated, to_devices, to_every_device
+from gmsrm_jax.runtime.devices import data_mesh, to_devices, to_every_device
 from gmsrm_jax.runtime.pixels import to_signed
-from gmsrm_jax.training.loop import train_stage
 
 EDGECONNECT = METHODS["edgeconnect"]
 SIZE, BATCH = 32, 4
@@ -290,31 +281,6 @@ def test_a_filling_is_g2_on_the_joined_edges():
     np.testing.assert_array_equal(fill(variables, other, jnp.float32(mask), {}), filled)
 
 
-@pytest.mark.parametrize("batch", [None, 2])
-def test_graph_files_fill_alike(batch):
-    """Canny's loop among them, whose edges must be the same pixel by pixel."""
-    function, shapes = Filler(EDGECONNECT, plain()[0], filling_weights()).graph()
-    program = Program(function, tuple(shapes), tuple(shapes.values()))
-    inputs = [array[:2] for array in photographs(program)]
-    expected = np.asarray(compiled(function)(*inputs))
-    assert np.abs(expected - inputs[0]).max() > 0.1
-    found = run_onnx(to_onnx(program, batch, {}), program, inputs)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    found = run_stablehlo(to_stablehlo(program, batch), inputs)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("hole", [0, 1])
-def test_nothing_and_everything_to_fill(hole):
-    config, _, _ = plain()
-    filler = Filler(EDGECONNECT, config, filling_weights())
-    batch = pictures()
-    mask = np.full_like(batch["mask"], hole)
-    numbers = np.zeros(BATCH, np.uint32)
-    _, finite = filler(batch["image"], mask, numbers, numbers)
-    assert finite.all()
-
-
 @pytest.mark.parametrize("joint_edges", ["frozen", "trained"])
 def test_every_end_gives_the_variables_that_fill(joint_edges):
     config = small_config(joint_edges=joint_edges)
@@ -443,13 +409,12 @@ def test_hinge_is_the_other_form():
     }
 
 
-@pytest.mark.parametrize("name", ["edges", "joint"])
-def test_micro_batches_give_the_same_step(name):
+def test_micro_batches_give_the_same_step_of_the_edges():
     _, stages, states = plain()
     batch = pictures(seed=4)
-    whole, scalars = step(stages[name], states[name], batch, program(name))
-    parts = stage_of(small_config(accumulation=2), name)
-    split, others = step(parts, states[name], batch)
+    whole, scalars = step(stages["edges"], states["edges"], batch, program("edges"))
+    parts = stage_of(small_config(accumulation=2), "edges")
+    split, others = step(parts, states["edges"], batch)
     for key, value in scalars.items():
         assert others[key] == pytest.approx(value, rel=2e-3), key
     # Betas (0, 0.9): the first step is ± the rate wherever a gradient is not rounding alone.
@@ -472,59 +437,6 @@ def test_a_batch_over_four_devices_is_one_batch():
         assert others[key] == pytest.approx(value, rel=1e-3), key
     for name, tree in alone.variables.items():
         assert_near(there.variables[name]["batch_stats"], tree["batch_stats"], 1e-5)
-
-
-class Numbers:
-    """Training pictures that are a function of the step; stops as a crash would."""
-
-    num_examples = 16
-    description = fingerprint = "numbers"
-    bad = None
-
-    def __init__(self, crash_at: int | None):
-        self.crash_at = crash_at
-
-    def batches(self, batch_size: int, start_step: int, *_: int) -> Iterator[dict[str, Any]]:
-        for number in itertools.count(start_step):
-            if number == self.crash_at:
-                raise RuntimeError("crash")
-            yield pictures(batch_size, seed=number)
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
-    def trained(name: str, crash_at: int | None = None) -> TrainState:
-        stage = stage_of(small_config(edges_kimg=0.016, save_every=2), "edges")
-        assert stage.total_steps == 4
-        train_stage(
-            stage,
-            data=Numbers(crash_at),
-            workdir=tmp_path / name,
-            mesh=data_mesh(),
-            seed=3,
-            log_every=4,
-            optimization_level=0,
-            tensorboard=False,
-        )
-        folder = checkpoint_folder(tmp_path / name, stage.name)
-        target = jax.eval_shape(lambda: stage.init(jax.random.key(0), {}))
-        return Checkpoints(folder, read_only=True).restore(4, target, replicated(data_mesh()))
-
-    whole = trained("whole")
-    with pytest.raises(RuntimeError, match="crash"):
-        trained("parts", crash_at=3)
-    jax.tree.map(np.testing.assert_array_equal, whole, trained("parts"))
-
-
-@pytest.mark.parametrize("name", ["edges", "inpainting"])
-def test_steps_on_one_batch_lower_the_loss(name):
-    fields = {"learning_rate": 2e-3, "edge_adversarial_weight": 0.0, "adversarial_weight": 0.0}
-    stage = stage_of(small_config(**fields), name)
-    run, state, batch = compiled(stage.programs["main"]), plain()[2][name], pictures()
-    totals = []
-    for _ in range(12):
-        state, scalars = step(stage, state, batch, run)
-        totals.append(scalars["loss/total"])
-    assert totals[-1] < 0.9 * totals[0]
 
 
 def test_the_joint_stage_leaves_frozen_edges_alone_and_goes_on_where_the_others_ended():
@@ -554,17 +466,6 @@ def test_trained_edges_learn_from_the_paintings():
     for name, leaf in leaves(before.variables["edge"]).items():
         if "bias" not in name:
             assert np.any(leaves(after.variables["edge"])[name] != leaf), name
-
-
-@pytest.mark.parametrize("hole", [0, 1])
-@pytest.mark.parametrize("name", ["edges", "inpainting", "joint"])
-def test_losses_are_finite_without_a_hole_and_without_a_known_pixel(name, hole):
-    _, stages, states = plain()
-    batch = pictures()
-    batch["mask"] = np.full_like(batch["mask"], hole)
-    after, scalars = step(stages[name], states[name], batch, program(name))
-    assert all(np.isfinite(value) for value in scalars.values())
-    assert all(np.isfinite(leaf).all() for leaf in leaves(after.variables).values())
 
 
 def test_l1_of_known_pixels_that_are_right_is_that_of_the_hole():

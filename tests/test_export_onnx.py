@@ -123,6 +123,10 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     ),
     "matrix on the left": (lambda x: jnp.einsum("kh,nhwc->knwc", normal(5, 3, 6), x), (6, 5, 2)),
     "matrix on the right": (lambda x: jnp.einsum("nhwc,kw->nhck", x, normal(5, 3, 5)), (6, 5, 2)),
+    "matrices of each example": (
+        lambda x: jnp.einsum("nkc,nqc->nqk", x[:, :3], x) @ x[:, :3],
+        (5, 4),
+    ),
     "two tensors": (lambda x: jnp.tensordot(x, normal(5, 2, 3), 1) + x[..., :1], (5, 2)),
     "padding": (lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3)), constant_values=7.0), (4, 5)),
     "slices": (lambda x: jax.lax.slice_in_dim(x, 1, 6, 2, 1), (7, 2)),
@@ -137,6 +141,8 @@ OPERATIONS: dict[str, tuple[Callable[..., jax.Array], tuple[int, ...]]] = {
     "constants": (lambda x: jnp.concatenate([x, jnp.full((x.shape[0], 2), 3.0)], 1), (4,)),
     "choice": (lambda x: jnp.where(x >= 0.2, jnp.exp(x), jnp.minimum(x / 3, -0.5)), (9,)),
     "curves": (lambda x: jnp.tanh(x) + jax.nn.sigmoid(x) + jax.lax.rsqrt(x * x + 1), (9,)),
+    "powers": (lambda x: jnp.where(x > 0.1, jnp.abs(x) ** 0.8, jnp.expm1(-x)), (9,)),
+    "less": (lambda x: jnp.where(x < 0.2, x, -x), (9,)),
     "roots": (lambda x: jnp.sqrt(x * x + 1), (9,)),
     "clip": (lambda x: jnp.clip(x, -0.5, 0.5) + jax.nn.relu(x), (9,)),
     "types": (lambda x: (x >= 0).astype(jnp.float32) * 2, (9,)),
@@ -185,7 +191,7 @@ def test_operations(name: str, batch: int | None) -> None:
     ("function", "said"),
     [
         (lambda x: jnp.sort(x, 1), "operation sort, which the ONNX writer does not know"),
-        (lambda x: jnp.einsum("nab,nac->nbc", x, x), "products with a matrix only"),
+        (lambda x: jnp.einsum("nab,nab->n", x, x), "products of matrices only"),
         (lambda x: jax.lax.pad(x, 0.0, [(0, 0, 0), (0, 0, 1), (0, 0, 0)]), "at the edges only"),
         (
             lambda x: jax.lax.conv_transpose(

@@ -260,15 +260,6 @@ def test_total_weighs_every_switched_term(switched):
         np.testing.assert_allclose(terms["total"], total, rtol=1e-5)
 
 
-@pytest.mark.parametrize("hole", [0, 1])
-def test_a_mask_without_or_all_hole_gives_finite_losses(plain, hole):
-    recorder, _, state = plain
-    batch = {**pictures(31, BATCH), "mask": np.full((BATCH, SIZE, SIZE, 1), hole, np.uint8)}
-    call = recorder.call("main", state, batch)
-    for name, value in {**call.scalars, **leaves(call.after)}.items():
-        assert np.all(np.isfinite(value)), name
-
-
 def test_composites_of_pictures_without_a_hole_are_the_pictures(switched):
     recorder, _, calls = switched
     batch = {**pictures(33, BATCH), "mask": np.zeros((BATCH, SIZE, SIZE, 1), np.uint8)}

@@ -137,6 +137,34 @@ def test_r1_of_a_quadratic_discriminator_and_its_gradient():
     np.testing.assert_allclose(gradients[1], inner.mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_gradient_penalty_of_critics_with_known_slopes():
+    """D = Σ a x² / 2 + b x: (‖a x + b‖ - 1)² for each example, its gradient in b; a flat one."""
+    a, b, x = normal(18, 4, 4, 3), normal(19, 4, 4, 3), normal(20, 5, 4, 4, 3)
+
+    def penalty(b, scale):
+        def critic(images):
+            terms = 0.5 * jnp.float32(a)[None] * images**2 + b[None] * images
+            return scale * terms.sum((1, 2, 3))
+
+        return losses.gradient_penalty(critic, jnp.float32(x))
+
+    value, slope = jax.jit(jax.value_and_grad(penalty))(jnp.float32(b), 1.0)
+    inner = a * x + b
+    norms = np.sqrt(np.square(inner).sum((1, 2, 3), keepdims=True))
+    np.testing.assert_allclose(value, np.square(norms - 1).mean(), rtol=1e-5)
+    expected = (2 * (norms - 1) * inner / norms).mean(0)
+    np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-5)
+    value, slope = jax.value_and_grad(penalty)(jnp.float32(b), 0.0)
+    np.testing.assert_allclose(value, 1.0, atol=1e-5)
+    assert np.isfinite(slope).all()
+
+
+def test_wasserstein_losses_pull_apart():
+    real, fake = normal(21, 6), normal(22, 6)
+    found = losses.wasserstein_discriminator_loss(jnp.float32(real), jnp.float32(fake))
+    np.testing.assert_allclose(found, fake.mean() - real.mean(), rtol=1e-5)
+
+
 def test_path_lengths_of_a_linear_synthesiser_and_their_gradient():
     """x_p = Σ_ld A_pld w_ld: g_ld = Σ_p A_pld y_p / sqrt(HW), length = sqrt(mean_l Σ_d g²)."""
     height, width, levels, dim = 4, 2, 3, 5
@@ -209,3 +237,31 @@ def test_variation_is_of_pairs_inside_the_region(pictures):
                 expected += abs(image[n, i, j, c] - image[n, i + di, j + dj, c])
     got = losses.total_variation_loss(jnp.float32(image), jnp.float32(mask))
     np.testing.assert_allclose(got, expected / image.size, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "discriminator", "generator"),
+    [([0, 0], [0, 0], 1, 1), ([0.5, 0.5], [-0.5, -0.5], 0, 4), ([1, 0], [0, -1], 0.25, 4.25)],
+)
+def test_relativistic_losses(real, fake, discriminator, generator):
+    r, f = (jnp.float32(x).reshape(1, 1, 2, 1) for x in (real, fake))
+    np.testing.assert_allclose(losses.relativistic_discriminator_loss(r, f), discriminator)
+    np.testing.assert_allclose(losses.relativistic_generator_loss(r, f), generator)
+    # The means are each example's own.
+    r2, f2 = (jnp.concatenate([x, x + shift]) for x, shift in ((r, 7.0), (f, 7.0)))
+    np.testing.assert_allclose(losses.relativistic_discriminator_loss(r2, f2), discriminator)
+
+
+def test_squared_losses_of_features():
+    shapes = ((2, 4, 4, 3), (2, 2, 2, 5))
+    predicted, target = ([normal(10 * k + i, *s) for i, s in enumerate(shapes)] for k in (1, 2))
+    content = style = 0.0
+    for p, t in zip(predicted, target, strict=True):
+        content += np.square(p - t).mean()
+        _, h, w, c = p.shape
+        for one, other in zip(p.reshape(2, -1, c), t.reshape(2, -1, c), strict=True):
+            difference = (one.T @ one - other.T @ other) / (h * w * c)
+            style += np.square(difference).sum() / (2 * h * w * c)
+    given = [[jnp.float32(x) for x in maps] for maps in (predicted, target)]
+    np.testing.assert_allclose(losses.content_loss(*given), content, rtol=1e-5)
+    np.testing.assert_allclose(losses.squared_style_loss(*given), style, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Batch norm against its formula in float64."""
+"""Norms with weights against their formulas in float64."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gmsrm_jax.nn.norms import batch_norm
+from gmsrm_jax.nn.norms import AffineInstanceNorm, batch_norm
 
 
 class Norm(nn.Module):
@@ -35,4 +35,19 @@ def test_batch_and_running_statistics(dtype: jnp.dtype, atol: float) -> None:
     np.testing.assert_allclose(after["var"], 0.9 * 2 + 0.1 * variance, rtol=1e-4)
     y = Norm().apply(variables, x, False)
     expected = (exact - 19) / np.sqrt(2 + 1e-5) * scale + shift
+    np.testing.assert_allclose(np.asarray(y, np.float64), expected, atol=atol)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(jnp.float32, 1e-4), (jnp.bfloat16, 0.05)])
+def test_affine_instance_norm(dtype: jnp.dtype, atol: float) -> None:
+    """Of each example alone, its epsilon beside a variance that is as small."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(0, [1e-3, 1, 3], (2, 4, 5, 3)), dtype)
+    weights = {k: jnp.asarray(rng.normal(size=3), jnp.float32) for k in ("scale", "bias")}
+    y = AffineInstanceNorm(1e-6).apply({"params": weights}, x)
+    assert y.dtype == dtype
+    exact = np.asarray(x, np.float64)
+    mean, variance = (f(exact, (1, 2), keepdims=True) for f in (np.mean, np.var))
+    normed = (exact - mean) / np.sqrt(variance + 1e-6)
+    expected = normed * np.float64(weights["scale"]) + np.float64(weights["bias"])
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, atol=atol)

@@ -10,12 +10,12 @@ import pytest
 from html_page import Page
 from made_up_scores import PAPER_METRICS, entry, make_metrics
 from PIL import Image
-from table_readers import html_rows, texts
+from table_readers import html_rows
 
 from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.examples import Examples, figure_examples
 from gmsrm_jax.evaluation.published import CENTRE_BINS, IRREGULAR_BINS, PUBLISHED
-from gmsrm_jax.report.paper_report import figure_7, write_ablation, write_outputs
+from gmsrm_jax.report.paper_report import figure_7, write_outputs
 from gmsrm_jax.report.pictures import ablation, comparison, not_filled, panel_rows
 from gmsrm_jax.report.report import write_report
 from gmsrm_jax.runtime.errors import UserError
@@ -249,16 +249,6 @@ def test_nothing_of_an_earlier_evaluation_stays(tmp_path, examples):
     write_outputs(tmp_path, make_metrics(["GM-SRM"]), one, None)
     written = ["figures/figure_6.png", "figures/figure_7.svg", "notes.md"]
     assert files(tmp_path) == written + table_files("table_1", "table_2", "table_all")
-
-
-def test_ablation_files(tmp_path):
-    variants = ("Base", "GM-SRM")
-    metrics = [make_metrics([variant]) for variant in variants]
-    kept = [make_examples("ab", ["centre 50%"] * 2, [variant]) for variant in variants]
-    outputs = write_ablation(tmp_path, metrics, kept, "CelebA-HQ256")
-    assert files(tmp_path) == ["figures/figure_10.png", *table_files("table_4")]
-    assert outputs.charts == ()
-    assert list(texts(outputs.tables[0]))[4:] == ["Base", "GM-SRM"]
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,7 @@ TOY = Method(
     sections={"toy": Toy},
     shared={"batch_size": 4},
     network_fields=("toy.channels",),
+    lengths=("toy.length_kimg",),
     stages=lambda config: (StageSpec("painting", lambda context: ToyStage(config, context)),),
     init=init,
     noise_shapes=noise_shapes,

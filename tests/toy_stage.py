@@ -50,7 +50,7 @@ def _keep(state, score):
 class Stage:
     """Moves a vector towards the batches' mean; every third step also runs a second program."""
 
-    name, salt, batch_size, accumulation = "toy", 7, BATCH, 1
+    name, salt, stream, batch_size, accumulation = "toy", 7, 7, BATCH, 1
     save_every, validate_every = 5, 4
 
     def __init__(self, total_steps=12, bad_step=None, bad_steps=1):

@@ -204,8 +204,7 @@ def _choose(config: ConfigDict, method: str) -> None:
     chosen = METHODS[method]
     config.method = method
     config.variant = method if method in chosen.variants else next(iter(chosen.variants), "")
-    for key, value in chosen.shared.items():
-        config[key] = value
+    set_fields(config, chosen.shared)
 
 
 def _shrink(config: ConfigDict) -> None:

@@ -7,7 +7,7 @@ never count for the best.
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.published import VARIANTS
@@ -26,24 +26,6 @@ _TYPES = {row.title: row.priors for row in rows_of_methods()}
 _PAPER_SIZE = 256
 _LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in a column."
 _SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
-
-
-class Parameters(NamedTuple):
-    """How many parameters the network that fills holes has, the discriminator not counted in.
-
-    Attributes:
-        trained: optimised in stage 2.
-        frozen: kept as stage 1 left them: the generative memory's.
-    """
-
-    trained: int
-    frozen: int
-
-
-_PARAMETER_NOTE = (
-    "Parameters are those of the network that fills holes: trained in stage 2, and frozen, which "
-    "are the generative memory's."
-)
 
 
 def irregular_table(runs: Mapping[str, Metrics]) -> Table:
@@ -68,15 +50,12 @@ def full_table(runs: Mapping[str, Metrics]) -> Table:
     return _grid("table_all", "All hole sizes", "Every hole size that was scored.", "", runs)
 
 
-def ablation_table(
-    data_set: str, runs: Sequence[Metrics], parameters: Mapping[str, Parameters] | None = None
-) -> Table:
+def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
     """Table IV: the variants at a centre hole of 50 %, metrics as columns.
 
     Args:
         data_set: its name; CelebA-HQ256 gets the paper's rows too.
         runs: evaluations that hold at least one variant each, all with the same masks.
-        parameters: of each variant, for two columns before the metrics; None leaves these out.
 
     Raises:
         UserError: the masks differ, a variant is there twice, or an evaluation holds none.
@@ -88,10 +67,6 @@ def ablation_table(
     scores = []
     for name, theirs in [(v, True) for v in papers] + [(v, False) for v in VARIANTS if v in found]:
         label = f"{name} (paper)" if theirs else name
-        for part in Parameters._fields if parameters else ():
-            count = None if theirs else getattr((parameters or {})[name], part)
-            column = f"{part.capitalize()} parameters"
-            scores.append(Score("", "", label, data_set, column, count, published=theirs))
         means = {} if theirs else _means(found[name], name, bin_name)
         for metric, definition in definitions.items():
             cell = (data_set, "IV", name, metric, bin_name)
@@ -105,7 +80,6 @@ def ablation_table(
         caption=f"The variants, {hole} of the picture. {_LEGEND}",
         scores=tidy(scores, definitions, paper_digits=True),
         notes=_notes({data_set: next(iter(found.values()))}, [bin_name], bool(papers))
-        + ((_PARAMETER_NOTE,) if parameters else ())
         + _undefined([(run, v, [bin_name]) for v, run in found.items()], definitions),
     )
 

@@ -36,6 +36,10 @@ def _square(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value
     return graph.add("Mul", inputs[0], inputs[0])
 
 
+def _expm1(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
+    return graph.add("Sub", graph.add("Exp", inputs[0]), np.ones((), np.float32))
+
+
 def _select(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
     which, if_false, if_true = inputs
     return graph.add("Where", which, if_true, if_false)
@@ -188,12 +192,19 @@ def _conv(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
 
 
 def _dot(graph: Graph, equation: core.JaxprEqn, inputs: list[Value]) -> Value:
-    """A product over one axis of each side, of which at least one is a matrix."""
-    (left_axes, right_axes), batch_axes = equation.params["dimension_numbers"]
+    """A product over one axis of each side: with a matrix, or of a matrix for each example."""
+    (left_axes, right_axes), (left_batch, right_batch) = equation.params["dimension_numbers"]
     ranks = [len(shape_of(atom)) for atom in equation.invars]
-    if len(left_axes) != 1 or batch_axes != ((), ()) or 2 not in ranks:
-        raise UserError("the ONNX writer knows products with a matrix only; use --stablehlo")
+    of_examples = left_batch and ranks == [len(left_batch) + 2] * 2
+    if len(left_axes) != 1 or not (of_examples or (not left_batch and 2 in ranks)):
+        raise UserError("the ONNX writer knows products of matrices only; use --stablehlo")
     left, right = inputs
+    if of_examples:
+        # [batch, m, k] times [batch, k, n].
+        (rows,) = set(range(ranks[0])) - {*left_batch, *left_axes}
+        (columns,) = set(range(ranks[1])) - {*right_batch, *right_axes}
+        x = _permuted(graph, left, (*left_batch, rows, *left_axes))
+        return graph.add("MatMul", x, _permuted(graph, right, (*right_batch, *right_axes, columns)))
     left_last = _moved(ranks[0], left_axes[0], ranks[0] - 1)
     if ranks[1] == 2:
         x = _permuted(graph, left, left_last)
@@ -222,8 +233,12 @@ OPERATORS: dict[str, Operator] = {
     "gt": _elementwise("Greater"),
     "eq": _elementwise("Equal"),
     "and": _elementwise("And"),
+    "neg": _elementwise("Neg"),
+    "pow": _elementwise("Pow"),
+    "lt": _elementwise("Less"),
     "abs": _elementwise("Abs"),
     "exp": _elementwise("Exp"),
+    "expm1": _expm1,
     "tanh": _elementwise("Tanh"),
     "atanh": _elementwise("Atanh"),
     "logistic": _elementwise("Sigmoid"),

@@ -2,8 +2,13 @@
 
 from gmsrm_jax.methods.base import Method, Row
 from gmsrm_jax.methods.classical import CLASSICAL
+from gmsrm_jax.methods.deepfill2.method import DEEPFILL2
 from gmsrm_jax.methods.edgeconnect.method import EDGECONNECT
 from gmsrm_jax.methods.gm_srm.method import GM_SRM
+from gmsrm_jax.methods.lahiri import LAHIRI
+from gmsrm_jax.methods.lbam.method import LBAM
+from gmsrm_jax.methods.lisk.method import LISK
+from gmsrm_jax.methods.medfe.method import MEDFE
 from gmsrm_jax.methods.pconv import PCONV
 from gmsrm_jax.methods.sharpening import sharpened
 
@@ -13,7 +18,13 @@ METHODS: dict[str, Method] = {
     # Without the KL divergence beside them, the noise statistics of Eq. 8 stay as they are.
     "gm_srm": sharpened(GM_SRM, keeps=("statistics_",)),
     "pconv": sharpened(PCONV),
+    "deepfill2": sharpened(DEEPFILL2),
     "edgeconnect": sharpened(EDGECONNECT),
+    # The numbers of the maps have ranges that a second phase does not know.
+    "lbam": sharpened(LBAM, keeps=("forward_map_", "reverse_map_")),
+    "lisk": sharpened(LISK),
+    "medfe": sharpened(MEDFE),
+    "lahiri": sharpened(LAHIRI),
     **CLASSICAL,
 }
 DEFAULT = GM_SRM.name  # of a config that names none

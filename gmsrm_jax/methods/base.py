@@ -55,6 +55,8 @@ class Stage(Protocol):
     Attributes:
         name: folder of its checkpoints and logs in the workdir.
         salt: separates its random numbers from those of other stages.
+        stream: which order of pictures, views and masks it sees; the same for all stages that learn
+            to fill, of whatever method.
         batch_size: pictures in one step, over all devices.
         batches: what a step takes apart over devices and micro-batches: the fields that say how
             large, such as "memory.batch_size / memory.path_batch_shrink", to the size.
@@ -69,6 +71,7 @@ class Stage(Protocol):
 
     name: str
     salt: int
+    stream: int
     batch_size: int
     batches: dict[str, int]
     accumulation: int
@@ -152,7 +155,9 @@ class StageSpec:
             given as {"begin_from": …}; "" for none.
         begin_from_field: the field that names it, for messages.
         grow_from: given as {"grow_from": {item: …}}.
-        shared: it is the same for every variant of the method.
+        shared: dotted names of the fields, or of the sections, that it depends on besides those of
+            the run, its data and its masks. A stage of the same name is the same stage where these
+            agree, whichever method or variant has it. () for a stage of this method alone.
     """
 
     name: str
@@ -161,7 +166,7 @@ class StageSpec:
     begin_from: str = ""
     begin_from_field: str = ""
     grow_from: Growth | None = None
-    shared: bool = False
+    shared: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):
@@ -214,12 +219,16 @@ class Method:
             what is given and returned stays float32.
         needs: packages that `fill` imports, as `import` calls them.
         sections: its fields in a config, by the name of the section.
-        shared: fields of all methods that have another default here, such as "batch_size".
+        shared: dotted names of fields that other methods have too and that have another default
+            here, such as "batch_size".
         variants: values of config.variant and their rows; empty if it has one, `title`.
         network_fields: dotted names of the fields that `fill` depends on besides image_size and
             variant: what an exported folder holds, and what weights to begin with must agree in.
         before: of the network fields, those that came later: how it was before. A folder that says
             nothing of them is read so.
+        lengths: dotted names of the fields, in thousand pictures, that say how long its own stages
+            train: those that no other method shares, but for a second phase.
+        note: what tables say below themselves where its row stands.
         check: what no single field shows; raises UserError with field, value and cure.
         stages: in their order; the last one's state fills. None for a method that learns nothing.
         init: variables of the networks that fill, drawn by a random key.
@@ -244,6 +253,8 @@ class Method:
     variants: Mapping[str, Row] = dataclasses.field(default_factory=dict)
     network_fields: tuple[str, ...] = ()
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    lengths: tuple[str, ...] = ()
+    note: str = ""
     check: Callable[[ConfigDict], None] = _nothing
     stages: Callable[[ConfigDict], tuple[StageSpec, ...]] | None = None
     init: Callable[[ConfigDict, jax.Array], Variables] = lambda config, key: {}

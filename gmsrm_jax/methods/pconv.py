@@ -364,6 +364,7 @@ PCONV = Method(
     sections={"pconv": PConvFields},
     shared={"batch_size": 16},
     network_fields=("pconv.levels", "pconv.width"),
+    lengths=("pconv.length_kimg",),
     check=check,
     stages=stages,
     init=init,

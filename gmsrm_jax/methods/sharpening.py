@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
 from gmsrm_jax.methods.base import (
     Batch,
     Context,
@@ -29,7 +30,7 @@ from gmsrm_jax.methods.base import (
     TrainState,
     Variables,
 )
-from gmsrm_jax.methods.stage import PairStage, steps_of
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.methods.variables import joined, parted
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.accumulation import in_micro_batches
@@ -148,14 +149,14 @@ def sharpened(method: Method, keeps: tuple[str, ...] = ()) -> Method:
     )
 
 
-class SharpeningStage(PairStage):
+class SharpeningStage(AdversarialStage):
     """Trains what a method's last stage trained, against a new discriminator.
 
     The state's parts: variables (trained weights by network, and the discriminator), average (of
     the trained weights), kept (all other variables that fill: frozen weights, statistics).
     """
 
-    salt = 7
+    salt = stream = 7
 
     def __init__(
         self, method: Method, keeps: tuple[str, ...], config: ConfigDict, context: Context
@@ -168,26 +169,13 @@ class SharpeningStage(PairStage):
             config: the run's config.
             context: what the data say.
         """
-        settings = self.settings = config.sharpening
-        super().__init__(
-            STAGE,
-            method,
-            config,
-            context,
-            steps_of(settings.length_kimg, config.batch_size) + settings.head_start,
-            settings.save_every,
-            settings.validate_every,
-        )
-        self._keeps, self.ema = keeps, settings.ema
-        self.layers = tuple(settings.vgg_layers)
-        self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="sharpening.vgg")
+        settings = config.sharpening
         b1, b2 = settings.betas
-        self.optimizer = optax.adam(settings.learning_rate, b1=b1, b2=b2)
         channels = tuple(settings.discriminator_features)
         module = (
-            PatchDiscriminator(channels, self.dtype)
+            PatchDiscriminator(channels, config.compute_dtype)
             if settings.discriminator == "patch"
-            else FeatureDiscriminator(channels[0], self.dtype)
+            else FeatureDiscriminator(channels[0], config.compute_dtype)
         )
         self.adversary = Adversary(
             _CRITIC,
@@ -195,9 +183,21 @@ class SharpeningStage(PairStage):
             "hinge",
             optax.adam(settings.discriminator_learning_rate, b1=b1, b2=b2),
         )
+        super().__init__(
+            STAGE,
+            method,
+            config,
+            context,
+            steps_of(settings.length_kimg, config.batch_size) + settings.head_start,
+            settings,
+            optax.adam(settings.learning_rate, b1=b1, b2=b2),
+            (self.adversary,),
+        )
+        self._keeps = keeps
+        self.layers = tuple(settings.vgg_layers)
+        self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="sharpening.vgg")
         if settings.head_start:
             self.programs["head_start"] = self._head_start
-        self.programs["main"] = self._main_step
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Begins with what the stage before gives; only the discriminator is drawn.
@@ -210,17 +210,17 @@ class SharpeningStage(PairStage):
         if "begin_from" not in given:
             before = self._method.finish(self._config, before["average"], before["kept"])
         trained, kept = parted(before, self._stays)
-        side = self.settings.crop or self._config.image_size
+        side = self.fields.crop or self._config.image_size
         image, mask = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
         maps = self._features(self.constants["vgg"], image)
         critic = dict(
             self.adversary.module.init(key, *self._shown(image, mask, maps), update_stats=False)
         )
-        return self.begin(trained, critic, kept=kept)
+        return self.begin(trained, {_CRITIC: critic}, kept=kept)
 
     def due(self, step: int) -> tuple[str, ...]:
         """The discriminator alone first, then both."""
-        return ("head_start",) if step < self.settings.head_start else ("main",)
+        return ("head_start",) if step < self.fields.head_start else ("main",)
 
     def variables_of(self, state: TrainState) -> Variables:
         """What fills: averaged weights, and what is kept."""
@@ -246,8 +246,8 @@ class SharpeningStage(PairStage):
             for k, (name, shape) in zip(drawn, shapes.items(), strict=False)
         }
         parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
-        if self.settings.crop:
-            parts["corner"] = corners_on_hole(keys[1], batch["mask"], self.settings.crop)
+        if self.fields.crop:
+            parts["corner"] = corners_on_hole(keys[1], batch["mask"], self.fields.crop)
         return parts
 
     def _fill(self, trained: Variables, kept: Variables, part: Batch) -> jax.Array:
@@ -264,11 +264,11 @@ class SharpeningStage(PairStage):
 
     def _seen(self, part: Batch, x: jax.Array) -> jax.Array:
         """What VGG and the discriminator see of pictures or masks."""
-        return crop(x, part["corner"], self.settings.crop) if self.settings.crop else x
+        return crop(x, part["corner"], self.fields.crop) if self.fields.crop else x
 
     def _shown(self, image: jax.Array, mask: jax.Array, maps: tuple[jax.Array, ...]) -> Any:
         """What the discriminator is given of a picture, its mask and its VGG maps."""
-        return (image, mask) if self.settings.discriminator == "patch" else (maps, mask)
+        return (image, mask) if self.fields.discriminator == "patch" else (maps, mask)
 
     def _real(self, vgg: VggWeights, part: Batch) -> Any:
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
@@ -310,13 +310,15 @@ class SharpeningStage(PairStage):
         gradient, scalars, rows = self._at_filling(
             state, batch["vgg"], part, jax.lax.stop_gradient(filled)
         )
-        return (jax.lax.stop_gradient(gradient) * filled).sum(), Played(scalars, {}, rows)
+        return (jax.lax.stop_gradient(gradient) * filled).sum(), Played(
+            scalars, {}, {_CRITIC: rows}
+        )
 
     def _at_filling(
         self, state: TrainState, vgg: VggWeights, part: Batch, filled: jax.Array
     ) -> tuple[jax.Array, Scalars, Any]:
         """The gradient of the whole objective at Î, with its parts' norms in the hole."""
-        settings, critic = self.settings, state.variables[_CRITIC]
+        settings, critic = self.fields, state.variables[_CRITIC]
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         seen, hole = self._seen(part, image), self._seen(part, mask)
         target = self._features(vgg, seen)

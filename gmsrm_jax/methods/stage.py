@@ -1,33 +1,15 @@
-"""What stages that train filling networks share: validation, pictures, the step of a pair."""
+"""What stages that train filling networks share: validation, pictures, filling."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from gmsrm_jax import metrics
-from gmsrm_jax.methods.base import (
-    Batch,
-    Context,
-    Method,
-    Program,
-    Scalars,
-    TrainState,
-    Variables,
-)
+from gmsrm_jax.methods.base import Context, Method, Program, TrainState, Variables
 from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.metrics.extra import sharpness
-from gmsrm_jax.nn.adversarial import (
-    Adversary,
-    Played,
-    adversarial_step,
-    average_variables,
-    gradient_step,
-)
 
 
 def steps_of(length_kimg: float, batch_size: int) -> int:
@@ -42,6 +24,7 @@ class FillingStage:
     """
 
     salt: int
+    stream = 2  # that of GM-SRM's stage 2, for every method
 
     def __init__(
         self,
@@ -125,81 +108,3 @@ class FillingStage:
             for part in rows.reshape(-1, size)
         ]
         return np.concatenate(outputs)[:count]
-
-
-class PairStage(FillingStage):
-    """Networks that fill and a discriminator, moved together at each step.
-
-    A method adds `init`, `salt`, `_parts` and `_loss`, and sets the attributes in `__init__`.
-
-    Attributes:
-        optimizer: of the networks that fill.
-        adversary: the discriminator.
-        ema: decay of the average; 0 for the last weights.
-        played: False leaves the discriminator as it is.
-    """
-
-    optimizer: optax.GradientTransformation
-    adversary: Adversary
-    ema: float
-    played = True
-
-    def begin(self, variables: Variables, judge: dict[str, Any], **items: Any) -> TrainState:
-        """The first state.
-
-        Args:
-            variables: of the networks that are trained.
-            judge: variables of the discriminator.
-            items: "kept" and "extra" of the state, if there are any.
-        """
-        name = self.adversary.name
-        optimizer = {key: self.optimizer.init(tree["params"]) for key, tree in variables.items()}
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables={**variables, name: judge},
-            average=jax.tree.map(jnp.copy, variables),
-            optimizer={**optimizer, name: self.adversary.optimizer.init(judge["params"])},
-            **{"kept": {}, "extra": {}, **items},
-        )
-
-    def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
-        """What the loss needs, a row for each example: the batch's, and what is drawn."""
-        raise NotImplementedError
-
-    def _loss(
-        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
-    ) -> tuple[jax.Array, Played]:
-        """The loss of the networks that fill, see `adversarial_step`.
-
-        Args:
-            state: before the step.
-            batch: of which only the constants are looked at.
-            variables: of the networks that fill.
-            part: rows of `_parts`.
-        """
-        raise NotImplementedError
-
-    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        """One step of both sides, on the same fillings."""
-
-        def loss(variables: Variables, part: Batch) -> tuple[jax.Array, Played]:
-            return self._loss(state, batch, variables, part)
-
-        before, states, parts = state.variables, state.optimizer, self._parts(state, batch)
-        if self.played:
-            moved, optimizer, scalars = adversarial_step(
-                loss, self.optimizer, self.adversary, before, states, parts, self.accumulation
-            )
-        else:
-            making = {name: tree for name, tree in before.items() if name != self.adversary.name}
-            moved, optimizer, told = gradient_step(
-                loss, self.optimizer, making, states, parts, self.accumulation
-            )
-            scalars = told.scalars
-        variables = {**before, **moved}
-        return state.replace(
-            step=state.step + 1,
-            variables=variables,
-            average=average_variables(state.average, variables, self.ema),
-            optimizer={**states, **optimizer},
-        ), scalars

@@ -1,7 +1,7 @@
-"""Steps of optimizers: of networks alone, and of networks that play against a discriminator."""
+"""Steps of optimizers: of networks alone, and of networks that play against discriminators."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -15,7 +15,13 @@ from gmsrm_jax.nn.optimizers import average_weights
 # {network: {"params": …, "batch_stats": …}}
 Variables = dict[str, dict[str, Any]]
 Scalars = dict[str, jax.Array]
-Form = Literal["logistic", "hinge"]
+Form = Literal["logistic", "hinge", "wasserstein", "relativistic"]
+_DISCRIMINATOR_LOSSES: dict[Form, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "logistic": losses.logistic_discriminator_loss,
+    "hinge": losses.hinge_discriminator_loss,
+    "wasserstein": losses.wasserstein_discriminator_loss,
+    "relativistic": losses.relativistic_discriminator_loss,
+}
 
 
 class Played(NamedTuple):
@@ -84,15 +90,19 @@ class Adversary:
     Attributes:
         name: of the network.
         module: module(*shown, update_stats=…) gives logits of any shape.
-        form: "logistic" (non-saturating) or "hinge", of both sides' losses. The discriminator's is
-            the sum of its two means; half of it, as some print it, makes no difference to Adam.
+        form: "logistic" (non-saturating), "hinge", "wasserstein" or "relativistic" (averages, least
+            squares), of both sides' losses. The discriminator's is the sum of its two means, but
+            for the last one half of it, as its paper has it; to Adam that makes no difference.
         optimizer: with a rate and betas of its own.
+        penalty_weight: of the gradient penalty at "between", what is shown there beside "real" and
+            "fake"; its first array is that of the pictures.
     """
 
     name: str
     module: nn.Module
     form: Form
     optimizer: optax.GradientTransformation
+    penalty_weight: float = 0.0
 
     def judge(
         self, variables: dict[str, Any], shown: tuple[jax.Array, ...], method: str | None = None
@@ -109,63 +119,91 @@ class Adversary:
         )
         return judged
 
-    def generator_loss(self, fake: jax.Array) -> jax.Array:
-        """What the generator makes small, from logits of what it made."""
-        if self.form == "hinge":
-            return losses.adversarial_generator_loss(fake)
-        return losses.logistic_generator_loss(fake)
+    def generator_loss(self, fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
+        """What the generator makes small.
+
+        Args:
+            fake: logits of what it made.
+            real: logits of real pictures, which the relativistic form alone looks at.
+
+        Raises:
+            ValueError: the form is relativistic and there are none.
+        """
+        if self.form == "logistic":
+            return losses.logistic_generator_loss(fake)
+        if self.form == "relativistic":
+            if real is None:
+                raise ValueError("the relativistic loss compares with logits of real pictures")
+            return losses.relativistic_generator_loss(real, fake)
+        return losses.adversarial_generator_loss(fake)
+
+    def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:
+        """What the discriminator makes small, from logits, without the penalty."""
+        return _DISCRIMINATOR_LOSSES[self.form](real, fake)
 
     def loss(self, variables: Variables, shown: Any) -> tuple[jax.Array, Played]:
-        """What the discriminator makes small, from {"real": …, "fake": …} as `judge` takes them."""
+        """The discriminator's loss, from {"real": …, "fake": …} as `judge` takes them."""
         fake, _ = self.judge(variables[self.name], shown["fake"])
         # The renewed vectors do not depend on the examples, so their mean is each of them.
         real, renewed = self.judge(variables[self.name], shown["real"])
-        if self.form == "hinge":
-            value = losses.hinge_discriminator_loss(real, fake)
-        else:
-            value = losses.logistic_discriminator_loss(real, fake)
+        value = self.discriminator_loss(real, fake)
         scalars = {
-            f"loss/{self.name}": value,
             f"logits/{self.name}_real": real.mean(),
             f"logits/{self.name}_fake": fake.mean(),
         }
+        if self.penalty_weight:
+            images, *others = shown["between"]
+            penalty = losses.gradient_penalty(
+                lambda x: self.judge(variables[self.name], (x, *others))[0], images
+            )
+            value += self.penalty_weight * penalty
+            scalars[f"loss/{self.name}_penalty"] = penalty
+        scalars[f"loss/{self.name}"] = value
         return value, Played(scalars, {self.name: renewed}, ())
 
 
 def adversarial_step(
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    adversary: Adversary,
+    adversaries: Sequence[Adversary],
     variables: Variables,
     states: dict[str, Any],
     parts: Any,
     accumulation: int,
 ) -> tuple[Variables, dict[str, Any], Scalars]:
-    """One step of a generator and its discriminator, on the same examples.
+    """One step of a generator and its discriminators, on the same examples.
 
-    Both gradients are taken at the weights before the step, and the discriminator's statistics move
+    All gradients are taken at the weights before the step, and the discriminators' statistics move
     on by one power iteration.
 
     Args:
-        loss: the generator's; may ask `adversary.judge` with the variables before the step. Its
-            rows are {"real": …, "fake": …}, tuples of arrays that the discriminator is shown.
+        loss: the generator's; may ask `Adversary.judge` with the variables before the step. Its
+            rows are {discriminator: {"real": …, "fake": …}}, tuples of arrays that it is shown.
         optimizer: the generator's.
-        adversary: the discriminator.
-        variables: of the discriminator and of the generator's networks, which are all others.
+        adversaries: the discriminators.
+        variables: of the discriminators and of the generator's networks, which are all others.
         states: of the optimizers, by network.
         parts: arrays whose first axis is that of the examples.
         accumulation: micro-batches.
 
     Returns:
-        Variables, states of the optimizers, scalars of both sides.
+        Variables, states of the optimizers, scalars of all sides.
     """
-    judging = {adversary.name: variables[adversary.name]}
-    making = {name: tree for name, tree in variables.items() if name != adversary.name}
-    made, made_states, played = gradient_step(loss, optimizer, making, states, parts, accumulation)
-    judged, judged_states, told = gradient_step(
-        adversary.loss, adversary.optimizer, judging, states, played.rows, accumulation
-    )
-    return {**made, **judged}, {**made_states, **judged_states}, played.scalars | told.scalars
+    judges = {adversary.name for adversary in adversaries}
+    making = {name: tree for name, tree in variables.items() if name not in judges}
+    moved, renewed, played = gradient_step(loss, optimizer, making, states, parts, accumulation)
+    scalars = dict(played.scalars)
+    for adversary in adversaries:
+        judged, state, told = gradient_step(
+            adversary.loss,
+            adversary.optimizer,
+            {adversary.name: variables[adversary.name]},
+            states,
+            played.rows[adversary.name],
+            accumulation,
+        )
+        moved, renewed, scalars = moved | judged, renewed | state, scalars | told.scalars
+    return moved, renewed, scalars
 
 
 def average_variables(

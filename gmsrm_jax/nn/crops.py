@@ -26,6 +26,21 @@ def corners_on_hole(key: jax.Array, mask: jax.Array, side: int) -> jax.Array:
     return jnp.clip(middle - side // 2, 0, size - side).astype(jnp.int32)
 
 
+def corners_anywhere(key: jax.Array, count: int, size: int, side: int) -> jax.Array:
+    """Draws upper left corners of squares, every place of a picture alike.
+
+    Args:
+        key: random key.
+        count: N, of squares.
+        size: S, of the pictures.
+        side: of the squares, at most S.
+
+    Returns:
+        int32 [N, 2], row and column.
+    """
+    return jax.random.randint(key, (count, 2), 0, size - side + 1)
+
+
 def crop(x: jax.Array, corners: jax.Array, side: int) -> jax.Array:
     """Cuts squares: [N, S, S, C] at corners [N, 2] to [N, side, side, C]."""
 

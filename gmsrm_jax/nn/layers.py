@@ -19,7 +19,7 @@ and casts its kernel to it. Whatever the `dtype`, float32 are
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -225,12 +225,12 @@ def average_pool(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(n, size, h // size, size, w // size, c).mean((2, 4), dtype=jnp.float32)
 
 
-def instance_norm(x: jax.Array) -> jax.Array:
-    """Normalises each channel of each example over its pixels; no affine part, epsilon 1e-5."""
+def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
+    """Normalises each channel of each example over its pixels; no affine part."""
     y = x.astype(jnp.float32)
     mean = y.mean((1, 2), keepdims=True)
     variance = jnp.square(y - mean).mean((1, 2), keepdims=True)
-    return ((y - mean) * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+    return ((y - mean) * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
 def minibatch_stddev(x: jax.Array, group_size: int = 4) -> jax.Array:
@@ -261,7 +261,7 @@ class PlainConv(nn.Module):
         features: output channels.
         kernel_size: side of the kernel.
         stride: between two outputs.
-        pad: pixels added at every side.
+        pad: pixels added at every side; "SAME" for ⌈size / stride⌉ outputs, the odd one added last.
         kernel_init: initialiser.
         result: format of the output; None for that of the input.
         reflect: what is added mirrors the inside, without repeating the border; else it is zero.
@@ -272,7 +272,7 @@ class PlainConv(nn.Module):
     features: int
     kernel_size: int
     stride: int
-    pad: int
+    pad: int | Literal["SAME"]
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     result: DTypeLike | None = None
     reflect: bool = False
@@ -282,7 +282,8 @@ class PlainConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [N, H, W, I] to [N, H', W', features]."""
-        k, pads = self.kernel_size, [(self.pad, self.pad)] * 2
+        k = self.kernel_size
+        pads: Any = self.pad if self.pad == "SAME" else [(self.pad, self.pad)] * 2
         kernel = self.param("kernel", self.kernel_init, (k, k, x.shape[-1], self.features))
         if self.reflect:
             x, pads = jnp.pad(x, [(0, 0), *pads, (0, 0)], mode="reflect"), [(0, 0)] * 2
@@ -330,13 +331,16 @@ class Conv(nn.Module):
 class ChannelAttention(nn.Module):
     """Squeeze-and-excitation (CA of Eq. 2 and 6): pool, C to max(C // 16, 4), ReLU, C, sigmoid."""
 
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scales the channels of [N, H, W, C] by factors between 0 and 1."""
         channels = x.shape[-1]
         pooled = x.mean((1, 2), dtype=jnp.float32)
-        y = nn.relu(nn.Dense(max(channels // 16, 4), name="squeeze")(pooled))
-        return scale_channels(x, nn.sigmoid(nn.Dense(channels, name="excite")(y)))
+        dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
+        y = nn.relu(dense(max(channels // 16, 4), name="squeeze")(pooled))
+        return scale_channels(x, nn.sigmoid(dense(channels, name="excite")(y)))
 
 
 class EqualDense(nn.Module):

@@ -56,9 +56,32 @@ def style_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> j
     )
 
 
+def content_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
+    """Over layers of a VGG, the sum of the mean squared differences (Gatys et al., Eq. 1)."""
+    terms = [jnp.square(p - t).mean() for p, t in zip(predicted, target, strict=True)]
+    return jnp.stack(terms).sum()
+
+
+def squared_style_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
+    """Over layers, the sum of Σ (G - Ĝ)² / (N·H·W·C), G the Gram matrices of features [N, H, W, C].
+
+    LISK's: the divisor is that of the features, not the Gram matrices' C².
+    """
+    terms = [
+        jnp.square(gram_matrix(p) - gram_matrix(t)).sum() / p.size
+        for p, t in zip(predicted, target, strict=True)
+    ]
+    return jnp.stack(terms).sum()
+
+
 def masked_l1_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean over all elements of |mask · (prediction - target)|, so small regions count little."""
     return jnp.abs(mask * (prediction - target)).mean()
+
+
+def mean_squared_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean over all elements of (prediction - target)²."""
+    return jnp.square(prediction - target).mean()
 
 
 def total_variation_loss(image: jax.Array, region: jax.Array) -> jax.Array:
@@ -113,6 +136,31 @@ def logistic_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
     return jax.nn.softplus(fake).mean() + jax.nn.softplus(-real).mean()
 
 
+def wasserstein_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Loss of a critic (Arjovsky et al., arXiv 1701.07875): mean D(fake) - mean D(real)."""
+    return fake.mean() - real.mean()
+
+
+def relativistic_discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """½ [mean (r - f̄ - 1)² + mean (f - r̄ + 1)²]: RaLSGAN (Jolicoeur-Martineau, arXiv 1807.00734).
+
+    r̄ and f̄ are means over the logits of one example, so that examples do not know each other.
+
+    Args:
+        real: r, logits [N, h, w, 1] of real pictures.
+        fake: f, logits of what a generator made of them.
+    """
+    axes = (1, 2, 3)
+    above = real - fake.mean(axes, keepdims=True)
+    below = fake - real.mean(axes, keepdims=True)
+    return 0.5 * (jnp.square(above - 1.0).mean() + jnp.square(below + 1.0).mean())
+
+
+def relativistic_generator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """`relativistic_discriminator_loss` with the places of real and fake exchanged."""
+    return relativistic_discriminator_loss(fake, real)
+
+
 def feature_matching_loss(fake: Sequence[jax.Array], real: Sequence[jax.Array]) -> jax.Array:
     """L_FM (EdgeConnect, Eq. 3): over a discriminator's outputs, the sum of mean |fake - real|.
 
@@ -149,6 +197,19 @@ def r1_penalty(logits: Callable[[jax.Array], jax.Array], images: jax.Array) -> j
     """
     gradient = jax.grad(lambda x: logits(x).sum())(images)
     return 0.5 * jnp.square(gradient).sum((1, 2, 3)).mean()
+
+
+def gradient_penalty(critic: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """Mean of (‖∇_x D(x)‖₂ - 1)² over examples (Gulrajani et al., arXiv 1704.00028, Eq. 3).
+
+    Args:
+        critic: maps images [N, H, W, C] to any number of outputs for each.
+        images: between real and made ones, α · real + (1 - α) · fake.
+    """
+    gradient = jax.grad(lambda x: critic(x).sum())(images)
+    # A norm of exactly 0 has no gradient of its own.
+    norms = jnp.sqrt(jnp.square(gradient).sum((1, 2, 3)) + 1e-12)
+    return jnp.square(norms - 1.0).mean()
 
 
 def path_lengths(

@@ -1,7 +1,10 @@
-"""Batch normalisation (Ioffe and Szegedy, arXiv 1502.03167)."""
+"""Norms with weights: batch norm (arXiv 1502.03167) and affine instance norm (arXiv 1607.08022)."""
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+
+from gmsrm_jax.nn.layers import instance_norm
 
 
 def batch_norm(x: jax.Array, of_batch: bool, name: str) -> jax.Array:
@@ -28,3 +31,22 @@ def batch_norm(x: jax.Array, of_batch: bool, name: str) -> jax.Array:
         use_fast_variance=False,
         name=name,
     )(x)
+
+
+class AffineInstanceNorm(nn.Module):
+    """γ · (x - μ) / sqrt(σ² + ε) + β over the pixels of each example, γ and β for each channel.
+
+    Attributes:
+        epsilon: ε.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises [N, H, W, C], which keeps its format; sums are float32."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)[None, None, None, :]
+        bias = self.param("bias", nn.initializers.zeros, shape)[None, None, None, :]
+        y = instance_norm(x.astype(jnp.float32), self.epsilon)
+        return (y * scale + bias).astype(x.dtype)

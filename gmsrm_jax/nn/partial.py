@@ -100,7 +100,7 @@ def partial_conv(
 
 
 class PartialConv(nn.Module):
-    """`partial_conv` with He initialisation.
+    """`partial_conv` as a layer.
 
     Attributes:
         features: output channels.
@@ -108,6 +108,7 @@ class PartialConv(nn.Module):
         stride: between two outputs.
         use_bias: add a bias, which begins with zeros.
         result: format of the output's values; None for that of the input.
+        kernel_init: initialiser.
     """
 
     features: int
@@ -115,13 +116,14 @@ class PartialConv(nn.Module):
     stride: int = 1
     use_bias: bool = False
     result: DTypeLike | None = None
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, *groups: Known) -> Known:
         """Maps groups of known values to known values, as `partial_conv`."""
         inputs = sum(group.values.shape[-1] for group in groups)
         shape = (self.kernel_size, self.kernel_size, inputs, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))

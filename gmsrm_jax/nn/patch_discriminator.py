@@ -17,6 +17,7 @@ class PatchDiscriminator(nn.Module):
         use_bias: of every convolution.
         kernel_init: initialiser.
         spectral: divide every kernel by its largest singular value.
+        flat: so many convolutions, the last ones, have stride 1 instead of 2.
     """
 
     features: tuple[int, ...] = (64, 128, 256, 512)
@@ -24,6 +25,7 @@ class PatchDiscriminator(nn.Module):
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     spectral: bool = True
+    flat: int = 2
 
     def __call__(
         self, image: jax.Array, condition: jax.Array | None = None, *, update_stats: bool
@@ -55,7 +57,7 @@ class PatchDiscriminator(nn.Module):
             layer = PlainConv(
                 channels,
                 4,
-                2 if index < last - 1 else 1,
+                2 if index <= last - self.flat else 1,
                 1,
                 self.kernel_init,
                 result=x.dtype if index < last else jnp.float32,

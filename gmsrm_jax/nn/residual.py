@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 
 from gmsrm_jax.nn.layers import PlainConv, instance_norm
+from gmsrm_jax.nn.norms import AffineInstanceNorm
 from gmsrm_jax.nn.spectral import spectral
 
 
@@ -15,12 +16,16 @@ class ResidualBlock(nn.Module):
         kernel_init: initialiser.
         use_bias: of both convolutions, whose effect the instance norms take away.
         spectral: divide both kernels by their largest singular value.
+        affine: the norms have scale and shift.
+        epsilon: of the norms.
     """
 
     dilation: int = 2
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     use_bias: bool = True
     spectral: bool = False
+    affine: bool = False
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: jax.Array, *, update_stats: bool = False) -> jax.Array:
@@ -39,7 +44,10 @@ class ResidualBlock(nn.Module):
                 name=name,
             )
             y = spectral(layer, y, update_stats=update_stats) if self.spectral else layer(y)
-            y = instance_norm(y)
+            if self.affine:
+                y = AffineInstanceNorm(self.epsilon, name=f"{name}_affine")(y)
+            else:
+                y = instance_norm(y, self.epsilon)
             if name == "first":
                 y = nn.relu(y)
         return x + y

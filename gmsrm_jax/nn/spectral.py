@@ -22,17 +22,19 @@ def spectral(layer: nn.Module, x: jax.Array, *, update_stats: bool) -> jax.Array
 
 
 def drawn(module: nn.Module, key: jax.Array, *inputs: Any) -> dict[str, Any]:
-    """First variables of a module with spectral norms, its kernels as their initialiser draws them.
+    """First variables of a discriminator, its kernels as their initialiser draws them.
 
-    flax keeps kernels divided by their singular value when it initialises, which changes what a
-    learning rate means.
+    With spectral norms flax keeps kernels divided by their singular value when it initialises,
+    which changes what a learning rate means.
 
     Args:
-        module: with a field `spectral`, which switches the norms off.
+        module: with a field `spectral` that switches such norms off, if it has any.
         key: random key.
         inputs: of the module.
     """
     with_vectors = module.init(key, *inputs, update_stats=False)
+    if not getattr(module, "spectral", False):
+        return dict(with_vectors)
     weights = module.clone(spectral=False).init(key, *inputs, update_stats=False)
     return {**with_vectors, **weights}
 

@@ -1,9 +1,8 @@
 """A run's scores and pictures as the paper shows them: Tables I, II and IV, Figures 6 to 10."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ from gmsrm_jax.evaluation import published
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.paper_tables import (
     UNNAMED,
-    Parameters,
     ablation_table,
     centre_table,
     full_table,
     irregular_table,
     samples_table,
 )
-from gmsrm_jax.evaluation.seed_table import seeds_table
 from gmsrm_jax.evaluation.table_formats import to_latex, to_markdown
 from gmsrm_jax.evaluation.tables import Table, heading
 from gmsrm_jax.metrics import DEFINITIONS
@@ -60,6 +57,7 @@ def write_outputs(
     *,
     pictures: Sequence[str] = (),
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> PaperOutputs:
     """Writes the tables and figures of one evaluation.
 
@@ -76,6 +74,7 @@ def write_outputs(
             paper's rows. None is "Test pictures".
         pictures: names of the examples to show, in order; without any they are drawn.
         seed: of the draw.
+        notes: further lines below each table.
 
     Returns:
         The parts for `write_report`.
@@ -99,9 +98,12 @@ def write_outputs(
         if published.ABLATION_BIN in bins and len(variants) > 1
         else None,
         samples_table(label, metrics) if "samples" in metrics else None,
+        full_table(runs),
     )
-    tables = tuple(table for table in made if table is not None)
-    write_tables(folder, [*tables, full_table(runs)])
+    *tables, whole = (
+        replace(table, notes=(*table.notes, *notes)) for table in made if table is not None
+    )
+    write_tables(folder, [*tables, whole])
     panels, note = figure_7(metrics, label)
     if panels:
         path = Path(folder) / "figures" / "figure_7.svg"
@@ -113,47 +115,7 @@ def write_outputs(
     )
     figures = tuple(figure for figure in drawn if figure is not None)
     write_figures(folder, figures)
-    return PaperOutputs(tables, charts, note, figures)
-
-
-def write_ablation(
-    folder: str | os.PathLike[str],
-    metrics: Sequence[Mapping[str, Any]],
-    examples: Sequence[Examples],
-    dataset: str | None,
-    *,
-    parameters: Mapping[str, Parameters] | None = None,
-    pictures: Sequence[str] = (),
-    seed: int = 0,
-) -> PaperOutputs:
-    """Writes Table IV and Figure 10 from evaluations of one variant each, in the same order.
-
-    Arguments are those of `write_outputs` and `ablation_table`; so are the errors, and one if the
-    kept examples differ between the evaluations.
-    """
-    table = ablation_table(dataset or UNNAMED, metrics, parameters)
-    figure = ablation(examples, pictures, seed)
-    figures = () if figure is None else (figure,)
-    write_tables(folder, [table])
-    write_figures(folder, figures)
-    return PaperOutputs(tables=(table,), figures=figures)
-
-
-def write_seeds(
-    folder: str | os.PathLike[str],
-    metrics: Mapping[int, Sequence[Mapping[str, Any]]],
-    dataset: str | None,
-    *,
-    parameters: Mapping[str, Parameters],
-    training: str,
-    command: str,
-) -> Table:
-    """Writes Table IV over several seeds, table_4.md, .tex, .html and .json; see `seeds_table`."""
-    table, facts = seeds_table(dataset or UNNAMED, metrics, parameters, training, command)
-    write_tables(folder, [table])
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    write_atomically((Path(folder) / table.name).with_suffix(".json"), f"{text}\n".encode())
-    return table
+    return PaperOutputs(tuple(tables), charts, note, figures)
 
 
 def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> None:

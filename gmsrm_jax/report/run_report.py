@@ -65,6 +65,7 @@ def report_run(
         settings.dataset,
         pictures=settings.figure_pictures,
         seed=settings.seed,
+        notes=(method.note,) if method.note else (),
     )
     write_report(
         page,

@@ -144,7 +144,8 @@ def _smaller_stage(
         raise UserError(f"{growth.field} = '{workdir}' does not exist; {cure}")
     smaller = config_of_run(workdir)
     stages = {own.name: own for own in METHODS[smaller.method].stages_of(smaller)}
-    if smaller.method != config.method or spec.name not in stages:
+    same = smaller.method == config.method or spec.shared
+    if spec.name not in stages or not (same and stages[spec.name].shared == spec.shared):
         raise UserError(
             f"{growth.field}: {workdir} is of the method {smaller.method} with the stages "
             f"{', '.join(stages)}; name one of {config.method} that trained {spec.name}"

@@ -158,7 +158,7 @@ def train_stage(
         try:
             constants = to_every_device(stage.constants, mesh)
             rows = data.batches(
-                stage.batch_size, start, stage.salt, jax.process_index(), jax.process_count()
+                stage.batch_size, start, stage.stream, jax.process_index(), jax.process_count()
             )
             on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
             batch = next(on_devices)

@@ -144,6 +144,11 @@ EDGECONNECT = Method(
         "edgeconnect.residual_blocks",
         "edgeconnect.sigma",
     ),
+    lengths=(
+        "edgeconnect.edges_kimg",
+        "edgeconnect.inpainting_kimg",
+        "edgeconnect.joint_kimg",
+    ),
     stages=_stages,
     init=network.init,
     finish=_finish,

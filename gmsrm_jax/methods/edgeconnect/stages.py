@@ -9,9 +9,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
 from gmsrm_jax.methods.base import Batch, Context, Method, TrainState, Variables, apply
 from gmsrm_jax.methods.edgeconnect import network
-from gmsrm_jax.methods.stage import PairStage, steps_of
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
 from gmsrm_jax.nn.canny import grey
@@ -23,8 +24,8 @@ from gmsrm_jax.runtime.pixels import to_signed
 Given = Mapping[str, Any]
 
 
-class AgainstPatches(PairStage):
-    """A generator against a patch discriminator."""
+class AgainstPatches(AdversarialStage):
+    """A generator and its patch discriminator."""
 
     judged: str  # name of the discriminator among the state's networks
 
@@ -37,7 +38,7 @@ class AgainstPatches(PairStage):
         length_kimg: float,
         learning_rate: float,
     ):
-        """Prepares the stage; see `FillingStage`.
+        """Prepares the stage; see `AdversarialStage`.
 
         Args:
             name: of the stage.
@@ -48,42 +49,25 @@ class AgainstPatches(PairStage):
             learning_rate: of the generator.
         """
         fields = config.edgeconnect
+        b1, b2 = fields.betas
+        self.adversary = Adversary(
+            self.judged,
+            PatchDiscriminator(
+                tuple(fields.discriminator_features), config.compute_dtype, False, network.INIT
+            ),
+            fields.adversarial_form,
+            optax.adam(learning_rate * fields.discriminator_rate, b1=b1, b2=b2),
+        )
         super().__init__(
             name,
             method,
             config,
             context,
             steps_of(length_kimg, config.batch_size),
-            fields.save_every,
-            fields.validate_every,
+            fields,
+            optax.adam(learning_rate, b1=b1, b2=b2),
+            (self.adversary,),
         )
-        self.config, self.fields, self.ema = config, fields, fields.ema
-        b1, b2 = fields.betas
-        self.optimizer = optax.adam(learning_rate, b1=b1, b2=b2)
-        self.adversary = Adversary(
-            self.judged,
-            PatchDiscriminator(
-                tuple(fields.discriminator_features), self.dtype, False, network.INIT
-            ),
-            fields.adversarial_form,
-            optax.adam(learning_rate * fields.discriminator_rate, b1=b1, b2=b2),
-        )
-        self.programs = {"main": self._main_step}
-
-    def _begin(self, name: str, variables: dict[str, Any], key: jax.Array, *shown: int) -> Any:
-        """The state of generator `name` and of a new discriminator that sees so many channels."""
-        side = (1, self.config.image_size, self.config.image_size)
-        seen = [jnp.zeros((*side, channels)) for channels in shown]
-        return self.begin({name: variables}, drawn(self.adversary.module, key, *seen))
-
-    def _parts(self, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-        del state
-        image, mask = to_signed(batch["image"]), batch["mask"].astype(jnp.float32)
-        return {"image": image, "mask": mask, **self._derived(image, mask)}
-
-    def _derived(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-        """What the loss needs beside picture and mask, a row for each example."""
-        raise NotImplementedError
 
 
 class EdgeStage(AgainstPatches):
@@ -103,7 +87,7 @@ class EdgeStage(AgainstPatches):
         keys, side = jax.random.split(key), self.config.image_size
         module = network.edge_network(self.config, spectral=True)
         variables = drawn(module, keys[0], jnp.zeros((1, side, side, 3)))
-        return self._begin("edge", variables, keys[1], 1, 1)
+        return self._begin("edge", variables, keys[1], {self.judged: ((side, 1), (side, 1))})
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Precision and recall of the edge pixels in the holes, an edge being 0.5 and above."""
@@ -130,7 +114,8 @@ class EdgeStage(AgainstPatches):
         """Edges of uint8 pictures as uint8 pictures [N, S, S, 3], 0 or 255."""
         return np.repeat(np.asarray(self._edges_of(images) * 255, np.uint8), 3, axis=-1)
 
-    def _derived(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state
         return {
             "known": network.known_edges(self.config, image, mask),
             "true": network.true_edges(self.config, image),
@@ -157,7 +142,9 @@ class EdgeStage(AgainstPatches):
             self.fields.edge_adversarial_weight * scalars["loss/adversarial"]
             + self.fields.feature_matching_weight * scalars["loss/feature_matching"]
         )
-        return total, Played({**scalars, "loss/total": total}, {"edge": renewed}, rows)
+        return total, Played(
+            {**scalars, "loss/total": total}, {"edge": renewed}, {self.judged: rows}
+        )
 
 
 class PictureStage(AgainstPatches):
@@ -167,7 +154,7 @@ class PictureStage(AgainstPatches):
     judged = "discriminator"
 
     def __init__(self, *arguments: Any):
-        """Prepares the stage and reads VGG-19; see `AgainstPatches`."""
+        """Prepares the stage and reads VGG-19; see `PairStage`."""
         super().__init__(*arguments)
         fields = self.fields
         self.perceptual = tuple(fields.perceptual_layers) if fields.perceptual_weight else ()
@@ -183,9 +170,10 @@ class PictureStage(AgainstPatches):
         keys, side = jax.random.split(key), self.config.image_size
         module = network.picture_network(self.config)
         variables = dict(module.init(keys[0], jnp.zeros((1, side, side, 4))))
-        return self._begin("picture", variables, keys[1], 3)
+        return self._begin("picture", variables, keys[1], {self.judged: ((side, 3),)})
 
-    def _derived(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state
         share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
         return {"share": share, "edges": network.true_edges(self.config, image)}
 
@@ -228,7 +216,7 @@ class PictureStage(AgainstPatches):
             )
             scalars["loss/style"] = losses.style_loss(fake, real)
             total += fields.style_weight * scalars["loss/style"]
-        return total, Played({**scalars, "loss/total": total}, statistics, rows)
+        return total, Played({**scalars, "loss/total": total}, statistics, {self.judged: rows})
 
 
 class JointStage(PictureStage):
@@ -261,7 +249,8 @@ class JointStage(PictureStage):
             }
         )
 
-    def _derived(self, image: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        del state
         share = jnp.broadcast_to(mask.mean(), mask.shape[:1])
         return {"share": share, "known": network.known_edges(self.config, image, mask)}
 

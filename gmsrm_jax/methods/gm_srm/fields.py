@@ -149,6 +149,7 @@ class Inpainting(Section):
         local="",
     )
     epochs: float = setting(100.0, "length, passes over the training pictures", gt=0, local=0.35)
+    length_kimg: float = setting(0.0, "length, thousand pictures; 0: as epochs says", ge=0)
     learning_rate: float = setting(2e-4, "of the network", ge=0)
     query_rate: float = setting(1.0, "of query codes and noise statistics, times that", gt=0)
     discriminator_learning_rate: float = setting(2e-4, "of the discriminator", ge=0)
@@ -208,6 +209,17 @@ NETWORK_FIELDS = (
     "model.pyramid_from",
     "memory.code_source",
 )
+# What stage 1 depends on, of whatever method.
+MEMORY_FIELDS = (
+    "memory",
+    "model.channel_base",
+    "model.channel_max",
+    "model.code_dim",
+    "model.code_channels",
+    "model.head_rate",
+    "model.query_pool",
+    "model.remat_from",
+)
 # The network of facades-128, whose folder says nothing of these fields.
 FIRST_MODEL = {
     "fusion_rescale": True,
@@ -232,8 +244,32 @@ def check(config: ConfigDict) -> None:
     Raises:
         UserError: names the field, its value and what it can be.
     """
-    model, memory, inpainting = config.model, config.memory, config.inpainting
-    size = config.image_size
+    check_memory(config)
+    inpainting, model, size = config.inpainting, config.model, config.image_size
+    if inpainting.perceptual_crop > size:
+        raise UserError(
+            f"config.inpainting.perceptual_crop = {inpainting.perceptual_crop} is above "
+            f"config.image_size = {size}; use at most that, or 0 for the whole picture"
+        )
+    if inpainting.grow_from and (inpainting.begin_from or not model.pyramid_from):
+        raise UserError(
+            f"config.inpainting.grow_from = {inpainting.grow_from!r} needs model.pyramid_from, the "
+            "smaller image_size, and inpainting.begin_from = ''; set them so"
+        )
+    layers = tuple(inpainting.perceptual_layers)
+    if layers != VGG_LAYERS[: len(layers)] or not layers:
+        raise UserError(
+            f"config.inpainting.perceptual_layers = {layers}; use the first layers of {VGG_LAYERS}"
+        )
+
+
+def check_memory(config: ConfigDict) -> None:
+    """Checks what stage 1 needs, of any method that has it.
+
+    Raises:
+        UserError: names the field, its value and what it can be.
+    """
+    model, memory, size = config.model, config.memory, config.image_size
     if model.channel_base < size:
         raise UserError(
             f"config.model.channel_base = {model.channel_base} leaves no channel at {size} px; use "
@@ -250,25 +286,10 @@ def check(config: ConfigDict) -> None:
             f"config.model.pyramid_from = {model.pyramid_from}; use 8 … {size}, config.image_size, "
             "or 0 for none"
         )
-    if inpainting.perceptual_crop > size:
-        raise UserError(
-            f"config.inpainting.perceptual_crop = {inpainting.perceptual_crop} is above "
-            f"config.image_size = {size}; use at most that, or 0 for the whole picture"
-        )
-    if inpainting.grow_from and (inpainting.begin_from or not model.pyramid_from):
-        raise UserError(
-            f"config.inpainting.grow_from = {inpainting.grow_from!r} needs model.pyramid_from, the "
-            "smaller image_size, and inpainting.begin_from = ''; set them so"
-        )
     pool = model.query_pool
     if pool and (pool < 4 or pool & (pool - 1)):
         raise UserError(
             f"config.model.query_pool = {pool}; use a power of two from 4, or 0 for none"
-        )
-    layers = tuple(inpainting.perceptual_layers)
-    if layers != VGG_LAYERS[: len(layers)] or not layers:
-        raise UserError(
-            f"config.inpainting.perceptual_layers = {layers}; use the first layers of {VGG_LAYERS}"
         )
     if memory.reconstruction_weight and memory.code_source != "encoder":
         raise UserError(

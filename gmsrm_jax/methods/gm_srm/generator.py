@@ -4,9 +4,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.gm_srm.encoder_decoder import Encoder, GridVector
-from gmsrm_jax.methods.gm_srm.memory import GenerativeMemory, MappingNetwork, code_levels
+from gmsrm_jax.methods.gm_srm.fields import model_fields
+from gmsrm_jax.methods.gm_srm.memory import (
+    GenerativeMemory,
+    MappingNetwork,
+    channels_of,
+    code_levels,
+)
 
 
 def draw_cuts(key: jax.Array, count: int, levels: int, probability: float) -> jax.Array:
@@ -106,3 +113,21 @@ class MemoryGenerator(nn.Module):
     ) -> jax.Array:
         """Images [N, S, S, 3] without style mixing."""
         return self.synthesise(self.codes(image, mask, latent), noise)
+
+
+def build_generator(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> MemoryGenerator:
+    """The generator that a config describes.
+
+    Args:
+        config: the run's config.
+        dtype: of feature maps.
+    """
+    memory = config.memory
+    return MemoryGenerator(
+        channels_of(config),
+        code_source=memory.code_source,
+        mapping_layers=memory.mapping_layers,
+        noise_strength_init=memory.noise_strength_init,
+        dtype=dtype,
+        **model_fields(MemoryGenerator, config),
+    )

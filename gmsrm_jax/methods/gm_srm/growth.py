@@ -7,14 +7,26 @@ pyramid: the new output convolution is zero, and so is what the new levels of th
 features add to what the smaller network had.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from ml_collections import ConfigDict
+
+from gmsrm_jax.methods.base import Growth
+from gmsrm_jax.methods.gm_srm.fields import check_growth
 
 _ADDED = ("rgb_", "output_", "join_")  # what a level adds to what there is without it
 _FROM_RGB = "from_rgb"  # the same name at every size, but behind it is another level
+
+
+def growth(config: ConfigDict, stage: str, *items: str) -> Growth | None:
+    """What a stage takes of a smaller one's state, where its `grow_from` names one."""
+    workdir, field = config[stage].grow_from, f"config.{stage}.grow_from"
+    check = functools.partial(check_growth, config, stage=stage)
+    return Growth(workdir, items, check, field) if workdir else None
 
 
 def taken_over(drawn: Any, smaller: Any) -> set[tuple[str, ...]]:

@@ -4,7 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.gm_srm.memory import channels_of
 from gmsrm_jax.nn.layers import (
     EqualConv,
     EqualDense,
@@ -60,3 +62,8 @@ class MemoryDiscriminator(nn.Module):
         x = leaky_relu(EqualConv(self.channels[4], name="conv_4")(x))
         x = leaky_relu(EqualDense(self.channels[4], name="dense")(x.reshape(x.shape[0], -1)))
         return EqualDense(1, name="logit")(x.astype(jnp.float32))[:, 0]
+
+
+def build_discriminator(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> MemoryDiscriminator:
+    """The discriminator that a config describes, with feature maps in `dtype`."""
+    return MemoryDiscriminator(channels_of(config), dtype, config.model.remat_from)

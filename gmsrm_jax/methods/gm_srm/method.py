@@ -1,6 +1,5 @@
 """GM-SRM behind the interface of a method: what fills, what is frozen, and its two stages."""
 
-import functools
 from typing import Any
 
 import jax
@@ -8,15 +7,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Growth, Method, Noise, Row, StageSpec, Variables, apply
+from gmsrm_jax.methods.base import Method, Noise, Row, StageSpec, Variables, apply
 from gmsrm_jax.methods.gm_srm.fields import (
     FIRST_MODEL,
     NETWORK_FIELDS,
     SECTIONS,
     VARIANTS,
     check,
-    check_growth,
 )
+from gmsrm_jax.methods.gm_srm.growth import growth
 from gmsrm_jax.methods.gm_srm.memory import noise_shapes
 from gmsrm_jax.methods.gm_srm.network import (
     NETWORK,
@@ -25,7 +24,7 @@ from gmsrm_jax.methods.gm_srm.network import (
     has_no_effect,
     is_frozen,
 )
-from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
+from gmsrm_jax.methods.gm_srm.stage_1 import memory_spec
 from gmsrm_jax.methods.gm_srm.stage_2 import InpaintingStage
 from gmsrm_jax.methods.variables import joined
 
@@ -78,26 +77,15 @@ def frozen(config: ConfigDict, path: tuple[str, ...]) -> bool:
 def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     """Stage 1 where a memory is needed and none is brought, then stage 2."""
     begin_from = config.inpainting.begin_from
-
-    def growth(stage: str, *items: str) -> Growth | None:
-        workdir, field = config[stage].grow_from, f"config.{stage}.grow_from"
-        check = functools.partial(check_growth, config, stage=stage)
-        return Growth(workdir, items, check, field) if workdir else None
-
-    memory = StageSpec(
-        "memory",
-        lambda context: MemoryStage(config, context),
-        grow_from=growth("memory", "variables", "average", "extra"),
-        shared=True,
-    )
+    memory = memory_spec(config)
     trained_before = VARIANTS[config.variant].memory and not begin_from
     inpainting = StageSpec(
         "inpainting",
         lambda context: InpaintingStage(GM_SRM, config, context),
-        after={"memory": ("kept",)} if trained_before else {},
+        after={memory.name: ("kept",)} if trained_before else {},
         begin_from=begin_from,
         begin_from_field="config.inpainting.begin_from",
-        grow_from=growth("inpainting", "variables", "average", "kept"),
+        grow_from=growth(config, "inpainting", "variables", "average", "kept"),
     )
     return (memory, inpainting) if trained_before else (inpainting,)
 
@@ -118,6 +106,7 @@ GM_SRM = Method(
     network_fields=NETWORK_FIELDS,
     before={f"model.{name}": value for name, value in FIRST_MODEL.items()},
     check=check,
+    lengths=("inpainting.length_kimg",),
     stages=stages,
     init=init,
     noise_shapes=noise,

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.methods.base import Batch, Context, TrainState, apply
+from gmsrm_jax.methods.base import Batch, Context, StageSpec, TrainState, apply
 from gmsrm_jax.methods.gm_srm.distance import DISTANCE_LAYERS, FeatureDistance
-from gmsrm_jax.methods.gm_srm.growth import grow
+from gmsrm_jax.methods.gm_srm.fields import MEMORY_FIELDS
+from gmsrm_jax.methods.gm_srm.growth import grow, growth
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.stage_1_programs import SALT, MemoryPrograms
 from gmsrm_jax.nn.vgg import load_vgg19
@@ -28,7 +29,7 @@ class MemoryStage:
     """
 
     name = "memory"
-    salt = SALT
+    salt = stream = SALT
 
     def __init__(self, config: ConfigDict, context: Context):
         """Prepares the stage.
@@ -52,7 +53,8 @@ class MemoryStage:
         self.programs = self.trained.programs
         self.constants: dict[str, Any] = {}
         self.validation = context.validation
-        vgg = load_vgg19(config.inpainting.vgg, DISTANCE_LAYERS)
+        # Whatever VGG the losses of a later stage need: one memory serves several methods.
+        vgg = load_vgg19("bundled", DISTANCE_LAYERS)
         self.distance = FeatureDistance(vgg, self.validation["image"])
         self._sample = jax.jit(self._sample_batch)
         self._keep = jax.jit(self._keep_snapshot)
@@ -174,3 +176,13 @@ class MemoryStage:
             "step": state.step,
         }
         return state.replace(kept=kept)
+
+
+def memory_spec(config: ConfigDict) -> StageSpec:
+    """Stage 1 as a method has it among its stages."""
+    return StageSpec(
+        MemoryStage.name,
+        lambda context: MemoryStage(config, context),
+        grow_from=growth(config, "memory", "variables", "average", "extra"),
+        shared=MEMORY_FIELDS,
+    )

@@ -10,10 +10,9 @@ from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Batch, Program, Scalars, TrainState, Variables, apply
 from gmsrm_jax.methods.gm_srm import augment
-from gmsrm_jax.methods.gm_srm.fields import model_fields
-from gmsrm_jax.methods.gm_srm.generator import MemoryGenerator, draw_cuts, mix_codes
-from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, channels_of, code_levels, draw_noise
-from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
+from gmsrm_jax.methods.gm_srm.generator import build_generator, draw_cuts, mix_codes
+from gmsrm_jax.methods.gm_srm.memory import NOISE_STRENGTH, code_levels, draw_noise
+from gmsrm_jax.methods.gm_srm.memory_discriminator import build_discriminator
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Loss, Played, average_variables, gradient_step
 from gmsrm_jax.nn.optimizers import average_weights, ema_decay, lazy_adam
@@ -39,20 +38,10 @@ class MemoryPrograms:
         settings = self.settings = config.memory
         self.batch_size, self.accumulation = settings.batch_size, config.accumulation
         self.seed = config.seed
-        channels = channels_of(config)
-        self.resolutions = sorted(channels)
         self.code_dim = config.model.code_dim
-        self.generator = MemoryGenerator(
-            channels,
-            code_source=settings.code_source,
-            mapping_layers=settings.mapping_layers,
-            noise_strength_init=settings.noise_strength_init,
-            dtype=config.compute_dtype,
-            **model_fields(MemoryGenerator, config),
-        )
-        self.discriminator = MemoryDiscriminator(
-            channels, config.compute_dtype, config.model.remat_from
-        )
+        self.generator = build_generator(config, config.compute_dtype)
+        self.resolutions = sorted(self.generator.channels)
+        self.discriminator = build_discriminator(config, config.compute_dtype)
         self.exact_generator = self.generator.clone(dtype=jnp.float32)
         self.exact_discriminator = self.discriminator.clone(dtype=jnp.float32)
         self.r1_gamma = settings.r1_gamma * config.image_size**2 / settings.batch_size

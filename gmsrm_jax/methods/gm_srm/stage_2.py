@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
 from gmsrm_jax.methods.base import Batch, Context, Method, TrainState, Variables, apply
 from gmsrm_jax.methods.gm_srm.fields import VARIANTS
 from gmsrm_jax.methods.gm_srm.growth import grow
@@ -18,7 +19,7 @@ from gmsrm_jax.methods.gm_srm.network import (
     build_network,
     is_frozen,
 )
-from gmsrm_jax.methods.stage import PairStage
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.methods.variables import parted
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
@@ -29,12 +30,12 @@ from gmsrm_jax.nn.vgg import features, load_vgg19
 from gmsrm_jax.runtime.pixels import composite, to_signed
 
 
-class InpaintingStage(PairStage):
+class InpaintingStage(AdversarialStage):
     """Trains encoder, codes, fusions, noise statistics, decoder and the patch discriminator.
 
     The state's parts: variables {network, discriminator}, whose "batch_stats" are power-iteration
     vectors, average {network}, kept {network} (frozen memory). With
-    inpainting.adversarial_weight = 0 the discriminator is there, but neither asked nor moved.
+    inpainting.adversarial_weight = 0 there is no discriminator.
     """
 
     salt = 2
@@ -48,39 +49,39 @@ class InpaintingStage(PairStage):
             context: what the data say.
         """
         settings = config.inpainting
-        self.settings = settings
+        total = max(round(settings.epochs * context.num_examples / config.batch_size), 1)
+        if settings.length_kimg:
+            total = steps_of(settings.length_kimg, config.batch_size)
+        self.schedule, of_discriminator = (
+            learning_rate_schedule(settings.schedule, rate, total)
+            for rate in (settings.learning_rate, settings.discriminator_learning_rate)
+        )
+        b1, b2 = settings.betas
+        self.adversary = Adversary(
+            "discriminator",
+            PatchDiscriminator(tuple(settings.discriminator_features), dtype=config.compute_dtype),
+            "hinge",
+            optax.adam(of_discriminator, b1=b1, b2=b2),
+        )
         super().__init__(
             "inpainting",
             method,
             config,
             context,
-            max(round(settings.epochs * context.num_examples / config.batch_size), 1),
-            settings.save_every,
-            settings.validate_every,
+            total,
+            settings,
+            optax.chain(
+                optax.adam(self.schedule, b1=b1, b2=b2),
+                slowed(("query_", "statistics_"), settings.query_rate),
+            ),
+            (self.adversary,) if settings.adversarial_weight else (),
         )
         self.parts = VARIANTS[config.variant]
         self.network = build_network(config, self.dtype)
         self.resolutions = asked_resolutions(config)
-        self.schedule, of_discriminator = (
-            learning_rate_schedule(settings.schedule, rate, self.total_steps)
-            for rate in (settings.learning_rate, settings.discriminator_learning_rate)
-        )
-        b1, b2 = settings.betas
-        self.optimizer = optax.chain(
-            optax.adam(self.schedule, b1=b1, b2=b2),
-            slowed(("query_", "statistics_"), settings.query_rate),
-        )
-        self.adversary = Adversary(
-            "discriminator",
-            PatchDiscriminator(tuple(settings.discriminator_features), dtype=self.dtype),
-            "hinge",
-            optax.adam(of_discriminator, b1=b1, b2=b2),
-        )
-        self.ema, self.played = settings.ema, bool(settings.adversarial_weight)
         self.layers = tuple(settings.perceptual_layers)
         if settings.perceptual_weight:
             self.constants["vgg"] = load_vgg19(settings.vgg, self.layers)
-        self.programs["main"] = self._main_step
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Draws the new weights, and takes memory, encoder and first query from stage 1.
@@ -101,12 +102,19 @@ class InpaintingStage(PairStage):
             drawn = given["begin_from"]["network"]["params"]
         elif "memory" in given:
             drawn = self._take_over(drawn, given["memory"]["kept"])
-        module, shown = self.adversary.module, self._shown(image, mask)
-        judge = dict(module.init(keys[2], *shown, update_stats=False))
+        judges: Variables = {}
+        for adversary in self.adversaries:
+            shown = self._shown(image, mask)
+            judges[adversary.name] = dict(
+                adversary.module.init(keys[2], *shown, update_stats=False)
+            )
         average = drawn
         if "grow_from" in given:
             smaller = given["grow_from"]
-            judge = jax.tree.map(jnp.copy, smaller["variables"]["discriminator"])
+            judges = {
+                name: jax.tree.map(jnp.copy, smaller["variables"].get(name, tree))
+                for name, tree in judges.items()
+            }
             drawn, average = (
                 grow(
                     drawn,
@@ -116,14 +124,14 @@ class InpaintingStage(PairStage):
                 )
                 for item in ("variables", "average")
             )
-        strength = self.settings.train_noise_strength
+        strength = self.fields.train_noise_strength
 
         def frozen(path: tuple[str, ...]) -> bool:
             return is_frozen(path, strength)
 
         network, kept = parted(drawn, frozen)
         state = self.begin(
-            {"network": {"params": network}}, judge, kept={"network": {"params": kept}}
+            {"network": {"params": network}}, judges, kept={"network": {"params": kept}}
         )
         average = jax.tree.map(jnp.copy, parted(average, frozen)[0])
         return state.replace(average={"network": {"params": average}})
@@ -144,15 +152,15 @@ class InpaintingStage(PairStage):
 
     def _shown(self, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, ...]:
         """What the discriminator is given of pictures."""
-        return (image, mask) if self.settings.discriminator_mask else (image,)
+        return (image, mask) if self.fields.discriminator_mask else (image,)
 
     def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
         keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
         noise = draw_noise(keys[0], batch["image"].shape[0], self.resolutions)
         parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
-        if self.settings.perceptual_crop:
-            side = self.settings.perceptual_crop
+        if self.fields.perceptual_crop:
+            side = self.fields.perceptual_crop
             parts["corner"] = corners_on_hole(keys[1], batch["mask"], side)
         return parts
 
@@ -163,7 +171,7 @@ class InpaintingStage(PairStage):
 
         Reconstruction is always measured, and the KL divergence wherever noise is conditional.
         """
-        settings = self.settings
+        settings = self.fields
         image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         weights = self._method.finish(self._config, variables, state.kept)["network"]
         filled: Filled = apply(self.network, weights, image, mask, part["noise"])
@@ -204,4 +212,5 @@ class InpaintingStage(PairStage):
             scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
             total += settings.kl_weight * scalars["loss/kl"]
         scalars["loss/total"] = total
-        return total, Played(scalars, {}, {"real": self._shown(image, mask), "fake": fake})
+        rows = {"real": self._shown(image, mask), "fake": fake}
+        return total, Played(scalars, {}, {self.adversary.name: rows})
