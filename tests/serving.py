@@ -52,12 +52,13 @@ class Run:
 
     Attributes:
         process: what runs.
-        line: what it printed first.
+        line: what it printed when it answered.
         port: where it listens.
     """
 
     def __init__(self, process: subprocess.Popen, host: str):
         self.process = process
+        assert process.stdout.readline().startswith("starting: ")
         self.line = process.stdout.readline()
         self.port = int(re.search(r"http://[^/]*:(\d+)/", self.line)[1])
         self.url = f"http://{host}:{self.port}/"

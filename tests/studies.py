@@ -33,8 +33,8 @@ def methods_of(folders):
     return {method: folders[method] for method in METHODS}
 
 
-def vote(participant, sample, *ranking, shown=METHODS):
-    return Vote(participant, sample, ranking or METHODS, shown)
+def vote(participant, sample, *ranking, shown=METHODS, again=False):
+    return Vote(participant, sample, ranking or METHODS, shown, again)
 
 
 class Served:
@@ -82,8 +82,8 @@ def ballot(votes, participant=ANNA, position=0, ranking=(2, 0, 1), **more):
 
 def assert_adds_up(result):
     for table in (result.methods, result.positions):
-        assert sum(row.first_places for row in table.values()) == result.votes
-        assert sum(row.share for row in table.values()) == pytest.approx(1.0, abs=1e-12)
-    won = sum(row.winning_samples for row in result.methods.values())
+        assert table["first_places"].sum() == result.votes
+        assert table["share"].sum() == pytest.approx(1.0, abs=1e-12)
+    won = result.methods["winning_samples"].sum()
     assert won + result.tied_samples == result.voted_samples
-    assert sum(sample.votes for sample in result.samples.values()) == result.votes
+    assert sum(sample["votes"] for sample in result.samples.values()) == result.votes

@@ -259,12 +259,18 @@ def test_a_mask_is_uploaded_and_filled_twice(page):
     page.click("#results .gallery-item:nth-of-type(2) button")
     page.wait(lambda: page.shown()[1] != after)
     np.testing.assert_array_equal(fetched(page.shown()[1]), second)
+    page.click("#again")  # from the second, which is shown
+    page.wait(lambda: "200 × 150 pixels. Paint over" in page.status)
+    link = page.wait(lambda: page.find("#picture a").get_attribute("href"))
+    assert link.endswith("/filled-seed-42.png")
+    assert not page.driver.find_elements(By.CSS_SELECTOR, "#mask a")
 
 
 def test_an_example_is_filled(page):
     page.click("#examples .gallery-item:nth-of-type(2) button")
     page.find("#editor canvas")
     page.find("#picture a")
+    assert not page.find("#editor button[aria-label=Color]").is_displayed()
     (address,) = page.fill()
     before, after = map(fetched, page.shown())
     changed = (before != after).any(2)

@@ -1,7 +1,9 @@
 """The REST call: right answers, every refusal, the limits and the token."""
 
 import base64
+import concurrent.futures
 import contextlib
+import html
 import io
 import json
 import re
@@ -31,11 +33,12 @@ from serving import (
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.options import FillOptions
+from gmsrm_jax.inference.picture_io import open_picture
 from gmsrm_jax.runtime.web import names_of
-from gmsrm_jax.serve.filling import fill, open_input
+from gmsrm_jax.serve.filling import fill
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.rest import make_rest_app
-from gmsrm_jax.serve.worker import Worker
+from gmsrm_jax.serve.worker import Job, Worker
 
 HEIGHT, WIDTH = 48, 40
 PICTURE, HOLE = photo(HEIGHT, WIDTH), hole(HEIGHT, WIDTH)
@@ -320,6 +323,7 @@ def test_health_and_its_description(port, inpainter):
         "size": 32,
         "queue": 0,
         "queue_limit": 3,
+        "progress": None,
     }
     schema = ask(port, "GET", "/openapi.json").json
     call = schema["paths"][INPAINT]["post"]
@@ -331,7 +335,7 @@ def test_health_and_its_description(port, inpainter):
     assert (fields["num_samples"]["minimum"], fields["num_samples"]["maximum"]) == (1, 3)
     assert not {"local", "free"} & set().union(*fields.values())
     assert {"200", "400", "401", "403", "413", "415", "422", "503", "504"} == set(call["responses"])
-    page = ask(port, "GET", "/docs").body.decode()
+    page = html.unescape(ask(port, "GET", "/docs").body.decode())
     for name in fields:
         assert f"<code>{name}</code>" in page and fields[name]["description"] in page
     assert "<td>1 to 255</td>" in page
@@ -363,6 +367,24 @@ def test_a_full_queue_says_when_to_come_back(inpainter):
         assert [answer.status for answer in answers] == [200, 200]
         assert fill_by_rest(port, image=IMAGE, mask=MASK).status == 200
         assert ask(port, "GET", "/healthz").json["queue"] == 0
+
+
+def test_health_tells_how_far_a_picture_is(inpainter):
+    class Told(Held):
+        def __call__(self, *args, progress, **kwargs):
+            progress(0.5, 2)
+            return super().__call__(*args, progress=progress, **kwargs)
+
+    held = Told(inpainter)
+    with rest(held) as port, concurrent.futures.ThreadPoolExecutor() as threads:
+        answer = threads.submit(fill_by_rest, port, image=IMAGE, mask=MASK)
+        assert held.begun.acquire(timeout=PATIENCE)
+        assert ask(port, "GET", "/healthz").json["progress"] == 0.25
+        held.go.set()
+        assert answer.result().status == 200
+        while ask(port, "GET", "/healthz").json["queue"]:
+            time.sleep(0.01)
+        assert ask(port, "GET", "/healthz").json["progress"] is None
 
 
 def test_late_answers_and_late_bodies_give_504(inpainter):
@@ -410,15 +432,16 @@ def test_a_late_request_makes_way_for_the_next(inpainter):
 def test_a_late_request_ends_between_two_runs_of_the_network(inpainter):
     calls = []
 
-    def check():
-        calls.append(None)
-        if len(calls) == 4:
-            raise Refused(504, "late")
+    class Late(Job):
+        def check(self):
+            calls.append(None)
+            if len(calls) == 4:
+                raise Refused(504, "late")
 
-    picture = open_input(encoded(photo(130, 120)), LIMITS)
+    picture = open_picture(encoded(photo(130, 120)))
     mask = open_mask(np.pad(np.ones((110, 100), bool), 10), picture)
     with pytest.raises(Refused, match="late"):
-        fill(inpainter, picture, mask, FillOptions(strategy="tile"), LIMITS, check)
+        fill(inpainter, picture, mask, FillOptions(strategy="tile"), LIMITS, Late(30))
     assert len(calls) == 4
     assert inpainter(PICTURE, HOLE).strategy != "none"
 

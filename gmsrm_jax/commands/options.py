@@ -95,6 +95,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         help="weights: a name, an exported folder, the workdir of a training or org/name of the"
         " Hugging Face Hub (default: facades-128, bundled)",
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds --offline and --device, which say how and where weights are loaded."""
     parser.add_argument("--offline", action="store_true", help="download no weights")
     parser.add_argument(
         "--device",

@@ -12,8 +12,10 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import warnings
 import webbrowser
+from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, add_network, load_inpainter, whole
@@ -71,7 +73,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None:
     from gmsrm_jax.serve.app import make_app
-    from gmsrm_jax.serve.storage import MAX_BYTES, temporary_storage
     from gmsrm_jax.serve.worker import Worker
 
     limits = Limits(
@@ -80,7 +81,9 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
         queue=args.queue,
         seconds=args.timeout,
     )
-    with temporary_storage(max(MAX_BYTES, 4 * limits.upload_bytes)) as storage:
+    print("starting: weights are loaded and compiled, which may take a minute", flush=True)
+    with tempfile.TemporaryDirectory(prefix="gmsrm-serve-") as temporary:
+        folder = Path(temporary).resolve()
         inpainter = load_inpainter(args)
         inpainter.warm_up()
         worker = Worker(limits.queue, limits.seconds)
@@ -88,7 +91,7 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
         while batch <= inpainter.max_batch:
             worker.submit(functools.partial(inpainter.warm_up, batch))
             batch *= 2
-        app = make_app(inpainter, worker, limits, storage, token, web.names_of(args.host, token))
+        app = make_app(inpainter, worker, limits, folder, token, web.names_of(args.host, token))
         url = web.address(opened, args.host)
         print(
             f"{url} - device {inpainter.device}, checkpoint {inpainter.source}, SHA-256"

@@ -1,19 +1,21 @@
 """`gmsrm study`: let people rank methods on a local page (the paper's user study).
 
 Serves a page that shows a picture with its hole and the results of all methods, shuffled and
-unlabelled, to be ranked by mouse, touch or keyboard. Every vote is stored at once in
-DIR/study.sqlite; of several by one participant on one sample the latest counts, and all are kept.
-Ctrl-C stops, prints the tally (share of the vote with 95 % intervals, winning samples, mean ranks)
-and writes it to DIR/tally.json, .md and .csv; the same command goes on later.
+unlabelled, to be ranked by mouse, touch or keyboard. Methods are folders of results, or networks
+that fill the same pictures first: with two of them, old and new, it is a blind test of pairs. Every
+vote is stored at once in DIR/study.sqlite; of several by one participant on one sample the latest
+counts, and all are kept. Ctrl-C stops, prints the tally (share of the vote with 95 % intervals and
+a binomial test, winning samples, mean ranks, consistency) and writes it to DIR/tally.json, .md and
+.csv; the same command goes on later.
 """
 
 import argparse
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers, add_command
-from gmsrm_jax.commands.options import add_address, whole
+from gmsrm_jax.commands.options import add_address, add_device, whole
+from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -25,12 +27,29 @@ def add_parser(subparsers: Subparsers) -> None:
         "--methods",
         nargs="+",
         type=_method,
+        default=[],
         metavar="NAME=DIR",
-        help="2 to 9 methods and the folders of their results; pictures are paired by path without"
-        " suffix, and every folder must have the same ones",
+        help="methods and the folders of their results, with --networks 2 to 9 in all; pictures are"
+        " paired by path without suffix, and every folder must have the same ones",
     )
     add(
         "--input", metavar="DIR", help="the pictures with their holes, to be shown beside (advised)"
+    )
+    add(
+        "--networks",
+        nargs="+",
+        type=_method,
+        default=[],
+        metavar="NAME=CHECKPOINT",
+        help="methods that fill --images first, into DIR/fillings: names of weights, exported"
+        " folders, workdirs or org/name of the Hugging Face Hub",
+    )
+    add("--images", metavar="FILE|DIR", help="pictures for --networks to fill")
+    add(
+        "--masks",
+        metavar="FILE|DIR",
+        help="their holes, white: one for all, or named like the pictures (default: what is"
+        " transparent)",
     )
     add("--out", required=True, metavar="DIR", help="folder for the votes and the tally")
     add(
@@ -39,7 +58,16 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="N",
         help="samples per participant, drawn for each (default: all)",
     )
+    add(
+        "--repeats",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="samples that each participant ranks again at the end, which measures how consistent"
+        " people are (default: %(default)s)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of the orders of samples and results")
+    add_device(study)
     add_address(
         study,
         8000,
@@ -62,40 +90,39 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.out) / FILE_NAME
     if not args.tally:
         _serve(args, path)
-    elif args.methods or args.input:
-        raise UserError("--tally reads what is in --out; leave out --methods and --input")
+    elif args.methods or args.input or args.networks or args.images or args.masks:
+        raise UserError("--tally reads what is in --out; leave out all methods and pictures")
     _report(path)
 
 
 def _serve(args: argparse.Namespace, path: Path) -> None:
-    from gmsrm_jax.runtime import web
-
     web.check_installed("gmsrm study", "fastapi", "uvicorn")
     from gmsrm_jax.study.presentation import Presentation
     from gmsrm_jax.study.samples import read_samples
     from gmsrm_jax.study.server import make_study_app
     from gmsrm_jax.study.votes import Votes
 
-    methods = _checked(args.methods or [])
-    if not (args.allow_remote or web.is_local(args.host)):
-        raise UserError(
-            f"--host={args.host}: other machines could reach it; give --allow-remote, or leave"
-            " --host out"
-        )
-    samples = read_samples(methods, args.input)
-    if args.count is not None and args.count > len(samples):
-        raise UserError(
-            f"--count={args.count}: there are {len(samples)} samples; give that or less"
-        )
-    presentation = Presentation(methods, samples, args.seed, args.count)
-    with contextlib.closing(Votes.open(path, presentation)) as votes:
+    _check(args)
+    methods, inputs = dict(args.methods), args.input
+    if args.networks:
+        made, holed = _fill(args)
+        methods |= made
+        inputs = inputs or holed
+    samples = read_samples(methods, inputs)
+    count = len(samples) if args.count is None else args.count
+    if count > len(samples):
+        raise UserError(f"--count={count}: there are {len(samples)} samples; give that or less")
+    if args.repeats > count:
+        raise UserError(f"--repeats={args.repeats}: of {count} samples; give that or less")
+    presentation = Presentation(methods, samples, args.seed, count, args.repeats)
+    with contextlib.closing(Votes(path, presentation)) as votes:
         token = votes.token() if args.allow_remote else ""
         app = make_study_app(presentation, votes, token, web.names_of(args.host, token))
         with contextlib.closing(web.listen(args.host, args.port)) as opened:
-            inputs = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
+            shown = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
             print(
-                f"{len(methods)} methods, {len(samples)} samples, {presentation.count} for each"
-                f" participant, {inputs}; {len(votes.latest())} votes so far\n"
+                f"{len(methods)} methods, {len(samples)} samples, {count} for each participant and"
+                f" {args.repeats} of them twice, {shown}; {len(votes.latest())} votes so far\n"
                 f"open {web.address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
                 " prints the tally",
                 flush=True,
@@ -121,25 +148,48 @@ def _report(path: Path) -> None:
     print(f"\nwrote {', '.join(map(str, written))}")
 
 
-def _checked(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Returns the folders by method."""
+def _check(args: argparse.Namespace) -> None:
+    """Refuses what does not fit together, before any work."""
     from gmsrm_jax.study.presentation import MAX_METHODS, MIN_METHODS
 
-    methods = dict(pairs)
-    if len(methods) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"--methods: {twice!r} is given twice; give every method its own name")
-    if not MIN_METHODS <= len(methods) <= MAX_METHODS:
+    names = [name for name, _ in (*args.methods, *args.networks)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"--methods: {twice[0]!r} is given twice; give every method its own name")
+    if not MIN_METHODS <= len(names) <= MAX_METHODS:
         raise UserError(
-            f"--methods: {len(methods)} given; give {MIN_METHODS} to {MAX_METHODS} as NAME=DIR"
+            f"--methods: {len(names)} given; give {MIN_METHODS} to {MAX_METHODS} as NAME=DIR, or as"
+            " --networks NAME=CHECKPOINT"
         )
-    return methods
+    if bool(args.networks) != bool(args.images):
+        raise UserError("--networks and --images: give both, or none")
+    if args.masks and not args.images:
+        raise UserError("--masks: give --images and --networks too")
+    if not (args.allow_remote or web.is_local(args.host)):
+        raise UserError(
+            f"--host={args.host}: other machines could reach it; give --allow-remote, or leave"
+            " --host out"
+        )
+
+
+def _fill(args: argparse.Namespace) -> tuple[dict[str, Path], Path]:
+    """Has the networks fill the pictures; returns the folders of the methods and of the inputs."""
+    from gmsrm_jax.inference.inpainter import Inpainter
+    from gmsrm_jax.runtime.jax_setup import set_up_jax
+    from gmsrm_jax.study.fillings import make_fillings
+
+    set_up_jax("default", args.device)
+    networks = {
+        name: Inpainter.from_pretrained(checkpoint, device=args.device, offline=args.offline)
+        for name, checkpoint in args.networks
+    }
+    masks = Path(args.masks) if args.masks else None
+    return make_fillings(Path(args.out) / "fillings", networks, Path(args.images), masks)
 
 
 def _method(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
     name = name.strip()
     if not (name and equals and folder) or not name.isprintable():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, folder

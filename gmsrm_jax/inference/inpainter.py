@@ -69,6 +69,7 @@ class Inpainter:
         max_batch: squares in the largest batch.
         sha256: of the weights.
         source: where the weights come from.
+        knows: the pictures that they were trained on, in words; "" if nobody said.
     """
 
     def __init__(self, pretrained: Any, *, device: str = "auto", max_batch: int | None = None):
@@ -97,6 +98,7 @@ class Inpainter:
         self.max_batch = self._filler.max_batch
         self.sha256: str = pretrained.sha256
         self.source: str = pretrained.source
+        self.knows: str = pretrained.facts.get("data", "")
 
     @classmethod
     def from_pretrained(

@@ -1,8 +1,10 @@
 """All of the server as one ASGI application."""
 
 import hmac
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request
@@ -11,7 +13,6 @@ from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.runtime.web import LOCAL_NAMES
 from gmsrm_jax.serve.limits import Limits
 from gmsrm_jax.serve.rest import make_rest_app
-from gmsrm_jax.serve.storage import Storage
 from gmsrm_jax.serve.worker import Worker
 
 _FILE = "/gradio_api/file="
@@ -22,7 +23,7 @@ def make_app(
     inpainter: Inpainter,
     worker: Worker,
     limits: Limits,
-    storage: Storage,
+    folder: Path,
     token: str = "",
     names: Sequence[str] = LOCAL_NAMES,
 ) -> FastAPI:
@@ -35,28 +36,33 @@ def make_app(
         inpainter: what fills.
         worker: where it runs.
         limits: of the requests.
-        storage: a private folder.
+        folder: a private one, for Gradio's files and ours.
         token: that every request must bring, and password of the page; "" for none.
         names: under which the server is asked for.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio
 
     from gmsrm_jax.serve import page
 
+    def own_paths(value: dict[str, Any]) -> dict[str, Any]:
+        if value.get("path") is not None and not _holds(folder, value["path"]):
+            raise HTTPException(403, "a file that this server did not make")
+        return value
+
     async def own_files(request: Request) -> None:
         """Refuses files that the server did not make: Gradio fetches those that are addresses."""
         path = request.url.path
-        if path.startswith(_FILE) and not storage.holds(path.removeprefix(_FILE)):
+        if path.startswith(_FILE) and not _holds(folder, path.removeprefix(_FILE)):
             raise HTTPException(404, "there is no such file")
         if path.rstrip("/") == _JOIN:
-            _check_files(await request.json(), storage)
+            json.loads(await request.body(), object_hook=own_paths)
 
     app = make_rest_app(inpainter, worker, limits, token, names)
     gradio.mount_gradio_app(
         app,
-        page.build_page(inpainter, worker, limits, storage),
+        page.build_page(inpainter, worker, limits, folder),
         "/",
         app_kwargs={"dependencies": [Depends(own_files)]},
         auth=(lambda _, password: _equal(password, token)) if token else None,
@@ -73,7 +79,6 @@ def make_app(
         theme=page.theme(),
         css=page.CSS,
     )
-    storage.keep_all()
     return app
 
 
@@ -82,13 +87,7 @@ def _equal(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
 
 
-def _check_files(value: Any, storage: Storage) -> None:
-    """Looks through what the page sends for names of files."""
-    if isinstance(value, dict):
-        path = value.get("path")
-        if path is not None and not (isinstance(path, str) and storage.holds(path)):
-            raise HTTPException(403, "a file that this server did not make")
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            _check_files(item, storage)
+def _holds(folder: Path, path: Any) -> bool:
+    """Whether a path, as it stands, lies in the folder."""
+    parts = PurePath(path if isinstance(path, str) else "")
+    return parts.is_relative_to(folder) and ".." not in parts.parts

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from gmsrm_jax.assets import asset_path
-from gmsrm_jax.serve.storage import Storage
 
 _FOLDER = "facades/test"
 # Outlines of the holes, in units of width and height.
@@ -23,7 +22,7 @@ _HOLES = {
     ),
 }
 _THUMBNAIL = 240  # pixels
-_MARK = (255, 45, 85)
+MARK = (255, 45, 85)
 
 
 class Example(NamedTuple):
@@ -42,12 +41,11 @@ class Example(NamedTuple):
     thumbnail: Image.Image
 
 
-def make_examples(storage: Storage) -> list[Example]:
-    """Copies the photographs into the server's folder, and marks their holes."""
+def make_examples(folder: pathlib.Path) -> list[Example]:
+    """Copies the photographs into a folder, and marks their holes."""
     examples = []
     for name, (file, outline) in _HOLES.items():
-        folder = storage.new_folder()
-        path, mask = folder / file, folder / "mask.png"
+        path, mask = folder / file, folder / f"mask_of_{pathlib.Path(file).stem}.png"
         path.write_bytes(asset_path(f"{_FOLDER}/{file}").read_bytes())
         with Image.open(path) as stored:
             picture = stored.convert("RGB")
@@ -55,7 +53,7 @@ def make_examples(storage: Storage) -> list[Example]:
         corners = [(x * picture.width, y * picture.height) for x, y in outline]
         ImageDraw.Draw(hole).polygon(corners, fill=255)
         hole.save(mask)
-        marked = Image.composite(Image.new("RGB", picture.size, _MARK), picture, hole)
+        marked = Image.composite(Image.new("RGB", picture.size, MARK), picture, hole)
         thumbnail = marked.resize((_THUMBNAIL, _THUMBNAIL))
         examples.append(Example(name, path, mask, thumbnail))
     return examples

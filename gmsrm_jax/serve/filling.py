@@ -1,16 +1,17 @@
 """One request's work: from the bytes of a picture and its hole to PNG files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import numpy as np
+from PIL import Image
 
 from gmsrm_jax.inference.inpainter import Inpainter, Result
 from gmsrm_jax.inference.mask_io import Mask
 from gmsrm_jax.inference.options import FillOptions
-from gmsrm_jax.inference.picture_io import Picture, encode_picture, open_picture
+from gmsrm_jax.inference.picture_io import Picture, encode_picture
 from gmsrm_jax.serve.limits import Limits, Refused
+from gmsrm_jax.serve.worker import Job
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,6 @@ class Filled:
     files: list[bytes]
     result: Result
     notes: list[str]
-
-
-def open_input(data: bytes, limits: Limits) -> Picture:
-    """Opens a picture that somebody sent.
-
-    Raises:
-        UserError: it cannot be used.
-    """
-    return open_picture(data, max_pixels=limits.pixels, name="image")
 
 
 def check_options(options: FillOptions, limits: Limits) -> None:
@@ -54,17 +46,17 @@ def fill(
     mask: Mask,
     options: FillOptions,
     limits: Limits,
-    check: Callable[[], None],
+    job: Job,
 ) -> Filled:
     """Fills a hole.
 
     Args:
         inpainter: to be used.
-        picture: see `open_input`.
+        picture: with a hole.
         mask: where the hole is.
         options: how; see `check_options`.
         limits: of what is filled.
-        check: raises when the time is over; called before each run of the network.
+        job: is told what is done, and ends it when the time is over.
 
     Raises:
         Refused: the picture is too large for so many samples; 422.
@@ -76,11 +68,13 @@ def fill(
             f"num_samples: {options.num_samples}; this server makes at most"
             f" {limits.filled_pixels // pixels} of a picture of {pixels} pixels",
         )
-    check()
-    result = inpainter(picture, mask, **options.model_dump(), on_step=check)
+    job.check()
+    result = inpainter(
+        picture, mask, **options.model_dump(), on_step=job.check, progress=job.progress
+    )
     notes, files = list(result.warnings), []
     while result.images:
-        check()
+        job.check()
         # Taken out, so that pictures and their files are not all in memory at once.
         encoded = encode_picture(result.images.pop(0), "PNG")
         files.append(encoded.data)
@@ -95,16 +89,12 @@ def painted_mask(picture: Picture, painted: np.ndarray) -> Mask:
         picture: what was shown.
         painted: bool [h, w].
     """
-    from PIL import Image
-
     size = (picture.width, picture.height)
     hole = np.asarray(Image.fromarray(painted).resize(size, Image.Resampling.NEAREST))
     return Mask(hole, float(hole.mean()), ())
 
 
-def united(first: Mask, second: Mask | None) -> Mask:
+def united(first: Mask, second: Mask) -> Mask:
     """Makes one mask of two of the same size."""
-    if second is None:
-        return first
     hole = first.hole | second.hole
     return Mask(hole, float(hole.mean()), (*first.warnings, *second.warnings))

@@ -4,7 +4,9 @@ Gradio reads nothing that a browser sends: every event is declared with `preproc
 `PageEvents` takes the values as they come and checks them.
 """
 
-from typing import Any, NamedTuple
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
 
 import gradio as gr
 
@@ -12,14 +14,16 @@ from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.fields import choices
 from gmsrm_jax.runtime.fields import limits as field_limits
-from gmsrm_jax.serve.examples import Example, make_examples
+from gmsrm_jax.serve.examples import make_examples
 from gmsrm_jax.serve.limits import MIB, Limits
-from gmsrm_jax.serve.page_events import PageEvents
-from gmsrm_jax.serve.storage import Storage
+from gmsrm_jax.serve.page_events import PageEvents, plain
 from gmsrm_jax.serve.worker import Worker
 
 _BRUSH = "#ff2d55"
 _FORMATS = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"]
+_KNOWS = 120  # characters of what is said of the weights
+_HEIGHT = 520  # pixels on the screen of what is painted on, and of the result
+_SWEEP_SECONDS, _KEPT_SECONDS = 60, 1800  # of files of uploads and results
 _FEATHER = 64  # pixels; more is asked for by REST
 _GALLERY: dict[str, Any] = {
     "columns": 4,
@@ -29,11 +33,11 @@ _GALLERY: dict[str, Any] = {
     "buttons": [],
 }
 _DEFAULTS = FillOptions.defaults()
-_SYSTEM_FONT = ("system-ui", "sans-serif")
-_SYSTEM_MONO = ("ui-monospace", "monospace")
+# The brush paints a mask, which has one colour.
 CSS = """
 .gradio-container { width: 100%; max-width: 1200px !important; margin: 0 auto !important; }
 footer { display: none !important; }
+#editor button[aria-label="Color"] { display: none; }
 #examples .grid-wrap, #results .grid-wrap { min-height: 0; overflow-y: visible; }
 @media (max-width: 640px) {
   .gradio-container > .main { padding: 12px !important; }
@@ -46,89 +50,120 @@ footer { display: none !important; }
 
 def theme() -> gr.themes.Base:
     """Returns Gradio's own look with fonts that every system has."""
-    return gr.themes.Default(primary_hue="blue", font=_SYSTEM_FONT, font_mono=_SYSTEM_MONO)
+    fonts, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
+    return gr.themes.Default(primary_hue="blue", font=fonts, font_mono=mono)
 
 
-class _Inputs(NamedTuple):
-    picture: gr.File
-    hint: gr.Markdown
-    editor: gr.ImageEditor
-    mask: gr.File
-    invert: gr.Checkbox
-    fit: gr.Checkbox
-    examples: gr.Gallery
-
-
-class _Outcome(NamedTuple):
-    status: gr.Markdown
-    slider: gr.ImageSlider
-    fillings: gr.Gallery
-    files: gr.File
-
-
-def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, storage: Storage) -> gr.Blocks:
+def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Path) -> gr.Blocks:
     """Builds the page.
 
     Args:
         inpainter: what fills.
         worker: where it runs.
         limits: of what is uploaded and asked for.
-        storage: for the pictures shown; Gradio must use the same folder.
+        folder: for the pictures shown; Gradio must use the same one.
     """
-    examples = make_examples(storage)
-    with gr.Blocks(title="Fill holes in pictures", analytics_enabled=False) as page:
+    examples = make_examples(folder)
+    events = PageEvents(inpainter, worker, limits, folder, examples)
+    known = shorten(inpainter.knows, _KNOWS, placeholder=" …")
+    with gr.Blocks(
+        title="Fill holes in pictures",
+        analytics_enabled=False,
+        delete_cache=(_SWEEP_SECONDS, _KEPT_SECONDS),
+    ) as page:
         gr.Markdown(
             "## Fill holes in pictures\n"
             f"Choose a picture of up to {limits.upload_bytes // MIB} MB and paint over what should"
-            " go. Outside the hole, not one pixel changes.",
+            " go. Outside the hole, not one pixel changes.\n\n"
+            f"The weights know: {plain(known) or 'nobody said what'}. What is unlike that, they"
+            " fill less well.",
             elem_id="intro",
         )
-        shown = gr.State([])
+        shown = gr.State({"before": None, "views": [], "files": [], "chosen": 0})
         with gr.Row():
-            with gr.Column(scale=3, min_width=320):
-                inputs = _inputs(examples)
-            with gr.Column(scale=2, min_width=320):
+            with gr.Column(min_width=320):
+                picture = _file("Picture")
+                for example in examples:
+                    picture.keep_in_cache |= {str(example.picture), str(example.mask)}
+                with gr.Tab("Paint the hole"):
+                    hint = gr.Markdown("First choose a picture, or one of the examples below.")
+                    editor = _editor()
+                with gr.Tab("Mask file"):
+                    gr.Markdown(
+                        "A black and white picture: white is the hole. What is painted is added."
+                    )
+                    mask = _file("Mask")
+                    invert = gr.Checkbox(label="Black is the hole", elem_id="invert")
+                    fit = gr.Checkbox(label="Fit the mask to the picture's size", elem_id="fit")
+                gallery = gr.Gallery(
+                    [(example.thumbnail, example.name) for example in examples],
+                    label="Examples",
+                    format="png",
+                    elem_id="examples",
+                    **_GALLERY,
+                )
+            with gr.Column(min_width=320):
                 options = _options(limits)
                 button = gr.Button("Fill the hole", variant="primary", size="lg", elem_id="fill")
-                outcome = _outcome()
-        events = PageEvents(inpainter, worker, limits, storage, examples)
-        _connect(events, inputs, options, button, outcome, shown)
+                status = gr.Markdown(elem_id="status")
+                slider = gr.ImageSlider(
+                    label="Before and after",
+                    interactive=False,
+                    format="png",
+                    height=_HEIGHT,
+                    buttons=["fullscreen"],
+                    visible=False,
+                    elem_id="slider",
+                )
+                again = gr.Button("Go on from this result", visible=False, elem_id="again")
+                fillings = gr.Gallery(
+                    label="Fillings", visible=False, elem_id="results", **_GALLERY
+                )
+                files = gr.File(
+                    label="Download (PNG, full size)",
+                    file_count="multiple",
+                    interactive=False,
+                    visible=False,
+                    elem_id="files",
+                )
+        private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
+        quiet = {"show_progress": "hidden", **private}
+        told = {"show_progress_on": status, **private}
+        canvas = [editor, hint, status]
+        picture.upload(events.open_picture, [picture, mask], [mask, *canvas], **told)
+        picture.clear(events.clear, [], canvas, **quiet)
+        gallery.select(events.open_example, [], [picture, mask, *canvas], **quiet)
+        button.click(
+            events.fill,
+            [picture, editor, mask, invert, fit, *options],
+            [slider, fillings, files, again, status, shown],
+            concurrency_limit=1,
+            **told,
+        )
+        fillings.select(events.show, [shown], [slider, status, shown], **quiet)
+        again.click(events.go_on, [shown], [picture, mask, *canvas], **quiet)
     page.queue(max_size=limits.queue, default_concurrency_limit=4)
     return page
 
 
-def _inputs(examples: list[Example]) -> _Inputs:
-    """The picture, its hole, and examples of both."""
-    picture = gr.File(label="Picture", file_types=_FORMATS, height=140, elem_id="picture")
-    with gr.Tab("Paint the hole"):
-        hint = gr.Markdown("First choose a picture, or one of the examples below.")
-        brush = gr.Brush(default_size=28, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed")
-        # Shown with its first picture: it takes its width when it is made.
-        editor = gr.ImageEditor(
-            show_label=False,
-            sources=(),
-            transforms=(),
-            layers=False,
-            brush=brush,
-            format="png",
-            height=520,
-            buttons=["fullscreen"],
-            visible=False,
-            elem_id="editor",
-        )
-    with gr.Tab("Mask file"):
-        gr.Markdown("A black and white picture: white is the hole. What is painted is added.")
-        mask = gr.File(label="Mask", file_types=_FORMATS, height=140, elem_id="mask")
-        invert = gr.Checkbox(label="Black is the hole", elem_id="invert")
-        fit = gr.Checkbox(label="Fit the mask to the picture's size", elem_id="fit")
-    gallery = gr.Gallery(
-        [(example.thumbnail, example.name) for example in examples],
-        label="Examples",
+def _file(label: str) -> gr.File:
+    return gr.File(label=label, file_types=_FORMATS, height=140, elem_id=label.lower())
+
+
+def _editor() -> gr.ImageEditor:
+    # Shown with its first picture: it takes its width when it is made.
+    return gr.ImageEditor(
+        show_label=False,
+        sources=(),
+        transforms=(),
+        layers=False,
+        brush=gr.Brush(default_size=28, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed"),
         format="png",
-        elem_id="examples",
-        **_GALLERY,
+        height=_HEIGHT,
+        buttons=["fullscreen"],
+        visible=False,
+        elem_id="editor",
     )
-    return _Inputs(picture, hint, editor, mask, invert, fit, gallery)
 
 
 def _options(limits: Limits) -> list[gr.components.Component]:
@@ -154,54 +189,3 @@ def _options(limits: Limits) -> list[gr.components.Component]:
 def _slider(name: str, most: int, label: str, elem_id: str) -> gr.Slider:
     least = field_limits(FillOptions, name)["ge"]
     return gr.Slider(least, most, _DEFAULTS[name], step=1, label=label, elem_id=elem_id)
-
-
-def _outcome() -> _Outcome:
-    """What is said of a filling, and the fillings to look at and to take along."""
-    status = gr.Markdown(elem_id="status")
-    slider = gr.ImageSlider(
-        label="Before and after",
-        interactive=False,
-        format="png",
-        buttons=["fullscreen"],
-        visible=False,
-        elem_id="slider",
-    )
-    fillings = gr.Gallery(label="Fillings", visible=False, elem_id="results", **_GALLERY)
-    files = gr.File(
-        label="Download (PNG, full size)",
-        file_count="multiple",
-        interactive=False,
-        visible=False,
-        elem_id="files",
-    )
-    return _Outcome(status, slider, fillings, files)
-
-
-def _connect(
-    events: PageEvents,
-    inputs: _Inputs,
-    options: list[gr.components.Component],
-    button: gr.Button,
-    outcome: _Outcome,
-    shown: gr.State,
-) -> None:
-    """Says which part calls what, and where the answer is shown."""
-    private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
-    quiet = {"show_progress": "hidden", **private}
-    picture, mask, (status, slider, fillings, files) = inputs.picture, inputs.mask, outcome
-    canvas = [inputs.editor, inputs.hint, status]
-    picture.upload(
-        events.open_picture, [picture, mask], [mask, *canvas], show_progress_on=status, **private
-    )
-    picture.clear(events.clear, [], canvas, **quiet)
-    inputs.examples.select(events.open_example, [], [picture, mask, *canvas], **quiet)
-    button.click(
-        events.fill,
-        [picture, inputs.editor, mask, inputs.invert, inputs.fit, *options],
-        [slider, fillings, files, status, shown],
-        concurrency_limit=1,
-        show_progress_on=status,
-        **private,
-    )
-    fillings.select(events.show, [shown], [slider, status], **quiet)

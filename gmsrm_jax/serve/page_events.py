@@ -1,8 +1,9 @@
 """What the page's buttons do. Values come as the browser sent them, and are checked here."""
 
 import functools
-import pathlib
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -16,34 +17,22 @@ from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, open_picture
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.serve.examples import Example
-from gmsrm_jax.serve.filling import (
-    Filled,
-    check_options,
-    fill,
-    open_input,
-    painted_mask,
-    united,
-)
+from gmsrm_jax.serve.examples import MARK, Example
+from gmsrm_jax.serve.filling import Filled, check_options, fill, painted_mask, united
 from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.rest import first_error
-from gmsrm_jax.serve.storage import Storage
-from gmsrm_jax.serve.worker import Worker
+from gmsrm_jax.serve.worker import Job, Worker
 
 # Longer side in pixels of what is painted on and looked at; the work is done at full size.
 _SHOWN = 1024
 _PAINTED = 640  # longer side at least of what is painted on
-_MARK = (255, 45, 85)
-_Event = Callable[..., Awaitable[Any]]
+_PROGRESS = gr.Progress()
+_Event = Callable[..., Awaitable[tuple]]
 T = TypeVar("T")
 
 
-class _Failed(Exception):
-    """An event that ends with one line for people instead of its outputs."""
-
-
 def _told(outputs: int, status: int) -> Callable[[_Event], _Event]:
-    """Makes an event's failure the text of one of its outputs, and leaves the others as they are.
+    """Makes an event's failure one line in one of its outputs, and leaves the others as they are.
 
     Args:
         outputs: how many there are.
@@ -52,13 +41,16 @@ def _told(outputs: int, status: int) -> Callable[[_Event], _Event]:
 
     def decorate(event: _Event) -> _Event:
         @functools.wraps(event)
-        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        async def wrapped(*args: Any, **kwargs: Any) -> tuple:
             try:
                 return await event(*args, **kwargs)
-            except _Failed as failure:
-                answer = [gr.skip() for _ in range(outputs)]
-                answer[status] = f"**Not done:** {_plain(str(failure))}"
-                return tuple(answer)
+            except ValidationError as error:
+                message = first_error(error)
+            except (UserError, Refused) as error:
+                message = str(error)
+            answer = [gr.skip() for _ in range(outputs)]
+            answer[status] = f"**Not done:** {plain(message)}"
+            return tuple(answer)
 
         return wrapped
 
@@ -73,7 +65,7 @@ class PageEvents:
         inpainter: Inpainter,
         worker: Worker,
         limits: Limits,
-        storage: Storage,
+        folder: Path,
         examples: list[Example],
     ):
         """Takes what they share.
@@ -82,11 +74,11 @@ class PageEvents:
             inpainter: what fills.
             worker: where it runs.
             limits: of pictures and samples.
-            storage: for files.
+            folder: for files; Gradio deletes those that it was given.
             examples: in the order in which they are shown.
         """
         self._inpainter, self._worker, self._limits = inpainter, worker, limits
-        self._storage, self._examples = storage, examples
+        self._folder, self._examples = folder, examples
 
     @_told(outputs=4, status=3)
     async def open_picture(self, file: Any, mask_file: Any) -> tuple:
@@ -94,13 +86,11 @@ class PageEvents:
 
         The mask of an example, which belongs to another picture, is forgotten.
         """
-        path = self._path(file, "choose a picture first")
-        picture = await self._run(lambda _: self._open(path))
-        size = f"{picture.width} × {picture.height} pixels. Paint over what should go."
-        text = "\n\n".join([size, *map(_plain, picture.warnings)])
+        path = _path(file, "choose a picture first")
+        picture = await self._worker.run(lambda *_: self._open(path))
         old = {str(example.mask) for example in self._examples}
         mask = None if isinstance(mask_file, dict) and mask_file.get("path") in old else gr.skip()
-        return mask, *_canvas(picture, None), text
+        return mask, *_canvas(picture, None), _size(picture)
 
     def clear(self) -> tuple:
         """Forgets the picture."""
@@ -110,11 +100,16 @@ class PageEvents:
     async def open_example(self, event: gr.SelectData) -> tuple:
         """Shows an example with its hole marked."""
         example = _chosen(self._examples, event.index, "there is no such example")
-        picture, mask = await self._run(lambda _: self._open_both(example))
+
+        def work(*_: Any) -> tuple[Picture, Mask]:
+            picture = self._open(example.picture)
+            return picture, open_mask(_read(example.mask), picture)
+
+        picture, mask = await self._worker.run(work)
         text = "The hole is in the mask file, and marked. Paint to add to it."
         return str(example.picture), str(example.mask), *_canvas(picture, mask.hole), text
 
-    @_told(outputs=5, status=3)
+    @_told(outputs=6, status=4)
     async def fill(
         self,
         file: Any,
@@ -126,131 +121,120 @@ class PageEvents:
         seed: Any,
         strategy: Any,
         feather: Any,
+        progress: gr.Progress = _PROGRESS,
     ) -> tuple:
         """Fills the hole: before and after, the fillings, their files, and what to say."""
-        path = self._path(file, "choose a picture first")
-        mask_path = self._path(mask_file, "choose the mask again") if mask_file else None
-        layers = self._layers(painting)
+        path = _path(file, "choose a picture first")
+        mask_path = _path(mask_file, "choose the mask again") if mask_file else None
+        painted = painting.get("layers") or () if isinstance(painting, dict) else ()
+        layers = [_path(layer, "paint the hole again") for layer in painted]
+        options = FillOptions(
+            num_samples=samples,
+            seed=seed,
+            strategy=strategy,
+            feather=feather,
+            mask_invert=invert,
+            mask_resize="nearest" if fit else None,
+            max_pixels=self._limits.pixels,
+        )
+        check_options(options, self._limits)
 
-        def work(check: Callable[[], None]) -> tuple:
-            options = FillOptions(
-                num_samples=samples,
-                seed=seed,
-                strategy=strategy,
-                feather=feather,
-                mask_invert=invert,
-                mask_resize="nearest" if fit else None,
-                max_pixels=self._limits.pixels,
-            )
-            check_options(options, self._limits)
+        def work(job: Job, _: Any) -> tuple:
+            job.listeners.append(lambda share: progress(share, desc="Filling"))
             picture = self._open(path)
             mask = self._mask(picture, layers, mask_path, options)
-            filled = fill(self._inpainter, picture, mask, options, self._limits, check)
-            check()
+            filled = fill(self._inpainter, picture, mask, options, self._limits, job)
+            job.check()
             return self._shown(picture, filled)
 
-        return await self._run(work)
+        return await self._worker.run(work)
 
-    @_told(outputs=2, status=1)
-    async def show(self, shown: list[str], event: gr.SelectData) -> tuple:
+    @_told(outputs=3, status=1)
+    async def show(self, shown: dict[str, Any], event: gr.SelectData) -> tuple:
         """Shows another filling beside the picture."""
-        after = _chosen(shown[1:], event.index, "there is no such filling")
-        return (shown[0], after), gr.skip()
+        after = _chosen(shown["views"], event.index, "there is no such filling")
+        return (shown["before"], after), gr.skip(), {**shown, "chosen": event.index}
 
-    def _path(self, file: Any, missing: str) -> pathlib.Path:
-        path = file.get("path") if isinstance(file, dict) else None
-        if not isinstance(path, str) or not self._storage.holds(path):
-            raise _Failed(missing)
-        return pathlib.Path(path)
+    @_told(outputs=5, status=4)
+    async def go_on(self, shown: dict[str, Any]) -> tuple:
+        """Makes the filling that is shown the next picture."""
+        path = _chosen(shown["files"], shown["chosen"], "there is no filling yet")
+        picture = await self._worker.run(lambda *_: self._open(Path(path)))
+        return path, None, *_canvas(picture, None), _size(picture)
 
-    def _layers(self, painting: Any) -> list[pathlib.Path]:
-        """The files of what is painted."""
-        if not isinstance(painting, dict):
-            return []
-        return [self._path(layer, "paint the hole again") for layer in painting.get("layers") or ()]
-
-    def _open(self, path: pathlib.Path) -> Picture:
-        return open_input(_read(path), self._limits)
-
-    def _open_both(self, example: Example) -> tuple[Picture, Mask]:
-        picture = self._open(example.picture)
-        return picture, open_mask(_read(example.mask), picture)
+    def _open(self, path: Path) -> Picture:
+        return open_picture(_read(path), max_pixels=self._limits.pixels, name="image")
 
     def _mask(
-        self,
-        picture: Picture,
-        layers: list[pathlib.Path],
-        mask_path: pathlib.Path | None,
-        options: FillOptions,
+        self, picture: Picture, layers: list[Path], mask_path: Path | None, options: FillOptions
     ) -> Mask:
         """Where the hole is: what is painted, and the mask file; without them, alpha."""
-        painted = None
+        masks = []
+        if mask_path is not None:
+            masks.append(open_mask(_read(mask_path), picture, options, "mask"))
         for layer in layers:
             opened = open_picture(_read(layer), max_pixels=self._limits.pixels, name="painting")
             if opened.alpha is not None and opened.alpha.any():
-                mask = painted_mask(picture, opened.alpha > 0)
-                painted = united(mask, painted)
-        if mask_path is not None:
-            return united(open_mask(_read(mask_path), picture, options, "mask"), painted)
-        if painted is not None:
-            return painted
+                masks.append(painted_mask(picture, opened.alpha > 0))
+        if masks:
+            return functools.reduce(united, masks)
         if picture.alpha is None:
             raise UserError("there is no hole: paint over what should go, or choose a mask file")
         return open_mask(None, picture)
 
     def _shown(self, picture: Picture, filled: Filled) -> tuple:
-        self._storage.sweep()
-        folder = self._storage.new_folder()
-        result = filled.result
-        before = folder / "before.png"
+        # In a folder with a name that nobody can guess.
+        folder, result = self._folder / secrets.token_hex(16), filled.result
+        folder.mkdir()
+        before = str(folder / "before.png")
         _scaled(picture.rgb).save(before, compress_level=1)
         files, views = [], []
         for seed, data in zip(result.seeds, filled.files, strict=True):
-            file, view = folder / f"filled-seed-{seed}.png", folder / f"view-{seed}.png"
-            file.write_bytes(data)
-            _scaled(open_picture(data, max_pixels=self._limits.pixels).rgb).save(
-                view, compress_level=1
-            )
-            files.append(str(file))
-            views.append(str(view))
+            files.append(str(folder / f"filled-seed-{seed}.png"))
+            views.append(str(folder / f"view-{seed}.png"))
+            Path(files[-1]).write_bytes(data)
+            rgb = open_picture(data, max_pixels=self._limits.pixels).rgb
+            _scaled(rgb).save(views[-1], compress_level=1)
         said = (
             f"{100 * result.hole_ratio:.1f} % of {picture.width} × {picture.height} pixels filled"
             f" in {result.seconds:.1f} s (strategy {result.strategy})."
         )
-        text = "\n\n".join([said, *map(_plain, filled.notes)])
         gallery = [(view, f"seed {seed}") for view, seed in zip(views, result.seeds, strict=True)]
         return (
-            gr.ImageSlider((str(before), views[0]), visible=True),
+            gr.ImageSlider((before, views[0]), visible=True),
             gr.Gallery(gallery, visible=len(views) > 1),
             gr.File(files, visible=True),
-            text,
-            [str(before), *views],
+            gr.Button(visible=True),
+            "\n\n".join([said, *map(plain, filled.notes)]),
+            {"before": before, "views": views, "files": files, "chosen": 0},
         )
 
-    async def _run(self, work: Callable[[Callable[[], None]], Any]) -> Any:
-        """Runs work in the worker's thread; errors become messages of one line."""
-        try:
-            with self._worker.place() as place:
-                return await place.run(lambda: work(place.check))
-        except (UserError, Refused) as error:
-            message = str(error)
-        except ValidationError as error:
-            message = first_error(error)
-        raise _Failed(message)
+
+def _path(file: Any, missing: str) -> Path:
+    """Where a file is; the server lets through those of its own alone."""
+    path = file.get("path") if isinstance(file, dict) else None
+    if not isinstance(path, str):
+        raise UserError(missing)
+    return Path(path)
 
 
 def _chosen(items: Sequence[T], index: Any, missing: str) -> T:
     """Returns what somebody chose; the index is as the browser sent it."""
     if not isinstance(index, int) or index not in range(len(items)):
-        raise _Failed(missing)
+        raise UserError(missing)
     return items[index]
 
 
-def _read(path: pathlib.Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError("a file is not kept any more; choose the picture again") from error
+
+
+def _size(picture: Picture) -> str:
+    size = f"{picture.width} × {picture.height} pixels. Paint over what should go."
+    return "\n\n".join([size, *map(plain, picture.warnings)])
 
 
 def _scaled(rgb: np.ndarray) -> Image.Image:
@@ -268,7 +252,7 @@ def _canvas(picture: Picture, hole: np.ndarray | None) -> tuple[gr.ImageEditor, 
     rgb = picture.rgb
     if hole is not None:
         rgb = rgb.copy()
-        rgb[hole] = (rgb[hole] + 2 * np.asarray(_MARK)) // 3
+        rgb[hole] = (rgb[hole] + 2 * np.asarray(MARK)) // 3
     image = _scaled(rgb)
     if max(image.size) < _PAINTED:  # the brush has its size in these pixels
         scale = _PAINTED / max(image.size)
@@ -278,6 +262,6 @@ def _canvas(picture: Picture, hole: np.ndarray | None) -> tuple[gr.ImageEditor, 
     return gr.ImageEditor(value, visible=True), gr.Markdown(visible=False)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Makes text that Markdown shows as it is."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!<>|~&$" else c for c in text)

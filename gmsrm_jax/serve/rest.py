@@ -5,11 +5,11 @@ import binascii
 import contextlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from importlib import resources
 from typing import Annotated, Any
 
+import jinja2
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -20,15 +20,17 @@ import gmsrm_jax
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.options import FillOptions
+from gmsrm_jax.inference.picture_io import open_picture
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Section, setting
 from gmsrm_jax.runtime.web import LOCAL_NAMES, middleware
-from gmsrm_jax.serve.filling import Filled, check_options, fill, open_input
+from gmsrm_jax.serve.filling import Filled, check_options, fill
 from gmsrm_jax.serve.limits import Limits, Refused
-from gmsrm_jax.serve.worker import Worker
+from gmsrm_jax.serve.worker import Job, Worker
 
 PATH = "/api/v1/inpaint"
 _JSON = "application/json"
+_NO_STORE = {"Cache-Control": "no-store"}
 # Gradio has scripts in its page, and its editor's drawing library makes functions of text.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval';"
@@ -37,6 +39,22 @@ _POLICY = (
     " worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self';"
     " frame-ancestors 'none'"
 )
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "one sample: a PNG, with the headers X-Seed, X-Hole-Ratio, X-Strategy and"
+        " X-Warnings; several: JSON with images (PNG in base64), seeds, hole_ratio, strategy,"
+        " seconds and warnings",
+        "content": {"image/png": {}, _JSON: {}},
+    },
+    400: {"description": "no JSON, or the server was asked for under another name (plain text)"},
+    401: {"description": "the token is missing or wrong"},
+    403: {"description": "asked by another site"},
+    413: {"description": "the body has too many bytes (plain text)"},
+    415: {"description": "the body is not application/json"},
+    422: {"description": "a field, the picture or the mask cannot be used"},
+    503: {"description": "the queue is full; Retry-After says when to come back"},
+    504: {"description": "not done in time"},
+}
 
 
 class _Files(Section):
@@ -88,6 +106,9 @@ def make_rest_app(
             )
 
     checked = [Depends(check_token)] if token else []
+    schema = InpaintRequest.model_json_schema()
+    for name, most in limits.most.items():
+        schema["properties"][name]["maximum"] = most
     app = FastAPI(
         title="gmsrm-jax",
         version=gmsrm_jax.__version__,
@@ -96,7 +117,6 @@ def make_rest_app(
         redoc_url=None,
         middleware=middleware(names, _POLICY, limits.upload_bytes),
     )
-    explanation = (resources.files("gmsrm_jax.serve") / "docs.html").read_text("utf-8")
 
     @app.exception_handler(Refused)
     async def refuse(_: Request, refusal: Refused) -> Response:
@@ -115,6 +135,7 @@ def make_rest_app(
 
     @app.get("/healthz", summary="Whether the server works, and with what", dependencies=checked)
     async def healthz() -> dict[str, Any]:
+        running = worker.running
         return {
             "status": "ok",
             "device": inpainter.device,
@@ -124,26 +145,29 @@ def make_rest_app(
             "size": inpainter.size,
             "queue": worker.length,
             "queue_limit": limits.queue,
+            "progress": None if running is None else running.share,
         }
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(explanation.replace("{fields}", _fields_table(app.openapi())))
+        loader = jinja2.PackageLoader("gmsrm_jax.serve", ".")
+        page = jinja2.Environment(loader=loader, autoescape=True).get_template("docs.html")
+        return HTMLResponse(page.render(schema=schema))
 
     @app.post(
         PATH,
         summary="Fill a hole",
         responses=_RESPONSES,
-        openapi_extra=_body(limits),
+        openapi_extra={"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}},
         dependencies=checked,
     )
     async def inpaint(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != _JSON:
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send {_JSON}, not {kind!r}")
-        with worker.place() as place:
-            pieces = [await place.within(request.body())]
-            return await place.run(lambda: _answer(pieces, inpainter, limits, place.check))
+        return await worker.run(
+            lambda job, body: _answer(body, inpainter, limits, job), request.body
+        )
 
     return app
 
@@ -157,18 +181,17 @@ def first_error(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _answer(
-    body: list[bytes], inpainter: Inpainter, limits: Limits, check: Callable[[], None]
-) -> Response:
-    """Does the work of one request; the body's list is emptied, to have its memory back early."""
-    check()
+def _answer(body: list[bytes], inpainter: Inpainter, limits: Limits, job: Job) -> Response:
+    """Does the work of one request."""
+    job.check()
     request, options = _parse(body.pop(), limits)
     check_options(options, limits)
     try:
-        picture = open_input(_decoded(request.image, "image"), limits)
+        data = _decoded(request.image, "image")
+        picture = open_picture(data, max_pixels=limits.pixels, name="image")
         mask_file = None if request.mask is None else _decoded(request.mask, "mask")
         mask = open_mask(mask_file, picture, options, "mask")
-        filled = fill(inpainter, picture, mask, options, limits, check)
+        filled = fill(inpainter, picture, mask, options, limits, job)
     except UserError as error:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     return _png(filled) if len(filled.files) == 1 else _several(filled)
@@ -194,7 +217,7 @@ def _decoded(text: str, name: str) -> bytes:
 def _png(filled: Filled) -> Response:
     result = filled.result
     headers = {
-        "Cache-Control": "no-store",
+        **_NO_STORE,
         "X-Seed": str(result.seeds[0]),
         "X-Hole-Ratio": f"{result.hole_ratio:.6f}",
         "X-Strategy": result.strategy,
@@ -215,82 +238,4 @@ def _several(filled: Filled) -> Response:
         "seconds": result.seconds,
         "warnings": filled.notes,
     }
-    return Response(json.dumps(value), media_type=_JSON, headers={"Cache-Control": "no-store"})
-
-
-def _body(limits: Limits) -> dict[str, Any]:
-    """Describes the request, its options in the server's limits."""
-    schema = InpaintRequest.model_json_schema()
-    for name, most in limits.most.items():
-        schema["properties"][name]["maximum"] = most
-    return {"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}}
-
-
-def _fields_table(schema: dict[str, Any]) -> str:
-    """Makes rows of HTML of the request's fields; their texts are all from this module."""
-    body = schema["paths"][PATH]["post"]["requestBody"]["content"][_JSON]["schema"]
-    rows = []
-    for name, field in body["properties"].items():
-        options = field.get("anyOf", [field])
-        kinds = [_kind(option) for option in options if option.get("type") != "null"]
-        default = "needed" if name in body["required"] else json.dumps(field.get("default"))
-        cells = (f"<code>{name}</code>", " or ".join(kinds), f"<code>{default}</code>")
-        rows.append(
-            "<tr>"
-            + "".join(f"<td>{cell}</td>" for cell in (*cells, field["description"]))
-            + "</tr>"
-        )
-    return "\n".join(rows)
-
-
-def _kind(field: dict[str, Any]) -> str:
-    if "enum" in field:
-        return ", ".join(field["enum"])
-    if "const" in field:
-        return field["const"]
-    if field["type"] == "integer":
-        least, most = field.get("minimum"), field.get("maximum")
-        return f"{least:.0f} to {most:.0f}" if most is not None else f"{least:.0f} or more"
-    return {"string": "text", "boolean": "true or false"}[field["type"]]
-
-
-def _error(text: str) -> dict[str, Any]:
-    schema = {"type": "object", "properties": {"error": {"type": "string"}}}
-    return {"description": text, "content": {_JSON: {"schema": schema}}}
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"text/plain": {"schema": {"type": "string"}}}}
-
-
-_SEVERAL = {
-    "type": "object",
-    "properties": {
-        "images": {"type": "array", "items": {"type": "string", "contentEncoding": "base64"}},
-        "seeds": {"type": "array", "items": {"type": "integer"}},
-        "hole_ratio": {"type": "number"},
-        "strategy": {"type": "string"},
-        "seconds": {"type": "number"},
-        "warnings": {"type": "array", "items": {"type": "string"}},
-    },
-}
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": (
-            "one sample: a PNG, with the headers X-Seed, X-Hole-Ratio, X-Strategy and X-Warnings;"
-            " several: JSON"
-        ),
-        "content": {
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
-            _JSON: {"schema": _SEVERAL},
-        },
-    },
-    400: _error("the body is no JSON, or the server was asked for under another name (plain text)"),
-    401: _error("the token is missing or wrong"),
-    403: _error("asked by another site"),
-    413: _text("the body has too many bytes"),
-    415: _error("the body is not application/json"),
-    422: _error("a field, the picture or the mask cannot be used"),
-    503: _error("the queue is full; Retry-After says when to come back"),
-    504: _error("not done in time"),
-}
+    return Response(json.dumps(value), media_type=_JSON, headers=_NO_STORE)

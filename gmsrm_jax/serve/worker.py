@@ -1,26 +1,57 @@
 """The one thread that works on pictures, and the short queue before it."""
 
 import asyncio
+import contextvars
 import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gmsrm_jax.serve.limits import Refused
 
 T = TypeVar("T")
 
 
-class Worker:
-    """Runs jobs one after another in a thread of its own; may be used from several threads.
+class Job:
+    """What a running job asks and tells."""
 
-    A place in the queue is taken before a request's body is read, so that what waits is bounded.
+    def __init__(self, seconds: float) -> None:
+        """Starts the clock; after `seconds` it is too late."""
+        self._seconds, self._deadline = seconds, time.monotonic() + seconds
+        self.share = 0.0  # of the work that is done, about
+        self.listeners: list[Callable[[float], Any]] = []  # are told the share
+
+    def check(self) -> None:
+        """Raises Refused, 504, when the time is over; called between steps."""
+        if time.monotonic() > self._deadline:
+            raise self.too_late()
+
+    def progress(self, done: float, total: int) -> None:
+        """Is told how much is done; see `Inpainter`."""
+        self.share = done / total
+        for listener in self.listeners:
+            listener(self.share)
+
+    def too_late(self) -> Refused:
+        """The answer when the time is over."""
+        return Refused(
+            HTTPStatus.GATEWAY_TIMEOUT,
+            f"not done within {self._seconds:g} s; ask for fewer samples or give a smaller picture",
+        )
+
+
+class Worker:
+    """Runs jobs one after another in a thread of its own.
+
+    Attributes:
+        length: places in the queue that are taken, that of the running job included.
+        running: the job that is worked on, None if there is none.
     """
 
-    def __init__(self, capacity: int, seconds: float):
+    def __init__(self, capacity: int, seconds: float) -> None:
         """Starts the thread.
 
         Args:
@@ -29,101 +60,70 @@ class Worker:
         """
         self._capacity, self._seconds = capacity, seconds
         self._lock = threading.Lock()
-        self._taken = 0
         self._last_seconds = 0.0
         self._thread = ThreadPoolExecutor(1, "worker")
-
-    @property
-    def length(self) -> int:
-        """Places that are taken."""
-        return self._taken
-
-    def place(self) -> "Place":
-        """Takes a place, to be used in a `with` block.
-
-        Raises:
-            Refused: all are taken; 503.
-        """
-        with self._lock:
-            if self._taken >= self._capacity:
-                wait = min(60, max(1, math.ceil(self._last_seconds * self._taken)))
-                raise Refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"{self._taken} requests are waiting already; try again in {wait} s",
-                    retry_after=wait,
-                )
-            self._taken += 1
-        return Place(self, self._seconds)
+        self.length = 0
+        self.running: Job | None = None
 
     def stop(self) -> None:
         """Takes no more jobs, and forgets those that wait."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def submit(self, job: Callable[[], T]) -> Future[T]:
-        """Puts a job behind the others."""
-        return self._thread.submit(self._timed, job)
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """Puts work of the server's own behind the jobs."""
+        return self._thread.submit(work)
 
-    def release(self) -> None:
-        """Gives a place to others."""
-        with self._lock:
-            self._taken -= 1
+    async def run(
+        self, work: Callable[[Job, list[Any]], T], read: Callable[[], Awaitable[Any]] | None = None
+    ) -> T:
+        """Runs one job; if it is not begun in time, it never is.
 
-    def _timed(self, job: Callable[[], T]) -> T:
-        start = time.monotonic()
-        try:
-            return job()
-        finally:
-            self._last_seconds = time.monotonic() - start
+        Its place is taken before anything is read, so that what waits is bounded, and is free again
+        when the job is over, be its request answered or not.
 
-
-class Place:
-    """A place in the queue: it is free again when its block is left and its job is over."""
-
-    def __init__(self, worker: Worker, seconds: float):
-        """Starts the clock; see `Worker.place`."""
-        self._worker, self._seconds = worker, seconds
-        self._deadline = time.monotonic() + seconds
-        self._submitted = False
-
-    def __enter__(self) -> "Place":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Frees the place, unless its job holds it."""
-        if not self._submitted:
-            self._worker.release()
-
-    def check(self) -> None:
-        """Raises Refused, 504, when the time is over; for jobs, between their steps."""
-        if time.monotonic() > self._deadline:
-            raise self._too_late()
-
-    async def within(self, awaitable: Awaitable[T]) -> T:
-        """Awaits something for as long as the time lasts.
+        Args:
+            work: what to do. Its list holds what was read and may be emptied, to have the memory
+                back early.
+            read: reads the request's body.
 
         Raises:
-            Refused: it took too long; 504.
+            Refused: all places are taken, 503; it took too long, 504. And whatever the work raises.
         """
-        left = max(0.0, self._deadline - time.monotonic())
+        self._take()
+        job, future = Job(self._seconds), None
         try:
-            return await asyncio.wait_for(awaitable, left)
+            async with asyncio.timeout(self._seconds):
+                body = [await read()] if read else []
+                # Gradio finds in the context whose progress it shows.
+                context = contextvars.copy_context()
+                future = self._thread.submit(context.run, self._timed, work, job, body)
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            raise self._too_late() from error
+            raise job.too_late() from error
+        finally:
+            if future is None:
+                self._release()
+            else:
+                future.add_done_callback(self._release)
 
-    async def run(self, job: Callable[[], T]) -> T:
-        """Runs one job in the worker's thread; if it is not begun in time, it never is.
+    def _take(self) -> None:
+        with self._lock:
+            if self.length >= self._capacity:
+                wait = min(60, max(1, math.ceil(self._last_seconds * self.length)))
+                raise Refused(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"{self.length} requests are waiting already; try again in {wait} s",
+                    retry_after=wait,
+                )
+            self.length += 1
 
-        Raises:
-            Refused: it took too long; 504. And whatever the job raises.
-        """
-        future = self._worker.submit(job)
-        self._submitted = True
-        future.add_done_callback(lambda _: self._worker.release())
-        return await self.within(asyncio.wrap_future(future))
+    def _release(self, _: object = None) -> None:
+        with self._lock:
+            self.length -= 1
 
-    def _too_late(self) -> Refused:
-        return Refused(
-            HTTPStatus.GATEWAY_TIMEOUT,
-            f"not done within {self._seconds:g} s; ask for fewer samples or give a smaller picture",
-        )
+    def _timed(self, work: Callable[[Job, list[Any]], T], job: Job, body: list[Any]) -> T:
+        start, self.running = time.monotonic(), job
+        try:
+            return work(job, body)
+        finally:
+            self._last_seconds, self.running = time.monotonic() - start, None

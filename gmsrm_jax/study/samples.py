@@ -2,60 +2,45 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
 from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.runtime.errors import UserError
 
-INPUT = "input"
+INPUT = ""  # stands for the picture with its hole where a method's name stands for its result
 _NAMED = 3  # samples that a message names before it counts the others
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """One picture file, as it was when the study read it.
 
     Attributes:
         path: the file.
         sha256: SHA-256 of its bytes, hexadecimal.
-        width: pixels, upright.
-        height: pixels, upright.
+        size: width and height in pixels, upright.
     """
 
     path: Path
     sha256: str
-    width: int
-    height: int
+    size: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The pictures that are shown side by side; all have the same size.
+class Sample(NamedTuple):
+    """The pictures that are shown side by side.
 
     Attributes:
         name: path in every folder, without the suffix.
-        results: picture of each method.
-        input: the picture with its hole, None if the study shows no inputs.
+        size: width and height in pixels, of all of them.
+        pictures: by method; by INPUT the picture with its hole, if the study shows it.
     """
 
     name: str
-    results: Mapping[str, Picture]
-    input: Picture | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        first = next(iter(self.results.values()))
-        return first.width, first.height
-
-    def pictures(self) -> dict[tuple[str, str], Picture]:
-        """Returns all pictures by their kind: ("result", method), or ("input", "")."""
-        inputs = {} if self.input is None else {(INPUT, ""): self.input}
-        return inputs | {("result", name): picture for name, picture in self.results.items()}
+    size: tuple[int, int]
+    pictures: Mapping[str, Picture]
 
 
 def read_samples(
@@ -74,21 +59,42 @@ def read_samples(
         UserError: a folder has no pictures, two of one name, or not those of the other folders; a
             picture cannot be decoded; or the pictures of a sample differ in size.
     """
-    folders = {f"{name}={folder}": Path(folder) for name, folder in methods.items()}
+    folders = {method: Path(folder) for method, folder in methods.items()}
+    labels = {method: f"{method}={folder}" for method, folder in folders.items()}
     if inputs is not None:
-        folders[f"--input={inputs}"] = Path(inputs)
-    files = {label: _by_stem(folder) for label, folder in folders.items()}
-    _check_same_names(files)
-    paths = [path for found in files.values() for path in found.values()]
+        folders[INPUT], labels[INPUT] = Path(inputs), f"--input={inputs}"
+    files = {method: _by_stem(folder) for method, folder in folders.items()}
+    names = sorted(set().union(*files.values()))
+    for method, found in files.items():
+        missing = [name for name in names if name not in found]
+        if missing:
+            other = next(label for m, label in labels.items() if missing[0] in files[m])
+            raise UserError(
+                f"{labels[method]}: no picture named {_named(missing)}, which {other} has; pictures"
+                " are paired by name without suffix, so give every folder the same names"
+            )
     with ThreadPoolExecutor() as pool:  # the decoders release Python's lock
-        pictures = dict(zip(paths, pool.map(_read, paths), strict=True))
+        read = {method: pool.map(_read, map(found.get, names)) for method, found in files.items()}
+        columns = {method: list(pictures) for method, pictures in read.items()}
     samples = []
-    for name in sorted(files[next(iter(files))]):
-        found = [pictures[files[label][name]] for label in files]
-        _check_same_size(name, dict(zip(folders, found, strict=True)))
-        results = dict(zip(methods, found, strict=False))
-        samples.append(Sample(name, results, None if inputs is None else found[-1]))
+    for row, name in enumerate(names):
+        pictures = {method: column[row] for method, column in columns.items()}
+        first, *others = pictures
+        for method in others:
+            if pictures[method].size != pictures[first].size:
+                a, b = ("{} x {} px".format(*pictures[m].size) for m in (first, method))
+                raise UserError(
+                    f"{name}: {a} in {labels[first]} but {b} in {labels[method]}; save all pictures"
+                    " of a sample in one size, or their size tells the methods apart"
+                )
+        samples.append(Sample(name, pictures[first].size, pictures))
     return samples
+
+
+def _named(names: Collection[str]) -> str:
+    """Returns up to three names, quoted, and the number of the others."""
+    text = ", ".join(repr(name) for name in list(names)[:_NAMED])
+    return text if len(names) <= _NAMED else f"{text} and {len(names) - _NAMED} more"
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -104,35 +110,6 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _check_same_names(files: Mapping[str, Mapping[str, Path]]) -> None:
-    for label, found in files.items():
-        for other, others in files.items():
-            missing = sorted(others.keys() - found.keys())
-            if missing:
-                raise UserError(
-                    f"{label}: no picture named {named(missing)}, which {other} has; pictures are"
-                    " paired by name without suffix, so give every folder the same names"
-                )
-
-
-def _check_same_size(name: str, pictures: Mapping[str, Picture]) -> None:
-    sizes = {label: (picture.width, picture.height) for label, picture in pictures.items()}
-    first, *others = sizes
-    for label in others:
-        if sizes[label] != sizes[first]:
-            a, b = (f"{width} x {height} px" for width, height in (sizes[first], sizes[label]))
-            raise UserError(
-                f"{name}: {a} in {first} but {b} in {label}; save all pictures of a sample in one"
-                " size, or their size tells the methods apart"
-            )
-
-
-def named(names: list[str]) -> str:
-    """Returns up to three names, quoted, and the number of the others."""
-    text = ", ".join(repr(name) for name in names[:_NAMED])
-    return text if len(names) <= _NAMED else f"{text} and {len(names) - _NAMED} more"
-
-
 def _read(path: Path) -> Picture:
     try:
         encoded = path.read_bytes()
@@ -142,4 +119,4 @@ def _read(path: Path) -> Picture:
         height, width, _ = decode_image(encoded).shape
     except UnreadablePicture as error:
         raise UnreadablePicture(error.reason, str(path)) from error
-    return Picture(path, hashlib.sha256(encoded).hexdigest(), width, height)
+    return Picture(path, hashlib.sha256(encoded).hexdigest(), (width, height))

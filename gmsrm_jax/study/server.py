@@ -23,8 +23,8 @@ from gmsrm_jax.data.decoding import decode_image
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 from gmsrm_jax.runtime.web import LOCAL_NAMES, middleware
-from gmsrm_jax.study.presentation import LABELS, Presentation
-from gmsrm_jax.study.samples import INPUT
+from gmsrm_jax.study.presentation import LABELS, Presentation, Turn
+from gmsrm_jax.study.samples import INPUT, Picture
 from gmsrm_jax.study.votes import NotStored, Vote, Votes
 
 MAX_BODY = 4096  # bytes; a vote has about two hundred
@@ -65,7 +65,7 @@ def make_study_app(
     folder = resources.files("gmsrm_jax.study")
     page = (folder / "page.html").read_text("utf-8").replace("{study}", votes.study)
     files = {"": page} | {name: (folder / name).read_text("utf-8") for name in _FILES if name}
-    picture = functools.lru_cache(_CACHED_PICTURES)(functools.partial(_encoded, presentation))
+    picture = functools.lru_cache(_CACHED_PICTURES)(_encoded)
 
     def check_token(request: Request) -> None:
         given = request.path_params["token"]
@@ -97,14 +97,14 @@ def make_study_app(
 
     @router.get("/image/{participant}/{position}/{place}")
     def image(participant: _Participant, position: int, place: str) -> Response:
-        sample = _sample(presentation, participant, position)
-        shown = {INPUT: None} | {
-            str(number): method
-            for number, method in enumerate(presentation.shown(participant, sample))
-        }
-        if place not in shown:
+        turn = _turn(presentation, participant, position)
+        methods = {"input": INPUT}
+        for number, method in enumerate(presentation.shown(participant, turn)):
+            methods[str(number)] = method
+        found = presentation.samples[turn.sample].pictures.get(methods.get(place, place))
+        if place not in methods or found is None:
             raise HTTPException(404, "no such picture")
-        data = picture(sample, shown[place])
+        data = picture(found)
         return Response(data, media_type="image/png", headers=_KEPT)
 
     @router.post("/vote")
@@ -118,12 +118,12 @@ def make_study_app(
 
 def _session(presentation: Presentation, votes: Votes, participant: str) -> dict[str, Any]:
     """What the page needs: how much there is, and the rankings so far as screen places."""
-    rankings = {vote.sample: vote.ranking for vote in votes.latest(participant)}
+    rankings = {vote.turn: vote.ranking for vote in votes.latest(participant)}
     samples = []
-    for name in presentation.order(participant):
-        width, height = presentation.samples[name].size
-        shown = presentation.shown(participant, name)
-        ranking = [shown.index(method) for method in rankings.get(name, ())]
+    for turn in presentation.order(participant):
+        width, height = presentation.samples[turn.sample].size
+        shown = presentation.shown(participant, turn)
+        ranking = [shown.index(method) for method in rankings.get(turn, ())]
         samples.append({"width": width, "height": height, "ranking": ranking})
     return {
         "study": votes.study,
@@ -136,37 +136,33 @@ def _session(presentation: Presentation, votes: Votes, participant: str) -> dict
 def _store(presentation: Presentation, votes: Votes, ballot: Ballot) -> None:
     if ballot.study != votes.study:
         raise HTTPException(409, "this page is of another study; load it again")
-    sample = _sample(presentation, ballot.participant, ballot.position)
-    shown = presentation.shown(ballot.participant, sample)
+    turn = _turn(presentation, ballot.participant, ballot.position)
+    shown = presentation.shown(ballot.participant, turn)
     if sorted(ballot.ranking) != list(range(len(shown))):
         raise HTTPException(422, "ranking does not name every result once")
     ranked = tuple(shown[place] for place in ballot.ranking)
     try:
-        receipt = votes.add(Vote(ballot.participant, sample, ranked, shown))
+        receipt = votes.add(Vote(ballot.participant, turn.sample, ranked, shown, turn.again))
     except NotStored as error:
         say(f"a vote was NOT stored: {error}")
         raise HTTPException(503, "the vote was not stored") from error
     # Neither method nor sample: participants may sit in front of this terminal.
-    what = "changes" if receipt.changed else "ranks"
     say(
-        f"vote {receipt.votes}: participant {ballot.participant[:6]} {what} picture"
-        f" {ballot.position + 1} of {presentation.count} ({receipt.participants} so far)"
+        f"vote {receipt.votes}: participant {ballot.participant[:6]}"
+        f" {'changes' if receipt.changed else 'ranks'} picture {ballot.position + 1} of"
+        f" {presentation.count + presentation.repeats} ({receipt.participants} so far)"
     )
 
 
-def _sample(presentation: Presentation, participant: str, position: int) -> str:
+def _turn(presentation: Presentation, participant: str, position: int) -> Turn:
     order = presentation.order(participant)
     if not 0 <= position < len(order):
         raise HTTPException(404, "no such position")
     return order[position]
 
 
-def _encoded(presentation: Presentation, sample: str, method: str | None) -> bytes:
+def _encoded(picture: Picture) -> bytes:
     """Returns a picture as a PNG that tells nothing about the file it comes from."""
-    found = presentation.samples[sample]
-    picture = found.input if method is None else found.results[method]
-    if picture is None:
-        raise HTTPException(404, "this study shows no inputs")
     try:
         encoded = picture.path.read_bytes()
     except OSError as error:

@@ -2,13 +2,13 @@
 
 The share of the vote is a method's share of all first places. A sample is won by the method with
 the most first places on it; a sample on which several share that lead is tied, and won by none.
+What a participant says of a sample at the second sight measures consistency, and nothing else.
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scipy.stats import binomtest
 
@@ -16,74 +16,41 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.study.presentation import LABELS
 from gmsrm_jax.study.votes import Vote, Votes
 
-_SHARE_HEAD = ("Method", "First places", "Share of the vote", "95 % interval")
-_CSV_HEAD = (
-    *("method", "first_places", "votes", "share", "share_low", "share_high"),
-    *("winning_samples", "mean_rank"),
-)
+if TYPE_CHECKING:
+    import pandas as pd
+
 _NOTE = (
-    "Share of the vote: first places. 95 % intervals: Wilson, each vote taken as independent of the"
-    " others. A sample is won by the method with the most first places on it. Mean rank: 1 is best."
+    "Share of the vote: first places. 95 % intervals: Wilson. p: two-sided binomial test against"
+    " equal shares. Both take each vote as independent of the others. A sample is won by the method"
+    " with the most first places on it. Mean rank: 1 is best."
 )
+_HEADS = {
+    "first_places": "First places",
+    "share": "Share of the vote",
+    "interval": "95 % interval",
+    "p_value": "p",
+    "winning_samples": "Winning samples",
+    "mean_rank": "Mean rank",
+}
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of the first places.
-
-    Attributes:
-        first_places: votes that put it first.
-        share: first places by votes, in [0, 1]; None without votes.
-        interval: lower and upper end of its 95 % Wilson interval; None without votes.
-    """
-
-    first_places: int
-    share: float | None
-    interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class MethodTally(Share):
-    """A method's row.
+class Tally(NamedTuple):
+    """A study's result; shares are in [0, 1], and missing without votes.
 
     Attributes:
-        winning_samples: samples on which it alone has the most first places.
-        mean_rank: 1 is best; None without votes.
-    """
-
-    winning_samples: int
-    mean_rank: float | None
-
-
-@dataclass(frozen=True)
-class SampleTally:
-    """One sample's votes.
-
-    Attributes:
-        votes: votes on it.
-        first_places: of each method.
-        winner: the method with the most first places; None if tied, or without votes.
-    """
-
-    votes: int
-    first_places: dict[str, int]
-    winner: str | None
-
-
-@dataclass(frozen=True)
-class Tally:
-    """A study's result.
-
-    Attributes:
-        votes: votes that count: the latest of each participant on each sample.
+        votes: votes that count: the latest of each participant on each sample, at first sight.
         participants: people who voted.
         replaced_votes: earlier votes, which do not count.
         voted_samples: samples with votes; the winning samples and the tied ones add up to them.
         tied_samples: samples on which several methods share the most first places.
-        methods: rows by method; their first places add up to `votes`, their shares to 1.
-        positions: first places by place on the screen, A first; if the place did not matter, each
-            has a share of 1 / number of methods.
-        samples: each sample's votes.
+        repeated: samples that a participant ranked at second sight too.
+        consistent: those of them with the same method first both times.
+        methods: by method: first_places (they add up to `votes`), share with the ends share_low and
+            share_high of its 95 % Wilson interval, p_value of the binomial test against equal
+            shares, winning_samples, mean_rank.
+        positions: the same numbers, but for the last two, by place on the screen, A first.
+        samples: by sample: votes, winner (None if tied, or without votes), and each method's first
+            places under "first_places".
     """
 
     votes: int
@@ -91,47 +58,63 @@ class Tally:
     replaced_votes: int
     voted_samples: int
     tied_samples: int
-    methods: dict[str, MethodTally]
-    positions: dict[str, Share]
-    samples: dict[str, SampleTally]
+    repeated: int
+    consistent: int
+    methods: "pd.DataFrame"
+    positions: "pd.DataFrame"
+    samples: dict[str, dict[str, Any]]
 
 
 def tally(
-    methods: Sequence[str], samples: Sequence[str], votes: Sequence[Vote], replaced_votes: int
+    methods: Sequence[str], samples: Sequence[str], cast: Sequence[Vote], replaced_votes: int
 ) -> Tally:
     """Counts votes.
 
     Args:
         methods: names of the methods, in the order of the table.
         samples: names of all samples.
-        votes: those that count, at most one of a participant on a sample.
+        cast: votes that count, at most one of a participant on a sample at each sight.
         replaced_votes: number of those that do not.
     """
-    firsts = Counter(vote.ranking[0] for vote in votes)
-    places = Counter(vote.shown.index(vote.ranking[0]) for vote in votes)
-    best_on: dict[str, list[str]] = {name: [] for name in samples}
-    for vote in votes:
-        best_on[vote.sample].append(vote.ranking[0])
-    per_sample = {name: _sample(methods, best) for name, best in best_on.items()}
-    wins = Counter(sample.winner for sample in per_sample.values())
-    voted = sum(sample.votes > 0 for sample in per_sample.values())
-    rows = {}
-    for method in methods:
-        ranks = [vote.ranking.index(method) + 1 for vote in votes]
-        rows[method] = MethodTally(
-            **asdict(_share(firsts[method], len(votes))),
-            winning_samples=wins[method],
-            mean_rank=sum(ranks) / len(ranks) if ranks else None,
-        )
+    import pandas as pd
+
+    first = [vote for vote in cast if not vote.again]
+    best = pd.Series([vote.ranking[0] for vote in first], dtype=object)
+    where = pd.Series([vote.sample for vote in first], dtype=object)
+    counts = pd.crosstab(where, best).reindex(index=samples, columns=methods, fill_value=0)
+    leads = counts.eq(counts.max(axis=1), axis=0) & (counts > 0)
+    won = leads[leads.sum(axis=1) == 1]
+    winners = won.idxmax(axis=1) if len(won) else pd.Series(dtype=object)
+    voted = int(leads.any(axis=1).sum())
+    ranks = pd.DataFrame([{m: vote.ranking.index(m) + 1 for m in methods} for vote in first])
+    rows = _shares(counts.sum())
+    rows["winning_samples"] = won.sum().reindex(methods, fill_value=0).astype(int)
+    rows["mean_rank"] = ranks.mean().reindex(methods)
+    place = pd.Series([LABELS[vote.shown.index(vote.ranking[0])] for vote in first], dtype=object)
+    at_first = {(vote.participant, vote.sample): vote.ranking[0] for vote in first}
+    pairs = [
+        (at_first.get((vote.participant, vote.sample)), vote.ranking[0])
+        for vote in cast
+        if vote.again
+    ]
     return Tally(
-        votes=len(votes),
-        participants=len({vote.participant for vote in votes}),
+        votes=len(first),
+        participants=len({vote.participant for vote in cast}),
         replaced_votes=replaced_votes,
         voted_samples=voted,
-        tied_samples=voted - sum(wins[method] for method in methods),
+        tied_samples=voted - len(won),
+        repeated=sum(before is not None for before, _ in pairs),
+        consistent=sum(before == now for before, now in pairs),
         methods=rows,
-        positions={LABELS[k]: _share(places[k], len(votes)) for k in range(len(methods))},
-        samples=per_sample,
+        positions=_shares(place.value_counts().reindex(list(LABELS[: len(methods)]), fill_value=0)),
+        samples={
+            name: {
+                "votes": int(counts.loc[name].sum()),
+                "winner": winners.get(name),
+                "first_places": counts.loc[name].to_dict(),
+            }
+            for name in samples
+        },
     )
 
 
@@ -142,12 +125,11 @@ def tally_study(votes: Votes) -> Tally:
 
 def format_tally(result: Tally) -> str:
     """Returns the tables as text for a terminal, without a final newline."""
-    places = [[f"place {name}", *_share_cells(row)] for name, row in result.positions.items()]
+    places = _cells(result.positions).rename(index="place {}".format)
     blocks = [
         _summary(result),
-        _columns(_method_rows(result)),
-        f"First places by place on the screen; {_expected(result)}:\n"
-        + _columns([["", *_SHARE_HEAD[1:]], *places]),
+        _aligned(_method_cells(result)),
+        f"{_places(result)}:\n{_aligned(places.rename_axis(None))}",
         _NOTE,
     ]
     return "\n\n".join(blocks)
@@ -159,28 +141,37 @@ def write_tally(folder: Path, result: Tally) -> list[Path]:
     Raises:
         OSError: they cannot be written.
     """
+    value = result._asdict() | {
+        name: {key: row.dropna().to_dict() for key, row in table.astype(object).iterrows()}
+        for name, table in (("methods", result.methods), ("positions", result.positions))
+    }
+    markdown = (
+        f"# User study\n\n{_summary(result)}.\n\n{_markdown(_method_cells(result))}\n\n{_NOTE}\n\n"
+        f"## Places on the screen\n\n{_places(result)}.\n\n"
+        f"{_markdown(_cells(result.positions).rename_axis('Place'))}\n"
+    )
+    csv = result.methods.rename_axis("method")
+    csv.insert(1, "votes", result.votes)
     texts = {
-        "tally.json": json.dumps(asdict(result), indent=2, ensure_ascii=False) + "\n",
-        "tally.md": _markdown(result),
-        "tally.csv": _csv(result),
+        "tally.json": json.dumps(value, indent=2, ensure_ascii=False) + "\n",
+        "tally.md": markdown,
+        "tally.csv": csv.to_csv(lineterminator="\n"),
     }
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())
     return [folder / name for name in texts]
 
 
-def _sample(methods: Sequence[str], best: Sequence[str]) -> SampleTally:
-    first_places = {method: best.count(method) for method in methods}
-    most = max(first_places.values())
-    leaders = [method for method, count in first_places.items() if count == most]
-    return SampleTally(len(best), first_places, leaders[0] if len(leaders) == 1 else None)
-
-
-def _share(successes: int, trials: int) -> Share:
-    if not trials:
-        return Share(0, None, None)
-    low, high = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    return Share(successes, successes / trials, (low, high))
+def _shares(counts: "pd.Series") -> "pd.DataFrame":
+    """Returns first places with their shares, intervals and tests against equal shares."""
+    total, names = int(counts.sum()), ["share", "share_low", "share_high", "p_value"]
+    frame = counts.to_frame("first_places").rename_axis(None)
+    frame[names] = float("nan")
+    for name, count in counts.items() if total else ():
+        test = binomtest(int(count), total, 1 / len(counts))
+        ends = test.proportion_ci(0.95, method="wilson")
+        frame.loc[name, names] = [count / total, *ends, test.pvalue]
+    return frame
 
 
 def _summary(result: Tally) -> str:
@@ -189,74 +180,61 @@ def _summary(result: Tally) -> str:
     parts = [f"{votes} of {people} on {samples}"]
     if result.replaced_votes:
         parts.append(f"{result.replaced_votes} replaced by later votes")
+    if result.repeated:
+        low, high = binomtest(result.consistent, result.repeated).proportion_ci(method="wilson")
+        parts.append(
+            f"at second sight the same was first in {result.consistent} of {result.repeated}"
+            f" (95 % interval {100 * low:.2f}-{100 * high:.2f} %)"
+        )
     return "; ".join(parts)
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _expected(result: Tally) -> str:
-    return f"{100 / len(result.positions):.2f} % each if it does not matter"
+def _places(result: Tally) -> str:
+    even = 100 / len(result.positions)
+    return f"First places by place on the screen; {even:.2f} % each if it does not matter"
 
 
-def _method_rows(result: Tally) -> list[list[str]]:
-    """The table's cells: a heading, the methods, the tied samples, the total."""
-    rows = [[*_SHARE_HEAD, "Winning samples", "Mean rank"]]
-    for name, row in result.methods.items():
-        rank = "-" if row.mean_rank is None else f"{row.mean_rank:.2f}"
-        rows.append([name, *_share_cells(row), str(row.winning_samples), rank])
-    if result.tied_samples:
-        rows.append(["(tied)", "", "", "", str(result.tied_samples), ""])
-    share = "100.00 %" if result.votes else "-"
-    rows.append(["Total", str(result.votes), share, "", str(result.voted_samples), ""])
-    return rows
-
-
-def _share_cells(row: Share) -> list[str]:
-    if row.share is None or row.interval is None:
-        return [str(row.first_places), "-", "-"]
-    low, high = (100 * end for end in row.interval)
-    return [str(row.first_places), f"{100 * row.share:.2f} %", f"{low:.2f}-{high:.2f} %"]
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    """Aligns cells: the first column to the left, the others to the right."""
+def _cells(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """A table's numbers as text under headings; "-" where there are none."""
     import pandas as pd
 
-    (first, *heads), *lines = rows
-    heads = [f" {head}" for head in heads]
-    frame = pd.DataFrame([line[1:] for line in lines], [line[0] for line in lines], heads)
-    text = frame.rename_axis(first or None, axis="columns").to_string()
+    shares = rows["share"].notna()
+    texts = {
+        "share": rows["share"].map("{:.2%}".format).str.replace("%", " %"),
+        "interval": (100 * rows["share_low"]).map("{:.2f}-".format)
+        + (100 * rows["share_high"]).map("{:.2f} %".format),
+        "p_value": rows["p_value"].map("{:.2g}".format),
+    }
+    if "mean_rank" in rows:
+        texts["mean_rank"] = rows["mean_rank"].map("{:.2f}".format)
+    cells = pd.DataFrame({name: text.where(shares, "-") for name, text in texts.items()})
+    for name in rows.columns.intersection(["first_places", "winning_samples"]):
+        cells[name] = rows[name].astype(str)
+    return cells[[name for name in _HEADS if name in cells]].rename(columns=_HEADS)
+
+
+def _method_cells(result: Tally) -> "pd.DataFrame":
+    """The methods' table with the tied samples and the total."""
+    cells = _cells(result.methods).rename_axis("Method")
+    if result.tied_samples:
+        cells.loc["(tied)"] = ["", "", "", "", str(result.tied_samples), ""]
+    share = "100.00 %" if result.votes else "-"
+    cells.loc["Total"] = [str(result.votes), share, "", "", str(result.voted_samples), ""]
+    return cells
+
+
+def _aligned(cells: "pd.DataFrame") -> str:
+    """Names to the left, cells to the right."""
+    frame = cells.rename(columns=" {}".format)
+    text = frame.rename_axis(None).rename_axis(cells.index.name, axis="columns").to_string()
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def _markdown(result: Tally) -> str:
-    places = [[name, *_share_cells(row)] for name, row in result.positions.items()]
-    return "\n".join(
-        [
-            "# User study\n",
-            f"{_summary(result)}.\n",
-            *_markdown_table(_method_rows(result)),
-            f"\n{_NOTE}\n\n## First places by place on the screen\n",
-            f"{_expected(result)}.\n",
-            *_markdown_table([["Place", *_SHARE_HEAD[1:]], *places]),
-            "",
-        ]
-    )
-
-
-def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |" for cells in rows]
-    lines.insert(1, "|---" + "|---:" * (len(rows[0]) - 1) + "|")
-    return lines
-
-
-def _csv(result: Tally) -> str:
-    import pandas as pd
-
-    rows = []
-    for name, row in result.methods.items():
-        numbers = [row.first_places, result.votes, row.share, *(row.interval or (None, None))]
-        rows.append([name, *numbers, row.winning_samples, row.mean_rank])
-    return pd.DataFrame(rows, columns=_CSV_HEAD).to_csv(index=False, lineterminator="\n")
+def _markdown(cells: "pd.DataFrame") -> str:
+    table = cells.rename(index=lambda name: name.replace("|", "\\|")).reset_index()
+    lines = [table.columns, ["---", *["---:"] * len(cells.columns)], *table.to_numpy()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

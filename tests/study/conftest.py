@@ -24,7 +24,7 @@ def presentation(folders):
 
 @pytest.fixture
 def votes(tmp_path, presentation):
-    opened = Votes.open(tmp_path / "out" / FILE_NAME, presentation)
+    opened = Votes(tmp_path / "out" / FILE_NAME, presentation)
     yield opened
     opened.close()
 

@@ -118,15 +118,10 @@ class Run:
         """What is stored now: the latest ranking by participant and sample."""
         connection = sqlite3.connect(f"file:{self.out / 'study.sqlite'}?mode=ro", uri=True)
         rows = connection.execute(
-            "SELECT participant, sample, method FROM votes JOIN ranks ON vote = id"
-            " WHERE id IN (SELECT max(id) FROM votes GROUP BY participant, sample)"
-            " ORDER BY sample, rank"
+            "SELECT participant, sample, ranking FROM latest WHERE NOT again ORDER BY sample"
         ).fetchall()
         connection.close()
-        found = {}
-        for participant, sample, method in rows:
-            found.setdefault((participant, sample), []).append(method)
-        return found
+        return {(person, sample): json.loads(ranking) for person, sample, ranking in rows}
 
 
 class Page:
@@ -266,7 +261,9 @@ def test_six_rankings_by_mouse_and_keyboard_are_stored_and_add_up(browser, folde
     assert sum(row["share"] for row in rows.values()) == pytest.approx(1.0)
     assert sum(row["winning_samples"] for row in rows.values()) == 6
     assert sum(row["first_places"] for row in result["positions"].values()) == 6
-    table = re.findall(r"^(\S+) +(\d) +(\d+\.\d\d) %.* % +(\d) ", run.printed, re.MULTILINE)
+    table = re.findall(
+        r"^(\S+) +(\d) +(\d+\.\d\d) %.* % +[0-9.]+ +(\d) ", run.printed, re.MULTILINE
+    )
     assert table == [
         (name, str(counts[name]), f"{100 * counts[name] / 6:.2f}", str(counts[name]))
         for name in METHODS

@@ -1,12 +1,16 @@
 """The command `gmsrm study`."""
 
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from exported_networks import exported
+from PIL import Image
 from studies import ANNA, METHODS, get, post
 
 from gmsrm_jax.cli import main
@@ -31,7 +35,11 @@ def study(folders, out, *more):
     [
         (["--host", "0.0.0.0"], "--host=0.0.0.0: other machines could reach it"),
         (["--count", "5"], "--count=5: there are 4 samples"),
+        (["--repeats", "5"], "--repeats=5: of 4 samples"),
         (["--methods", "a=b"], "--methods: 1 given; give 2 to 9"),
+        (["--networks", "GM-SRM=x", "--images", "y"], "'GM-SRM' is given twice"),
+        (["--networks", "x=x"], "--networks and --images: give both, or none"),
+        (["--masks", "x"], "--masks: give --images and --networks too"),
         (["--methods", "a=b", "a=c"], "'a' is given twice"),
         (["--tally"], "--tally reads what is in --out"),
     ],
@@ -93,3 +101,51 @@ def test_the_command_serves_stops_cleanly_and_goes_on(folders, tmp_path, capsys,
     assert capsys.readouterr().out.strip() in printed[1]
     assert main(["study", "--out", str(tmp_path), "--tally"]) == 2
     assert "there is no such study" in capsys.readouterr().err
+
+
+def test_two_networks_fill_and_are_judged_by_one_command(tmp_path):
+    random = np.random.default_rng(0)
+    hole = np.zeros((36, 40), bool)
+    hole[10:20, 8:30] = True
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    pictures = {name: random.integers(0, 256, (36, 40, 3), np.uint8) for name in ("a", "b")}
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(hole).save(tmp_path / "masks" / f"{name}.png")
+    networks = {
+        "old": exported(tmp_path / "one"),
+        "new": exported(tmp_path / "two", code_source="mapping"),
+    }
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "gmsrm_jax.cli", "study", "--out", str(out), "--port", "0"]
+    command += ["--networks", *(f"{name}={folder}" for name, folder in networks.items())]
+    command += ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks")]
+    command += ["--repeats", "1", "--device", "cpu"]
+    for run in (0, 1):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        heads = [process.stdout.readline() for _ in range(2 if run else 4)]
+        assert [head.split(" - ")[0].split(": ")[0] for head in heads[:-2]] == (
+            [] if run else ["old", "new"]
+        )
+        assert "2 methods, 2 samples, 2 for each participant and 1 of them twice" in heads[-2]
+        url = re.search(r"http://127\.0\.0\.1:\d+/", heads[-1])[0]
+        if run == 0:
+            shown = [
+                np.asarray(Image.open(io.BytesIO(get(f"{url}image/{ANNA}/0/{place}")[0])))
+                for place in (0, 1, "input")
+            ]
+            number = re.search(rb'data-study="(\w+)"', get(url)[0])[1].decode()
+            for position in range(3):
+                vote = {"study": number, "participant": ANNA, "position": position}
+                post(url, vote | {"ranking": [0, 1]})
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate(timeout=20)[0]
+    picture = next(p for p in pictures.values() if (p[~hole] == shown[2][~hole]).all())
+    for pixels in shown:
+        np.testing.assert_array_equal(pixels[~hole], picture[~hole])
+    assert (shown[2][hole] == 127).all()
+    assert (shown[0][hole] != shown[1][hole]).any()
+    assert "2 votes of 1 participant on 2 of 2 samples; at second sight" in printed
+    files = [file for file in (out / "fillings").rglob("*.png") if file.parent.name != "input"]
+    assert len(files) == 4

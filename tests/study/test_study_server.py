@@ -53,8 +53,8 @@ def test_the_page_may_load_nothing_from_elsewhere(server, votes):
 
 
 def test_pictures_are_the_ones_the_vote_is_about(server, votes, presentation):
-    for position, sample in enumerate(presentation.order(ANNA)):
-        shown = presentation.shown(ANNA, sample)
+    for position, turn in enumerate(presentation.order(ANNA)):
+        sample, shown = turn.sample, presentation.shown(ANNA, turn)
         for place, method in [*enumerate(shown), ("input", "input")]:
             data, headers = get(f"{server.url}image/{ANNA}/{position}/{place}")
             assert headers.get_content_type() == "image/png"
@@ -62,9 +62,9 @@ def test_pictures_are_the_ones_the_vote_is_about(server, votes, presentation):
             assert pixels.shape == (36, 40, 3)
             assert np.all(pixels == colour(method, sample)), (sample, method)
     assert post(server.url, ballot(votes, position=1)) == {"stored": True}
-    sample = presentation.order(ANNA)[1]
-    shown = presentation.shown(ANNA, sample)
-    expected = Vote(ANNA, sample, (shown[2], shown[0], shown[1]), shown)
+    turn = presentation.order(ANNA)[1]
+    shown = presentation.shown(ANNA, turn)
+    expected = Vote(ANNA, turn.sample, (shown[2], shown[0], shown[1]), shown)
     assert votes.latest() == [expected]
 
 
@@ -272,7 +272,7 @@ def test_people_who_vote_at_once_are_all_counted(server, votes, presentation):
         thread.join()
     result = tally_study(votes)
     assert (result.votes, result.participants, result.replaced_votes) == (12, 3, 0)
-    assert result.positions["C"].first_places == 12
+    assert result.positions.loc["C", "first_places"] == 12
     assert_adds_up(result)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 
 import numpy as np
@@ -12,11 +13,17 @@ from studies import ANNA, BEN, CARA, METHODS, SAMPLES, assert_adds_up, vote
 from gmsrm_jax.study.tally import format_tally, tally, tally_study, write_tally
 from gmsrm_jax.study.votes import Vote
 
+Z2 = 1.959963984540054**2
+
 
 def wilson(successes, trials):
     """Ends e of the 95 % score interval: (p - e)² = z² e (1 - e) / n, a polynomial of e."""
-    p, z2n = successes / trials, 1.959963984540054**2 / trials
+    p, z2n = successes / trials, Z2 / trials
     return pytest.approx(sorted(np.roots([1 + z2n, -2 * p - z2n, p**2])), abs=1e-12)
+
+
+def interval(row):
+    return [row["share_low"], row["share_high"]]
 
 
 # Newcombe (1998), Statistics in Medicine 17, Table I, method 3.
@@ -32,8 +39,8 @@ def wilson(successes, trials):
 def test_intervals_are_the_published_ones_of_wilson(successes, trials, low, high):
     firsts = ["a"] * successes + ["b"] * (trials - successes)
     cast = [Vote(ANNA, "x", (first, "ab".replace(first, "")), ("a", "b")) for first in firsts]
-    row = tally(("a", "b"), ["x"], cast, 0).methods["a"]
-    assert row.interval == pytest.approx((low, high), abs=5e-5)
+    row = tally(("a", "b"), ["x"], cast, 0).methods.loc["a"]
+    assert interval(row) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_tally_of_seven_votes_counted_by_hand():
@@ -52,20 +59,25 @@ def test_tally_of_seven_votes_counted_by_hand():
     assert (result.votes, result.participants, result.replaced_votes) == (7, 3, 3)
     assert (result.voted_samples, result.tied_samples) == (3, 1)
     rows = result.methods
-    assert [rows[m].first_places for m in METHODS] == [3, 4, 0]
-    assert [rows[m].share for m in METHODS] == [3 / 7, 4 / 7, 0]
-    assert [rows[m].winning_samples for m in METHODS] == [1, 1, 0]
+    assert [*rows.index] == [*METHODS]
+    assert [*rows["first_places"]] == [3, 4, 0]
+    assert [*rows["share"]] == [3 / 7, 4 / 7, 0]
+    assert [*rows["winning_samples"]] == [1, 1, 0]
     ranks = [(1 + 1 + 2 + 2 + 1 + 3 + 2) / 7, (2 + 3 + 1 + 1 + 2 + 1 + 1) / 7]
     ranks.append((3 + 2 + 3 + 3 + 3 + 2 + 3) / 7)
-    assert [rows[m].mean_rank for m in METHODS] == pytest.approx(ranks)
+    assert [*rows["mean_rank"]] == pytest.approx(ranks)
     assert sum(ranks) == pytest.approx(1 + 2 + 3)
-    assert rows[a].interval == wilson(3, 7)
+    assert interval(rows.loc[a]) == wilson(3, 7)
     # On the screen: A is a or c, B is b or a, C is c or b.
-    assert [result.positions[p].first_places for p in "ABC"] == [2, 3, 2]
-    winners = [result.samples[name].winner for name in SAMPLES]
+    assert result.positions["first_places"].to_dict() == {"A": 2, "B": 3, "C": 2}
+    winners = [result.samples[name]["winner"] for name in SAMPLES]
     assert winners == [a, None, None, b]
-    assert result.samples["door"].first_places == {a: 2, b: 1, c: 0}
-    assert result.samples["sub/roof"].votes == 0
+    assert result.samples["door"]["first_places"] == {a: 2, b: 1, c: 0}
+    assert result.samples["sub/roof"]["votes"] == 0
+    # Two-sided, at p = 1/3: all outcomes of seven votes that are no likelier than four.
+    odds = [math.comb(7, k) * 2 ** (7 - k) / 3**7 for k in range(8)]
+    expected = sum(odd for odd in odds if odd <= odds[4] * (1 + 1e-9))
+    assert rows.loc[b, "p_value"] == pytest.approx(expected, abs=1e-12)
     assert_adds_up(result)
 
 
@@ -89,13 +101,13 @@ def test_table_iii_of_the_paper_comes_out_of_votes_like_its_own(tmp_path):
     table |= {"MEDFE": ("19.00", 6), "GM-SRM": ("60.92", 39)}
     for name, (share, wins) in table.items():
         line = next(line for line in text.splitlines() if line.startswith(name))
-        assert re.search(rf" {share} % .*% +{wins} ", line), line
+        assert re.search(rf" {share} % .*% +[0-9.e-]+ +{wins} ", line), line
     assert re.search(r"^Total +2500 +100\.00 % +50$", text, re.MULTILINE)
     paths = write_tally(tmp_path, result)
     assert [path.name for path in paths] == ["tally.json", "tally.md", "tally.csv"]
     written = json.loads(paths[0].read_text())
     assert written["methods"]["GM-SRM"]["first_places"] == 1523
-    assert written["methods"]["GM-SRM"]["interval"] == wilson(1523, 2500)
+    assert interval(written["methods"]["GM-SRM"]) == wilson(1523, 2500)
     assert written["samples"]["00"]["winner"] == "MEDFE"
     assert re.search(r"^\| LISK \| 396 \| 15\.84 % \|.*\| 4 \|", paths[1].read_text(), re.MULTILINE)
     rows = list(csv.DictReader(io.StringIO(paths[2].read_text())))
@@ -108,11 +120,33 @@ def test_table_iii_of_the_paper_comes_out_of_votes_like_its_own(tmp_path):
 def test_tally_without_votes_has_no_shares(votes, tmp_path):
     result = tally_study(votes)
     assert (result.votes, result.voted_samples, result.tied_samples) == (0, 0, 0)
-    assert all(row.share is None and row.mean_rank is None for row in result.methods.values())
-    assert re.search(r"^GM-SRM +0 +- +- +0 +-$", format_tally(result), re.MULTILINE)
+    assert result.methods[["share", "share_low", "p_value", "mean_rank"]].isna().all(axis=None)
+    assert re.search(r"^GM-SRM +0 +- +- +- +0 +-$", format_tally(result), re.MULTILINE)
     write_tally(tmp_path, result)
     row = next(csv.DictReader((tmp_path / "tally.csv").open()))
     assert row["share"] == row["share_low"] == row["mean_rank"] == ""
+
+
+def test_second_sight_measures_consistency_and_decides_nothing(tmp_path):
+    a, b, c = METHODS
+    cast = [
+        vote(ANNA, "door", a, b, c),
+        vote(ANNA, "gate", b, a, c),
+        vote(ANNA, "door", a, c, b, again=True),
+        vote(ANNA, "gate", a, b, c, again=True),
+        vote(BEN, "door", c, a, b),
+        vote(BEN, "door", c, b, a, shown=(c, b, a), again=True),
+        vote(CARA, "wall", b, a, c, again=True),  # whose first vote is missing
+    ]
+    result = tally(METHODS, SAMPLES, cast, 0)
+    assert (result.votes, result.participants) == (3, 3)
+    assert (result.repeated, result.consistent) == (3, 2)
+    assert [*result.methods["first_places"]] == [1, 1, 1]
+    low, high = (100 * end for end in np.roots([1 + Z2 / 3, -4 / 3 - Z2 / 3, 4 / 9])[::-1])
+    said = f"the same was first in 2 of 3 (95 % interval {low:.2f}-{high:.2f} %)"
+    assert said in format_tally(result)
+    write_tally(tmp_path, result)
+    assert json.loads((tmp_path / "tally.json").read_text())["consistent"] == 2
 
 
 def test_names_do_not_break_the_markdown_table(tmp_path):

@@ -1,5 +1,6 @@
 """The file of votes: the latest counts, nothing is lost, foreign files are refused."""
 
+import json
 import re
 import sqlite3
 import threading
@@ -40,12 +41,14 @@ def test_latest_vote_counts_and_history_is_kept(votes):
     # As somebody who knows SQL, but not this program, reads it.
     with sqlite3.connect(votes.path) as plain:
         history = plain.execute(
-            "SELECT participant, sample, method FROM votes JOIN ranks ON vote = id WHERE rank = 1"
-            " ORDER BY id"
+            "SELECT participant, sample, ranking ->> 0 FROM votes ORDER BY id"
         ).fetchall()
-        places = plain.execute("SELECT method, screen FROM ranks WHERE vote = 2 ORDER BY screen")
-        assert places.fetchall() == [(b, 1), (c, 2), (a, 3)]
+        places = plain.execute("SELECT shown FROM votes WHERE id = 2").fetchone()
+        assert json.loads(places[0]) == [b, c, a]
     plain.close()
+    votes.add(vote(ANNA, "door", c, b, a, again=True))  # replaces nothing
+    assert votes.replaced() == 1
+    assert votes.latest(ANNA) == [*expected[1:], vote(ANNA, "door", c, b, a, again=True)]
     assert history == [
         (ANNA, "door", a),
         (BEN, "door", c),
@@ -69,7 +72,7 @@ def test_a_study_goes_on_after_a_restart(votes, presentation):
     votes.close()
     with pytest.raises(NotStored):
         votes.add(vote(ANNA, "gate"))
-    again = Votes.open(votes.path, presentation)
+    again = Votes(votes.path, presentation)
     assert (again.study, again.token()) == (votes.study, token)
     assert again.methods == METHODS
     assert again.samples == SAMPLES
@@ -85,22 +88,26 @@ def change(folders):
     ("damage", "arguments", "message"),
     [
         (change, {}, "the picture of 'gate' by LISK has changed since;"),
-        (lambda f: None, {"inputs": False}, "started with --input, which is not given now"),
-        (lambda f: None, {"seed": 1}, "started with --seed=0, not 1"),
+        (
+            lambda f: None,
+            {"inputs": False},
+            "started with --input of 'door', which is not given now",
+        ),
+        (lambda f: None, {"seed": 1}, "started with --seed=0, which is not given now"),
         (
             lambda f: None,
             {"methods": ("GM-SRM", "LISK")},
-            "started with the methods GM-SRM, LISK, MEDFE, not GM-SRM, LISK",
+            "started with method MEDFE, which is not given now",
         ),
         (
             lambda f: [(folder / "wall.png").unlink() for folder in f.values()],
             {},
-            "started with samples that are not given now: 'wall'",
+            "started with sample 'wall', which is not given now",
         ),
         (
             lambda f: [save(folder / "new.png", (1, 1, 1)) for folder in f.values()],
             {},
-            "started without the samples 'new'",
+            "started without sample 'new', which is given now",
         ),
     ],
 )
@@ -110,7 +117,7 @@ def test_a_study_of_something_else_is_refused(votes, folders, damage, arguments,
     inputs = folders["input"] if arguments.get("inputs", True) else None
     samples = read_samples({name: folders[name] for name in names}, inputs)
     with pytest.raises(UserError, match=re.escape(message)) as caught:
-        Votes.open(votes.path, Presentation(names, samples, arguments.get("seed", 0)))
+        Votes(votes.path, Presentation(names, samples, arguments.get("seed", 0)))
     assert str(votes.path) in str(caught.value)
     assert "another --out" in str(caught.value)
 
@@ -119,7 +126,7 @@ def test_a_file_that_is_no_study_is_left_alone(tmp_path, presentation):
     path = tmp_path / FILE_NAME
     path.write_bytes(b"no database at all, but a letter" * 40)
     with pytest.raises(UserError, match="not a database"):
-        Votes.open(path, presentation)
+        Votes(path, presentation)
     with pytest.raises(UserError, match="not a database"):
         Votes(path)
     assert path.read_bytes().startswith(b"no database")
@@ -128,7 +135,7 @@ def test_a_file_that_is_no_study_is_left_alone(tmp_path, presentation):
         other.execute("CREATE TABLE recipes (name TEXT)")
     other.close()
     with pytest.raises(UserError, match="not a study"):
-        Votes.open(path, presentation)
+        Votes(path, presentation)
     with pytest.raises(UserError, match="no such study"):
         Votes(tmp_path / "none.sqlite")
 
