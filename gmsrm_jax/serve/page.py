@@ -75,7 +75,7 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
             "## Fill holes in pictures\n"
             f"Choose a picture of up to {limits.upload_bytes // MIB} MB and paint over what should"
             " go. Outside the hole, not one pixel changes.\n\n"
-            f"The weights know: {plain(known) or 'nobody said what'}. What is unlike that, they"
+            f"The weights know: {plain(known) or 'nobody said what'}; what is unlike that, they"
             " fill less well.",
             elem_id="intro",
         )
