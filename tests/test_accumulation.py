@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from small_stages import (
     Recorder,
-    assert_same,
     initial,
     inpainting_stage,
     leaves,
