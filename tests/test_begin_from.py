@@ -10,7 +10,7 @@ from exported_networks import exported
 from ml_collections import ConfigDict
 from small_stages import leaves, small_config
 
-from gmsrm_jax.commands.comparison import compare
+from gmsrm_jax.commands.comparison import Row, check_rows
 from gmsrm_jax.config import apply_argument, base_config
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.runtime.errors import UserError
@@ -41,7 +41,8 @@ def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys)
         trained = leaves(load_pretrained(tmp_path / workdir).variables)
         assert trained.keys() == given.keys()
         for name, weight in given.items():
-            np.testing.assert_allclose(trained[name], weight, atol=1e-7, err_msg=name)
+            # An average of equal weights may round by a bit.
+            np.testing.assert_allclose(trained[name], weight, rtol=3e-7, atol=1e-7, err_msg=name)
         assert not (tmp_path / workdir / "memory").exists()
 
     shutil.rmtree(folder)
@@ -102,8 +103,9 @@ def test_dry_run_tells_what_the_run_would_begin_as(tmp_path, capsys):
 
 
 def test_comparison_of_variants_trains_its_own_memory(tmp_path):
+    row = Row("gm_srm", config_of(tmp_path / "folder", data__test="bundled:facades/test"))
     with pytest.raises(UserError, match="brings trained weights, and a comparison trains its own"):
-        compare(config_of(tmp_path / "folder", data__test="bundled:facades/test"), tmp_path, "")
+        check_rows([row])
 
 
 def test_stage_1_has_nothing_to_do(tmp_path):
