@@ -158,6 +158,7 @@ def test_terms_of_weight_zero_are_not_computed_and_have_no_discriminator():
     text = jax.jit(stage.programs["main"]).lower(state, pictures(12, BATCH)).as_text()
     whole = inpainting_stage(small_config())
     batch = {**pictures(12, BATCH), **whole.constants}
+    state = initial(whole, {"memory": {"kept": snapshot(config)}})
     both = jax.jit(whole.programs["main"]).lower(state, batch).as_text()
     # The patch discriminator alone is five convolutions, VGG-19 up to relu3_1 the same again.
     assert both.count("stablehlo.convolution") > text.count("stablehlo.convolution") + 30

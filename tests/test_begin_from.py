@@ -41,8 +41,7 @@ def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys)
         trained = leaves(load_pretrained(tmp_path / workdir).variables)
         assert trained.keys() == given.keys()
         for name, weight in given.items():
-            # An average of equal weights may round by a bit.
-            np.testing.assert_allclose(trained[name], weight, rtol=3e-7, atol=1e-7, err_msg=name)
+            np.testing.assert_allclose(trained[name], weight, atol=1e-7, err_msg=name)
         assert not (tmp_path / workdir / "memory").exists()
 
     shutil.rmtree(folder)

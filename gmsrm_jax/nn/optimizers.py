@@ -62,8 +62,13 @@ def slowed(modules: tuple[str, ...], factor: float) -> optax.GradientTransformat
 
 
 def average_weights(average: Any, weights: Any, decay: jax.Array | float) -> Any:
-    """Moves an average towards the weights: decay · average + (1 - decay) · weights."""
-    return jax.tree.map(lambda a, w: decay * a + (1.0 - decay) * w, average, weights)
+    """Moves an average towards the weights: decay · average + (1 - decay) · weights.
+
+    Without rounding where both are equal, and where the decay is the number 0.
+    """
+    if isinstance(decay, float | int) and not decay:
+        return weights
+    return jax.tree.map(lambda a, w: a + (1.0 - decay) * (w - a), average, weights)
 
 
 def ema_decay(images_seen: jax.Array, batch: int, half_life: float, rampup: float) -> jax.Array:
