@@ -317,10 +317,10 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
 
 def has_no_effect(path: tuple[str, ...]) -> bool:
     """Whether a weight of an earlier version is a bias in front of an instance norm."""
-    network, module = path[0], path[2]
-    behind_no_norm = path[3].startswith("stem")
-    of_convolution = path[-2:] == ("conv", "bias") and not behind_no_norm
-    return network == NETWORK and of_convolution and module.startswith(("encoder", "decoder_"))
+    network, _, module, *layers = path
+    if network != NETWORK or path[-2:] != ("conv", "bias"):
+        return False
+    return module.startswith(("encoder", "decoder_")) and not layers[0].startswith("stem")
 
 
 def is_frozen(path: tuple[str, ...], train_noise_strength: bool) -> bool:
