@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 from gmsrm_jax.methods.base import Growth
 from gmsrm_jax.methods.gm_srm.fields import check_growth
 
-_ADDED = ("rgb_", "output_", "join_")  # what a level adds to what there is without it
+_ADDED = ("output_", "join_")  # what a level adds to what there is without it
+_RGB = "rgb_"  # the same in the memory; its style is no part of the sum, and zeros there would stay
 _FROM_RGB = "from_rgb"  # the same name at every size, but behind it is another level
 
 
@@ -49,6 +50,10 @@ def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
     return small[:-2] == large[:-2] and small[-1] == large[-1] and small[-2] <= large[-2]
 
 
+def _to_rgb(path: tuple[str, ...]) -> bool:
+    return len(path) > 1 and path[-2].startswith(_RGB)
+
+
 def grow(drawn: Any, smaller: Any) -> Any:
     """Weights of a larger network that begins as a smaller one.
 
@@ -68,7 +73,7 @@ def grow(drawn: Any, smaller: Any) -> Any:
         elif path in taken:
             new = weight.shape[-2] - source[path].shape[-2]
             grown[path] = jnp.pad(source[path], [(0, 0), (0, 0), (0, new), (0, 0)])
-        elif any(part.startswith(_ADDED) for part in path):
+        elif any(part.startswith(_ADDED) for part in path) or _to_rgb(path):
             grown[path] = jnp.zeros_like(weight)
         else:
             grown[path] = weight
