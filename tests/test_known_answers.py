@@ -233,7 +233,8 @@ def test_rest(tmp_path: pathlib.Path) -> None:
     )
     try:
         assert server.stdout is not None
-        url = re.search(r"http://\S+:\d+/", server.stdout.readline())[0]
+        found = (re.search(r"http://\S+:\d+/", line) for line in server.stdout)
+        url = next(match[0] for match in found if match)
         for name in SINGLE:
             case = CASES[name]
             fields = {
