@@ -18,11 +18,11 @@ demo: install
 	$(BIN)/python -m gmsrm_jax.main --config=configs/demo.py
 
 test: install
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 # Before every push; `test` is all of the tests.
 check: lint
-	$(BIN)/python -m pytest -m "not slow" --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

@@ -38,7 +38,13 @@ from gmsrm_jax.training import loop, run
 
 SIZE, BATCH, STEPS, SAVED = 32, 4, 4, 3
 TRAINED = [name for name, method in METHODS.items() if method.stages is not None]
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("name", TRAINED)]
+# Each method to one worker, and those with a memory to the one that trained it.
+WORKERS = {name: "memory" if "memory" in base_config(name) else name for name in TRAINED}
+PARAMETERS = [
+    pytest.param(name, marks=pytest.mark.xdist_group(f"every_method_{WORKERS[name]}"))
+    for name in TRAINED
+]
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("name", PARAMETERS)]
 
 
 def one_device() -> Mesh:
