@@ -338,7 +338,7 @@ def test_perceptual_term_sees_a_square_of_each_picture_that_meets_the_hole():
     state = jax.device_get(initial(stage))
     call = Recorder(stage).call("main", state, batch)
     assert "loss/adversarial" not in call.scalars
-    assert_same(call.after.variables["discriminator"], state.variables["discriminator"])
+    assert set(call.after.variables) == {"network"}
     image, mask = np.asarray(to_signed(batch["image"])), batch["mask"].astype(np.float32)
     filled = compiled(stage.network.apply)(state.variables["network"], image, mask, []).image
     places = [
