@@ -83,6 +83,7 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
     known = flatten(config.to_dict())
     known = {key: value for key, value in known.items() if key.split(".")[0] in own}
     rates = [key for key in known if key.endswith("learning_rate") and "discriminator" not in key]
+    constant = {key: 1.0 for key in known if key.endswith(".constant_share")}
     layers = {
         key: value[:1]
         for key, value in known.items()
@@ -99,6 +100,7 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
         "masks.bank": str(folder / "masks.npz"),
         **dict.fromkeys(lengths, STEPS * BATCH / 1000),
         **dict.fromkeys(rates, 1e-3),
+        **constant,  # or the rate is 0 after STEPS steps
         **layers,
         **{f"{section}.save_every": SAVED for section in own},
         **{f"{section}.validate_every": STEPS for section in own},
