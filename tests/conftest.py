@@ -1,8 +1,10 @@
 """Every test runs on the CPU with four virtual devices and strict broadcasting of ranks."""
 
+import logging
 import os
 import pathlib
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,6 +21,17 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _as_never_spoken() -> Iterator[None]:
+    """Takes back what `open_text_log` of a test sets, or the next one's caplog hears nothing."""
+    yield
+    logger = logging.getLogger("gmsrm")
+    logger.propagate = True
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,5 +1,6 @@
 import functools
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -468,15 +469,14 @@ def test_ctrl_c_keeps_what_is_finished(inpaint, capsys, monkeypatch):
         write_picture(f"pics/{number}.png", number)
     write_mask("m.png")
     given = ("-i", "pics", "-m", "m.png", "-o", "out")
-    whole = Inpainter.batch
+    whole, calls = Inpainter.__call__, itertools.count()
 
     def interrupted(self, *arguments, **options):
-        for number, result in enumerate(whole(self, *arguments, **options)):
-            if number == 5:
-                signal.raise_signal(signal.SIGINT)
-            yield result
+        if next(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, *arguments, **options)
 
-    monkeypatch.setattr(Inpainter, "batch", interrupted)
+    monkeypatch.setattr(Inpainter, "__call__", interrupted)
     assert inpaint(*given) == 130
     assert capsys.readouterr().err == "gmsrm: stopped; what is finished is kept\n"
     finished = {path.name for path in Path("out").glob("*.png")}
@@ -485,7 +485,7 @@ def test_ctrl_c_keeps_what_is_finished(inpaint, capsys, monkeypatch):
         finished
     )
     assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
-    monkeypatch.setattr(Inpainter, "batch", whole)
+    monkeypatch.setattr(Inpainter, "__call__", whole)
     assert inpaint(*given, "--skip-existing") == 0
     statuses = [line["status"] for line in lines("out/manifest.jsonl")[len(finished) :]]
     assert statuses == ["skipped"] * len(finished) + ["ok"] * (8 - len(finished))

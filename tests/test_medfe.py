@@ -326,7 +326,7 @@ def test_local_crops_are_drawn_anew_in_every_step() -> None:
 
     def corners(step: int) -> np.ndarray:
         state: Any = TrainState(jnp.asarray(step), {}, {}, {}, {}, {})
-        return np.asarray(stage._parts(state, image, mask)["corner"])
+        return np.asarray(stage._derived(state, image, mask)["corner"])
 
     drawn = np.stack([corners(step) for step in range(6)])
     assert stage.crop_side == 32 and drawn.min() >= 0 and drawn.max() <= 96
@@ -349,7 +349,7 @@ def test_a_step_has_the_losses_of_numpy_and_moves_three_networks() -> None:
     shown = network.inputs(config, signed, mask)
     predicted = compiled(network.generator(config).apply)(state.variables["network"], *shown)
     raw, texture, structure = (np.float64(x) for x in predicted)
-    parts = compiled(stage._parts)(state, signed, mask)
+    parts = compiled(stage._derived)(state, signed, mask)
     lines = np.stack(
         [rtv(x, 0.015, config.medfe.smoothing_sigma, separable=True) for x in image / 2 + 0.5]
     )

@@ -317,9 +317,9 @@ def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Inpaint
 
 def has_no_effect(path: tuple[str, ...]) -> bool:
     """Whether a weight of an earlier version is a bias in front of an instance norm."""
-    network, _, module, *layers = path
-    if network != NETWORK or path[-2:] != ("conv", "bias"):
+    if path[0] != NETWORK or path[-2:] != ("conv", "bias"):
         return False
+    _, _, module, *layers = path
     return module.startswith(("encoder", "decoder_")) and not layers[0].startswith("stem")
 
 
