@@ -1,10 +1,11 @@
 """`gmsrm inpaint`: fill the holes of a picture or of a folder of pictures.
 
 Fills the holes of pictures of any size and kind. White in the mask is the hole. Every pixel outside
-it stays as it is. Folders are read with their subfolders; a picture and its mask have the same name
-but for the suffix. What became of each picture is added to manifest.jsonl.
+it stays as it is. Folders are read with their subfolders; the mask of NAME is named NAME or NAME_mask,
+in a folder of its own or beside it. What became of each picture is added to manifest.jsonl.
 
-Exit status: 0 all pictures are done; 1 some could not be filled, which are named; 2 an error before
+Exit status: 0 all pictures are done; 1 some could not be filled, which are named, or none had a hole
+and nothing was filled; 2 an error before
 anything was begun, or of weights or manifest that none could go on with; 130 after Ctrl-C. What is
 finished is kept.
 """
@@ -145,27 +146,29 @@ def run(args: argparse.Namespace) -> int:
             if alone
             else None,
         )
-        failed = _fill(filler, todo, progress)
-    seconds = time.monotonic() - started
+        failed, copied = _fill(filler, todo, progress)
+    seconds, filled = time.monotonic() - started, len(todo) - failed - copied
+    unfilled = f"{copied} copied (no hole), " if copied else ""
     say(
-        f"{len(todo) - failed} filled, {failed} failed, {len(skipped)} skipped in {seconds:.1f} s "
-        f"on {inpainter.device}; manifest {printable(str(path))}"
+        f"{filled} filled, {unfilled}{failed} failed, {len(skipped)} skipped in {seconds:.1f} s on "
+        f"{inpainter.device}; manifest {printable(str(path))}"
     )
-    return 1 if failed else 0
+    return 1 if failed or not filled else 0
 
 
-def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> int:
-    """Fills pictures, says what is wrong with which, and returns how many failed."""
+def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> tuple[int, int]:
+    """Fills pictures, says what is wrong with which; how many failed, how many had no hole."""
     from gmsrm_jax.runtime.log import say
 
     warned: set[str] = set()
-    failed = encoded = 0
+    failed = copied = encoded = 0
     try:
         with contextlib.closing(filler.fill(jobs)) as stream:
             for number, done in enumerate(stream, 1):
                 if done.error is not None:
                     failed += 1
                     say(f"failed: {printable(done.error)}")
+                copied += done.copied
                 encoded += not done.known_pixels_kept
                 for warning in done.warnings:
                     if warning not in warned and len(warned) < _WARNINGS_SHOWN:
@@ -181,4 +184,4 @@ def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> 
         say(f"{len(warned) - _WARNINGS_SHOWN} more warnings; they stand in the manifest")
     if encoded:
         say(f"{encoded} with known pixels encoded anew, see known_pixels in the manifest")
-    return failed
+    return failed, copied

@@ -36,12 +36,14 @@ class Done(NamedTuple):
         error: why it could not be filled, None if it was.
         warnings: what is odd about it, one line each.
         known_pixels_kept: the files written hold every known pixel bit for bit.
+        copied: there was no hole, and nothing was filled.
     """
 
     job: Job
     error: str | None
     warnings: Sequence[str]
     known_pixels_kept: bool
+    copied: bool = False
 
 
 class _Opened(NamedTuple):
@@ -158,16 +160,17 @@ class BulkFiller:
                 notes += [note for note in encoded.notes if note not in notes]
         except _FAILURES as error:
             return self._failure(opened, _reason(error, path), warnings, outputs)
+        copied = result.strategy == "none"
         self._append(
             opened,
-            status="ok",
+            status="copied" if copied else "ok",
             strategy=result.strategy,
             outputs=outputs,
             known_pixels="kept" if kept else "re-encoded",
             notes=notes,
             warnings=warnings,
         )
-        return Done(job, None, warnings, kept)
+        return Done(job, None, warnings, kept, copied)
 
     def _failure(
         self,

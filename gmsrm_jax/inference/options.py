@@ -26,8 +26,12 @@ class FillOptions(Section):
         0, "pixels inside the hole over which the filling is blended into its surroundings", ge=0
     )
     mask_invert: bool = setting(False, "black, or what is opaque, is the hole")
-    mask_threshold: int = setting(
-        128, "grey value from which on a pixel of a mask is white, or opaque", ge=1, le=255
+    mask_threshold: int | None = setting(
+        None,
+        "grey value from which on a pixel of a mask is white, or opaque; without it 128, and what is "
+        "no clear mask is refused",
+        ge=1,
+        le=255,
     )
     mask_dilate: int = setting(0, "pixels by which the hole grows on every side", ge=0)
     mask_resize: Literal["nearest"] | None = setting(
