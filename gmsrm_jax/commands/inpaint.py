@@ -1,13 +1,13 @@
 """`gmsrm inpaint`: fill the holes of a picture or of a folder of pictures.
 
 Fills the holes of pictures of any size and kind. White in the mask is the hole. Every pixel outside
-it stays as it is. Folders are read with their subfolders; the mask of NAME is named NAME or NAME_mask,
-in a folder of its own or beside it. What became of each picture is added to manifest.jsonl.
+it stays as it is. Folders are read with their subfolders; the mask of NAME is named NAME or
+NAME_mask, in a folder of its own or beside it. What became of each picture is added to
+manifest.jsonl.
 
-Exit status: 0 all pictures are done; 1 some could not be filled, which are named, or none had a hole
-and nothing was filled; 2 an error before
-anything was begun, or of weights or manifest that none could go on with; 130 after Ctrl-C. What is
-finished is kept.
+Exit status: 0 all pictures are done; 1 some could not be filled, which are named, or no picture had
+a hole; 2 an error before anything was begun, or of weights or manifest that none could go on with;
+130 after Ctrl-C. What is finished is kept.
 """
 
 import argparse

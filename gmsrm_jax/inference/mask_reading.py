@@ -65,8 +65,8 @@ def white_part(
     clear = counts[: _CLEAR + 1].sum() + counts[_WHITE - _CLEAR :].sum()
     if clear < _FLAT * grey.size:
         raise UserError(
-            f"{name}: most of it is neither black nor white, as in a photograph; give a mask, white "
-            f"on black{cure}, or say from which value on it is white by mask_threshold={HALF}"
+            f"{name}: most of it is neither black nor white, as in a photograph; give a mask of "
+            f"white on black{cure}, or say from which value on it is white by mask_threshold={HALF}"
         )
     return grey >= HALF, [f"{name}: {len(found)} grey levels; {HALF} and above counts as white"]
 

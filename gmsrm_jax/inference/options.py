@@ -28,8 +28,8 @@ class FillOptions(Section):
     mask_invert: bool = setting(False, "black, or what is opaque, is the hole")
     mask_threshold: int | None = setting(
         None,
-        "grey value from which on a pixel of a mask is white, or opaque; without it 128, and what is "
-        "no clear mask is refused",
+        "grey value from which on a pixel of a mask is white, or opaque; without it 128, and what "
+        "is no clear mask is refused",
         ge=1,
         le=255,
     )

@@ -1,7 +1,7 @@
 """Which mask belongs to which picture, and where its fillings go; all clashes before any work.
 
 Folders are paired by stem, the path below the folder without its suffix, and never by order: one
-missing file would give every later picture its neighbour's mask. The mask of NAME is NAME, or, where
+missing file would give every later picture its neighbour's mask. The mask of NAME is NAME, or, if
 nothing else can be meant, NAME_mask, NAME-mask, with a number behind it, or mask_NAME.
 """
 
