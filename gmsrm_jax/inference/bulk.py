@@ -129,6 +129,7 @@ class BulkFiller:
                 "height": picture.height,
             }
             mask = open_mask(pair.mask, picture, self._options)
+            picture = picture.fitted(mask.hole)
         except _FAILURES as error:
             return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
         facts["hole_ratio"] = round(mask.ratio, 6)

@@ -299,6 +299,7 @@ class _Opened:
         self.start = time.perf_counter()
         self.picture = open_picture(image, max_pixels=options.max_pixels)
         self.mask = open_mask(mask, self.picture, options)
+        self.picture = self.picture.fitted(self.mask.hole)
 
 
 def _told(progress: Progress | None, before: int, total: int, done: float) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.image_files import open_upright
 from gmsrm_jax.inference.mask_reading import HALF, label_part, white_part
+from gmsrm_jax.inference.number_range import find_range
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, PictureSource
 from gmsrm_jax.inference.regions import dilated
@@ -119,8 +120,8 @@ def _white_part(
     if isinstance(source, np.ndarray):
         levels, alpha = _of_array(source, name)
     else:
-        white = layouts.number_range(upright.native, upright.layout, name)
-        plain, alpha = layouts.to_plain(upright.native, upright.layout, white)
+        found = find_range(upright.native, upright.layout, name)
+        plain, alpha = layouts.to_plain(upright.native, upright.layout, found)
         levels = np.asarray(plain if plain.mode == "L" else plain.convert("RGB"))
     cure = ""
     if alpha is not None:

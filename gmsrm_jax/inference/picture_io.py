@@ -9,7 +9,8 @@ only the hole is written. Documented rules:
 - The network sees the numbers converted to sRGB where the picture has another ICC profile; the
   filling is converted back, the profile is kept. A profile without a way back is kept unapplied,
   with a warning.
-- Of 16 bits per channel the network sees 8, rounded so that 65535 is 255; the filling is times 257.
+- Of 16 bits per channel and of floats the network sees 8 bits, up to the white that `number_range`
+  finds; the filling keeps to the range and the steps of the known pixels.
 - Alpha: the network sees the picture over white, as in training. Alpha stays as it is outside the
   hole; what is filled is opaque.
 - A palette becomes RGB, and what is transparent by one colour gets alpha. Rare modes (YCbCr, LAB,
@@ -21,7 +22,7 @@ import io
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.icc import Profile, open_profile
 from gmsrm_jax.inference.image_files import ImageSource, Upright, open_upright
+from gmsrm_jax.inference.number_range import NumberRange, find_range
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 
@@ -88,7 +90,7 @@ class Picture:
     warnings: tuple[str, ...]
     _native: np.ndarray
     _shape: tuple[int, ...] | None  # of the array that it goes back as
-    _white: float
+    _range: NumberRange
     _info: dict
     _profile: Profile | None
 
@@ -101,6 +103,21 @@ class Picture:
     def width(self) -> int:
         """Columns as displayed."""
         return self.rgb.shape[1]
+
+    def fitted(self, hole: np.ndarray) -> "Picture":
+        """Returns the picture with its range of numbers found from the known pixels alone.
+
+        Args:
+            hole: bool [H, W]; where all is hole or nothing is, the picture stays as it is.
+
+        Raises:
+            UserError: the known numbers are of no range that can be shown; see `find_range`.
+        """
+        if self._native.dtype in (np.uint8, bool) or hole.all() or not hole.any():
+            return self
+        found = find_range(self._native, self.layout, self.name, ~hole)
+        rgb, alpha = _as_seen(self._native, self.layout, found, self._profile)
+        return replace(self, rgb=rgb, alpha=alpha, _range=found)
 
     def restore(self, filled: np.ndarray, hole: np.ndarray) -> FilledPicture:
         """Writes a filling into a copy of the picture.
@@ -119,7 +136,7 @@ class Picture:
             box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             where, target = hole[box], native[box]
             plain = layouts.from_srgb(filled[box], layouts.plain_mode(self.layout), self._profile)
-            numbers = layouts.from_plain(plain, self.layout, self._white)
+            numbers = layouts.from_plain(plain, self.layout, self._range)
             target[where] = numbers[where]
         if self._shape is not None:
             return native.reshape(self._shape)
@@ -159,11 +176,8 @@ def open_picture(
         shape = native.shape
         if info.keys() & {"exif", "icc_profile"}:
             warnings.append(f"{name}: as an array of 16 bits it loses EXIF data and colour profile")
-    white = layouts.number_range(native, layout, name)
-    plain, alpha = layouts.to_plain(native, layout, white)
-    rgb = layouts.to_srgb(plain, profile)
-    if alpha is not None and alpha.min() < 255:
-        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
+    found = find_range(native, layout, name)
+    rgb, alpha = _as_seen(native, layout, found, profile)
     return Picture(
         rgb=rgb,
         alpha=alpha,
@@ -174,10 +188,21 @@ def open_picture(
         warnings=tuple(warnings),
         _native=native,
         _shape=shape,
-        _white=white,
+        _range=found,
         _info=info,
         _profile=profile,
     )
+
+
+def _as_seen(
+    native: np.ndarray, layout: str, numbers: NumberRange, profile: Profile | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the network sees, uint8 [H, W, 3], and alpha, uint8 [H, W]."""
+    plain, alpha = layouts.to_plain(native, layout, numbers)
+    rgb = layouts.to_srgb(plain, profile)
+    if alpha is not None and alpha.min() < 255:
+        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
+    return rgb, alpha
 
 
 class Encoded(NamedTuple):
