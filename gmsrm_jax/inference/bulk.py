@@ -55,6 +55,7 @@ class _Opened(NamedTuple):
     warnings: Sequence[str]
     facts: dict[str, Any]
     start: float
+    info: dict[str, Any]
 
 
 class BulkFiller:
@@ -131,7 +132,7 @@ class BulkFiller:
             mask = open_mask(pair.mask, picture, self._options)
             picture = picture.fitted(mask.hole)
         except _FAILURES as error:
-            return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
+            return _Opened(job, None, _reason(error, pair.image), warnings, facts, start, {})
         facts["hole_ratio"] = round(mask.ratio, 6)
         warnings = []
         if self._keep_format and picture.format not in (format_of(pair.image), "MPO"):
@@ -139,7 +140,7 @@ class BulkFiller:
             warnings = [
                 f"{pair.image}: holds {picture.format}; written as {suffix}, as its name says"
             ]
-        return _Opened(job, (picture, mask), None, warnings, facts, start)
+        return _Opened(job, (picture, mask), None, warnings, facts, start, picture.info)
 
     def _write(self, item: tuple[_Opened, Result | None]) -> Done:
         opened, result = item
@@ -153,7 +154,7 @@ class BulkFiller:
                 if self._keep_outputs and os.path.lexists(path):
                     continue
                 form = format_of(job.pair.image) if self._keep_format else "PNG"
-                encoded = encode_picture(image, form)
+                encoded = encode_picture(image, form, opened.info)
                 write_atomically(path, encoded.data)
                 digest = hashlib.sha256(encoded.data).hexdigest()
                 outputs.append({"path": str(path), "seed": seed, "sha256": digest})

@@ -252,7 +252,7 @@ class Inpainter:
             seconds=time.perf_counter() - opened.start,
             hole_ratio=mask.ratio,
             strategy=strategy,
-            warnings=[*picture.warnings, *mask.warnings],
+            warnings=[*opened.warnings, *mask.warnings],
         )
 
     def _samples(
@@ -298,6 +298,12 @@ class _Opened:
     def __init__(self, image: ImageLike, mask: MaskLike, options: FillOptions):
         self.start = time.perf_counter()
         self.picture = open_picture(image, max_pixels=options.max_pixels)
+        self.warnings = list(self.picture.warnings)
+        lost = self.picture.is_array and self.picture.info.keys() & {"exif", "icc_profile"}
+        if lost and not isinstance(image, Picture):  # whoever has the picture has its info
+            self.warnings.append(
+                f"{self.picture.name}: given back as an array, without EXIF data and colour profile"
+            )
         self.mask = open_mask(mask, self.picture, options)
         self.picture = self.picture.fitted(self.mask.hole)
 

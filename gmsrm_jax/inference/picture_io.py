@@ -20,8 +20,6 @@ only the hole is written. Documented rules:
 
 import io
 import os
-import struct
-import zlib
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -34,6 +32,8 @@ from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.icc import Profile, open_profile
 from gmsrm_jax.inference.image_files import ImageSource, Upright, open_upright
 from gmsrm_jax.inference.number_range import NumberRange, find_range
+from gmsrm_jax.inference.png_files import write_png
+from gmsrm_jax.inference.tiff_files import write_tiff
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 
@@ -58,11 +58,11 @@ _HELD = {
     "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
     "JPEG": ("L", "RGB", "CMYK"),
 }
+_MOST_EXIF = 65533 - len("Exif\0\0")
 _OPTIONS: dict[str, dict] = {
     "PNG": {"compress_level": 3},
     "WEBP": {"lossless": True, "exact": True},
     "BMP": {},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
     "JPEG": {"quality": 95, "subsampling": 0},
 }
 
@@ -79,6 +79,7 @@ class Picture:
         format: Pillow's name of the file format, None if it came from no file.
         name: what messages call it.
         warnings: what could not be kept.
+        info: its EXIF data, colour profile and resolution, as Pillow has them.
     """
 
     rgb: np.ndarray
@@ -88,10 +89,10 @@ class Picture:
     format: str | None
     name: str
     warnings: tuple[str, ...]
+    info: dict
     _native: np.ndarray
     _shape: tuple[int, ...] | None  # of the array that it goes back as
     _range: NumberRange
-    _info: dict
     _profile: Profile | None
 
     @property
@@ -103,6 +104,11 @@ class Picture:
     def width(self) -> int:
         """Columns as displayed."""
         return self.rgb.shape[1]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is given back as an array: it was one, or has 16 bits in several channels."""
+        return self._shape is not None
 
     def fitted(self, hole: np.ndarray) -> "Picture":
         """Returns the picture with its range of numbers found from the known pixels alone.
@@ -141,7 +147,7 @@ class Picture:
         if self._shape is not None:
             return native.reshape(self._shape)
         image = layouts.as_image(native, self.layout)
-        image.info = dict(self._info)
+        image.info = dict(self.info)
         return image
 
 
@@ -172,10 +178,8 @@ def open_picture(
     native, layout, info = upright.native, upright.layout, upright.info
     profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(layout), name)
     warnings = [*upright.warnings, warning] if warning else list(upright.warnings)
-    if native.dtype == np.uint16 and native.ndim == 3 and shape is None:
+    if native.dtype == np.uint16 and native.ndim == 3:
         shape = native.shape
-        if info.keys() & {"exif", "icc_profile"}:
-            warnings.append(f"{name}: as an array of 16 bits it loses EXIF data and colour profile")
     found = find_range(native, layout, name)
     rgb, alpha = _as_seen(native, layout, found, profile)
     return Picture(
@@ -186,10 +190,10 @@ def open_picture(
         format=upright.format,
         name=name,
         warnings=tuple(warnings),
+        info=info,
         _native=native,
         _shape=shape,
         _range=found,
-        _info=info,
         _profile=profile,
     )
 
@@ -219,8 +223,10 @@ class Encoded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
-    """Makes a file of a picture, with its EXIF data and colour profile.
+def encode_picture(
+    picture: FilledPicture, format: str = "PNG", info: dict | None = None
+) -> Encoded:
+    """Makes a file of a picture, with its EXIF data, resolution and colour profile.
 
     PNG holds every mode bit for bit but CMYK, which becomes sRGB, and F. WebP is written
     lossless, TIFF deflated; JPEG with the tables and subsampling of the JPEG that the picture comes
@@ -229,6 +235,7 @@ def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
     Args:
         picture: an image or an array as `Picture.restore` returns.
         format: "PNG", "JPEG", "WEBP", "BMP" or "TIFF".
+        info: `Picture.info` of what an array comes from; an image has its own.
 
     Raises:
         UserError: another format, or one that cannot hold such a picture at all.
@@ -238,10 +245,14 @@ def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
     if isinstance(picture, np.ndarray):
         picture = np.squeeze(picture, 2) if picture.shape[2:] == (1,) else picture
         if picture.dtype == np.uint16 and picture.ndim == 3:
-            if format != "PNG":
+            if format not in ("PNG", "TIFF"):
                 raise UserError(f"{format} cannot hold 16 bits of several channels; use PNG")
-            return Encoded(_sixteen_bit_png(picture), True, ())
+            mode = _ARRAY_LAYOUTS[picture.shape[2]]
+            info = info or {}
+            data = write_png(picture, info) if format == "PNG" else write_tiff(picture, mode, info)
+            return Encoded(data, True, ())
         picture = Image.fromarray(picture)
+        picture.info = info or {}
     info, notes = dict(picture.info), []
     if picture.mode not in layouts.LAYOUTS:
         raise UserError(f"Pillow mode {picture.mode}; convert it to RGB")
@@ -253,15 +264,21 @@ def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
         notes.append("JPEG is lossy: known pixels are re-encoded")
     if format == "BMP" and info.keys() & {"exif", "icc_profile"}:
         notes.append("BMP holds neither EXIF data nor a colour profile: left out")
+    if format == "JPEG" and len(info.get("exif", b"")) > _MOST_EXIF:
+        notes.append(f"JPEG holds {_MOST_EXIF} bytes of EXIF data, and these are more: left out")
+        del info["exif"]
     keys = {"dpi"} if format == "BMP" else {"exif", "icc_profile", "dpi"}
     buffer, bare = io.BytesIO(), picture.copy()
     bare.info = {}
-    options = _OPTIONS[format]
+    options = _OPTIONS.get(format, {})
     if format == "JPEG" and "qtables" in info:
         options = {key: info[key] for key in ("qtables", "subsampling")}
     options = options | {key: info[key] for key in sorted(keys & info.keys())}
     try:
-        bare.save(buffer, format, **options)
+        if format == "TIFF":
+            buffer.write(write_tiff(np.asarray(picture), picture.mode, info))
+        else:
+            bare.save(buffer, format, **options)
     except DAMAGED as error:
         raise UserError(
             f"{format} cannot hold a picture of {picture.width} x {picture.height} px, mode "
@@ -316,21 +333,3 @@ def _of_array(array: np.ndarray, max_pixels: int, name: str) -> Upright:
         layout = "I;16" if channels == 1 else f"{layout};16"
     native = array.reshape(height, width) if channels == 1 else array
     return Upright(native, layout, {}, (width, height), None, ())
-
-
-def _sixteen_bit_png(pixels: np.ndarray) -> bytes:
-    """A PNG file of uint16 pixels [H, W, 2 to 4], which Pillow cannot write."""
-    height, width, channels = pixels.shape
-    rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
-    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
-    filtered = np.insert(rows - above, 0, 2, axis=1)  # 2 is the filter "up"
-    kind = {2: 4, 3: 2, 4: 6}[channels]
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
-        (b"IDAT", zlib.compress(filtered.tobytes(), 6)),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
