@@ -245,7 +245,8 @@ def encode_picture(
     if isinstance(picture, np.ndarray):
         picture = np.squeeze(picture, 2) if picture.shape[2:] == (1,) else picture
         if picture.dtype == np.uint16 and picture.ndim == 3:
-            if format not in ("PNG", "TIFF"):
+            # Grey and alpha of 16 bits in a TIFF is read by few, and not here.
+            if format != "PNG" and (format != "TIFF" or picture.shape[2] == 2):
                 raise UserError(f"{format} cannot hold 16 bits of several channels; use PNG")
             mode = _ARRAY_LAYOUTS[picture.shape[2]]
             info = info or {}
