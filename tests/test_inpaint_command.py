@@ -16,6 +16,7 @@ from PIL.JpegImagePlugin import get_sampling
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.inference import bulk
+from gmsrm_jax.inference import inpainter as inpainting
 from gmsrm_jax.inference.bulk import BulkFiller
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.manifest import Manifest
@@ -344,6 +345,24 @@ def test_bad_files_do_not_stop_the_others(inpaint, capsys):
     assert "not one of JPEG" in found["pics/3.png"]["error"]
     assert found["pics/1.png"]["image_sha256"] == sha256("pics/1.png")
     assert found["pics/1.png"]["outputs"] == []
+
+
+def test_a_picture_that_memory_does_not_suffice_for_fails_alone(inpaint, capsys, monkeypatch):
+    whole = inpainting.fill
+
+    def fill(strategy, rgb, *arguments):
+        if rgb.shape[0] == HEIGHT:
+            raise MemoryError
+        return whole(strategy, rgb, *arguments)
+
+    monkeypatch.setattr(inpainting, "fill", fill)
+    write_picture("pics/a.png")
+    Image.fromarray(noise(1, HEIGHT + 1, WIDTH, 3)).save("pics/b.png")
+    write_mask("m.png")
+    assert inpaint("-i", "pics", "-m", "m.png", "-o", "out", "--mask-resize", "nearest") == 1
+    printed = capsys.readouterr().out
+    assert "failed: pics/a.png: 72 x 60 px need more memory than there is" in printed
+    assert "1 filled, 1 failed" in printed and Path("out/b.png").exists()
 
 
 def test_an_output_that_cannot_be_written_fails_alone(inpaint, capsys):

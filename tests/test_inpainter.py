@@ -19,7 +19,9 @@ from small_inpainter import small_inpainter, small_pretrained
 from small_networks import SIZE
 
 import gmsrm_jax
-from gmsrm_jax.inference.inpainter import Inpainter, Result
+from gmsrm_jax.inference import inpainter as inpainting
+from gmsrm_jax.inference.inpainter import Inpainter, NotEnoughMemory, Result
+from gmsrm_jax.inference.tiling import Filling
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.network import asked_resolutions, build_network
 from gmsrm_jax.runtime.errors import UserError
@@ -211,6 +213,23 @@ def test_errors_in_the_place_of_items_come_out_as_they_go_in() -> None:
     assert [str(next(endless)) for _ in range(50)] == [f"{k}" for k in range(50)]
     with pytest.raises(UserError, match="item 1: torn"):
         list(inpainter.batch([good, UserError("torn")]))
+
+
+def test_a_picture_for_which_memory_does_not_suffice_is_named(monkeypatch) -> None:
+    whole = inpainting.fill
+
+    def fill(strategy: str, rgb: np.ndarray, *arguments: object) -> Filling:
+        if rgb.shape[1] == 44:
+            raise MemoryError
+        return whole(strategy, rgb, *arguments)
+
+    monkeypatch.setattr(inpainting, "fill", fill)
+    items = [(photo(40, side), square_hole(40, side, 9)) for side in (40, 44, 40)]
+    first, second, third = small_inpainter().batch(items, on_error="return")
+    assert isinstance(first, Result) and isinstance(third, Result)
+    assert "picture: 44 x 40 px need more memory than there is" in str(second)
+    with pytest.raises(NotEnoughMemory):
+        list(small_inpainter().batch(items))
 
 
 @pytest.mark.parametrize(

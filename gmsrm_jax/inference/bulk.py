@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gmsrm_jax.inference.inpainter import Inpainter, Progress, Result
+from gmsrm_jax.inference.inpainter import Inpainter, NotEnoughMemory, Progress, Result
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -111,7 +111,10 @@ class BulkFiller:
         if opened.pixels is None:
             return opened, None
         options = self._options.model_dump()
-        result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+        try:
+            result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+        except NotEnoughMemory as error:
+            return opened._replace(pixels=None, error=str(error)), None
         return opened._replace(pixels=None), result  # so that no more pictures are kept than needed
 
     def _open(self, job: Job) -> _Opened:

@@ -50,6 +50,10 @@ class Result:
     warnings: list[str] = field(default_factory=list)
 
 
+class NotEnoughMemory(UserError):
+    """A picture that needs more memory than there is, while others need not."""
+
+
 class Inpainter:
     """A trained network that fills holes.
 
@@ -168,6 +172,7 @@ class Inpainter:
 
         Raises:
             UserError: an input that cannot be used; names it, what was found and the cure.
+            NotEnoughMemory: a UserError, the picture needs more than there is.
         """
         checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
         return self._fill(_Opened(image, mask, checked), checked, on_step, progress)
@@ -215,7 +220,13 @@ class Inpainter:
                 yield error
             else:
                 # Outside: what is wrong with the network is wrong for all.
-                result = self._fill(opened, options)
+                result: Result | UserError
+                try:
+                    result = self._fill(opened, options)
+                except NotEnoughMemory as error:
+                    if on_error == "raise":
+                        raise
+                    result = error
                 del opened, item  # before the next one is opened
                 yield result
                 del result
@@ -226,6 +237,22 @@ class Inpainter:
         options: FillOptions,
         on_step: Callable[[], None] | None = None,
         progress: Progress | None = None,
+    ) -> Result:
+        try:
+            return self._filled(opened, options, on_step, progress)
+        except MemoryError as error:
+            picture = opened.picture
+            raise NotEnoughMemory(
+                f"{picture.name}: {picture.width} x {picture.height} px need more memory than "
+                "there is; scale it down"
+            ) from error
+
+    def _filled(
+        self,
+        opened: "_Opened",
+        options: FillOptions,
+        on_step: Callable[[], None] | None,
+        progress: Progress | None,
     ) -> Result:
         picture, mask = opened.picture, opened.mask
         rgb, hole = picture.rgb, mask.hole

@@ -44,11 +44,13 @@ class NumberRange(NamedTuple):
         return _bytes(np.arange(_SHORT + 1), self.white)[numbers]
 
     def from_bytes(self, levels: np.ndarray) -> np.ndarray:
-        """Levels 0 … 255, uint8, to the nearest numbers that a filling may have."""
-        numbers = levels * (self.white / 255.0)
+        """Levels 0 … 255, uint8, to the nearest that a filling may have, uint8 or float32."""
+        if self == NumberRange():
+            return levels
+        numbers = np.arange(256) * (self.white / 255.0)
         if self.step:
             numbers = np.rint(numbers / self.step) * self.step
-        return np.clip(numbers, self.low, self.high)
+        return np.clip(numbers, self.low, self.high).astype(np.float32)[levels]
 
 
 def find_range(

@@ -41,7 +41,7 @@ def from_plain(plain: Image.Image, layout: str, numbers: NumberRange) -> np.ndar
         return levels >= 128
     native = numbers.from_bytes(levels)
     if layout in _WITH_ALPHA:
-        native = np.dstack([native, np.full(levels.shape[:2], numbers.opaque)])
+        native = np.dstack([native, np.full(levels.shape[:2], numbers.opaque, native.dtype)])
     return native
 
 
