@@ -39,13 +39,14 @@ from gmsrm_jax.inference.tiff_files import (
 )
 from gmsrm_jax.runtime.errors import UserError
 
-ImageSource = str | os.PathLike | bytes | bytearray | Image.Image
+ImageSource = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 
 _KEPT_INFO = {
     "icc_profile": "colour profile",
     "dpi": "resolution",
     "transparency": "transparent colour",
 }
+_LONG = 200  # characters of a path in a message
 _MOST_DPI = 65535  # that a JPEG file can say
 # How many numbers the transparent colour of a mode has.
 _KEY_LENGTHS = {"1": 1, "L": 1, "P": 1, "I;16": 1, "RGB": 3}
@@ -83,7 +84,47 @@ class Upright(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def open_upright(source: ImageSource, max_pixels: int, name: str) -> Upright:
+def as_source(source: Any, name: str) -> str | os.PathLike | bytes | Image.Image | np.ndarray:
+    """What somebody gave as a picture, with file objects read and arrays as NumPy's.
+
+    Args:
+        source: an `ImageSource`, or an array of NumPy, JAX or whatever NumPy can take.
+        name: what to call it in messages.
+
+    Raises:
+        UserError: it is none of these, or a file that is closed or opened as text.
+    """
+    if isinstance(source, str | os.PathLike | Image.Image):
+        return source
+    try:
+        if isinstance(source, bytes | bytearray | memoryview):
+            return bytes(source)
+        if hasattr(source, "read"):
+            if source.seekable():
+                source.seek(0)
+            data = source.read()
+            if isinstance(data, bytes):
+                return data
+            raise UserError(f'{name}: a file opened as text; open it as bytes, with "rb"')
+        if hasattr(source, "__array__"):
+            return np.asarray(source)
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{name}: cannot be read ({error}); give a path") from error
+    raise UserError(
+        f"{name}: of type {type(source).__name__}; give a path, the bytes of a file, a file "
+        "object, a Pillow image or an array"
+    )
+
+
+def name_of(source: Any, otherwise: str) -> str:
+    """What to call a source in messages: its path, if it has one."""
+    name = getattr(source, "name", None) if hasattr(source, "read") else source
+    return os.fsdecode(name) if isinstance(name, str | os.PathLike) else otherwise
+
+
+def open_upright(
+    source: str | os.PathLike | bytes | Image.Image, max_pixels: int, name: str
+) -> Upright:
     """Decodes a picture whole and turns it as its EXIF orientation says.
 
     Args:
@@ -96,17 +137,20 @@ def open_upright(source: ImageSource, max_pixels: int, name: str) -> Upright:
     """
     if isinstance(source, Image.Image):
         return _decode(source, max_pixels, name)
-    if isinstance(source, bytes | bytearray):
+    if isinstance(source, bytes):
         return _open(io.BytesIO(source), max_pixels, name)
     path = Path(source)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there" if not path.exists() else "no file"
-        raise UserError(f"{path}: {what}; give a picture file ({', '.join(FORMATS)})")
     try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "not there" if not path.exists() else "no file"
+            raise UserError(f"{path}: {what}; give a picture file ({', '.join(FORMATS)})")
         with path.open("rb") as stream:
             return _open(stream, max_pixels, name)
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); allow reading it") from error
+    except OSError as error:
+        shown = str(path) if len(str(path)) < _LONG else f"{str(path)[:_LONG]}…"
+        raise UserError(f"{shown}: cannot be read ({error.strerror}); give a file") from error
 
 
 def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:

@@ -88,6 +88,10 @@ class Inpainter:
         Raises:
             UserError: there is no such device.
         """
+        if not hasattr(pretrained, "filler"):
+            raise UserError(
+                f"pretrained: {pretrained!r} is no network; use Inpainter.from_pretrained"
+            )
         self._pretrained = pretrained
         place = find_device(device)
         # LLVM's level 1 halves the time to compile; the convolutions are not its work.
@@ -137,6 +141,8 @@ class Inpainter:
 
     def warm_up(self, batch: int = 1) -> None:
         """Compiles the program of the bucket that holds so many squares, before it is needed."""
+        if not isinstance(batch, int) or batch < 1:
+            raise UserError(f"batch: {batch!r}; use a whole number from 1")
         size = self.size
         square = Square(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool))
         count = min(batch, self.max_batch)
@@ -174,6 +180,9 @@ class Inpainter:
             UserError: an input that cannot be used; names it, what was found and the cure.
             NotEnoughMemory: a UserError, the picture needs more than there is.
         """
+        for name, function in {"on_step": on_step, "progress": progress}.items():
+            if function is not None and not callable(function):
+                raise UserError(f"{name}: {function!r} cannot be called; give a function")
         checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
         return self._fill(_Opened(image, mask, checked), checked, on_step, progress)
 
@@ -201,6 +210,8 @@ class Inpainter:
         """
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
+        if not isinstance(items, Iterable):
+            raise UserError(f"items: {items!r}; give pairs of picture and mask")
         return self._each(items, on_error, FillOptions.checked(options))
 
     def _each(
@@ -213,6 +224,8 @@ class Inpainter:
             try:
                 if isinstance(item, UserError):
                     raise item
+                if not isinstance(item, tuple | list) or len(item) != 2:
+                    raise UserError(f"{type(item).__name__} is no pair; give (picture, mask)")
                 opened = _Opened(*item, options)
             except UserError as error:
                 if on_error == "raise":

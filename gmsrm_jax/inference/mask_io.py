@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gmsrm_jax.inference import pixel_layouts as layouts
-from gmsrm_jax.inference.image_files import open_upright
+from gmsrm_jax.inference.image_files import as_source, name_of, open_upright
 from gmsrm_jax.inference.mask_reading import HALF, label_part, white_part
 from gmsrm_jax.inference.number_range import find_range
 from gmsrm_jax.inference.options import FillOptions
@@ -49,10 +49,10 @@ def open_mask(
     other colour, or one other value, on black is taken for white; see `mask_reading.white_part`.
 
     Args:
-        source: a path, the bytes of a file, a Pillow image, or an array [H, W] or [H, W, 1 to 4]:
-            bool (True is the hole), whole numbers of 0..255 or of only 0 and 1, uint16 of
-            0..65535, or floats of 0..1. A `Mask` is returned as it is. None: the hole is where the
-            picture's alpha is below the threshold.
+        source: a path, the bytes of a file, a file object, a Pillow image, or an array of NumPy or
+            JAX, [H, W] or [H, W, 1 to 4]: bool (True is the hole), whole numbers of 0..255 or of 0
+            and one other, uint16 of 0..65535, or floats of 0..1. A `Mask` is returned as it is.
+            None: the hole is where the picture's alpha is below the threshold.
         picture: what it belongs to.
         options: those of a mask, and the largest number of pixels; None for the defaults.
         name: what to call it in messages.
@@ -75,8 +75,8 @@ def open_mask(
         _check_size(source.hole.shape, picture, name or "mask", None)
         return source
     if name is None:
-        name = str(source) if isinstance(source, str | os.PathLike) else "mask"
-    white, warnings = _white_part(source, options, name)
+        name = name_of(source, "mask")
+    white, warnings = _white_part(as_source(source, name), options, name)
     hole = white != invert
     if _check_size(hole.shape, picture, name, options.mask_resize):
         size = (picture.width, picture.height)
@@ -101,7 +101,7 @@ def _finished(hole: np.ndarray, dilate: int, name: str, warnings: list[str]) -> 
 
 
 def _white_part(
-    source: PictureSource, options: FillOptions, name: str
+    source: str | os.PathLike | bytes | Image.Image | np.ndarray, options: FillOptions, name: str
 ) -> tuple[np.ndarray, list[str]]:
     threshold, warnings = options.mask_threshold, []
     if isinstance(source, np.ndarray):

@@ -43,7 +43,8 @@ class FillOptions(Section):
     @classmethod
     def _python_number(cls, value: Any) -> Any:
         # A seed or a width often comes out of an array.
-        return value.item() if isinstance(value, np.generic) else value
+        single = isinstance(value, np.generic) or getattr(value, "shape", None) == ()
+        return value.item() if single else value
 
     @pydantic.field_validator("seed")
     @classmethod

@@ -30,7 +30,7 @@ from gmsrm_jax.data.decoding import DAMAGED
 from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.icc import Profile, open_profile
-from gmsrm_jax.inference.image_files import ImageSource, Upright, open_upright
+from gmsrm_jax.inference.image_files import ImageSource, Upright, as_source, name_of, open_upright
 from gmsrm_jax.inference.number_range import NumberRange, find_range
 from gmsrm_jax.inference.png_files import write_png
 from gmsrm_jax.inference.tiff_files import write_tiff
@@ -157,9 +157,9 @@ def open_picture(
     """Opens a picture of any kind.
 
     Args:
-        source: a path, the bytes of a file, a Pillow image of any mode, or an array [H, W],
-            [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] of uint8 or uint16. A
-            `Picture` is returned as it is.
+        source: a path, the bytes of a file, a file object, a Pillow image of any mode, or an array
+            of NumPy or JAX, [H, W], [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] of
+            uint8 or uint16. A `Picture` is returned as it is.
         max_pixels: largest number of pixels accepted, checked before decoding.
         name: what to call it in messages; the path, or "picture".
 
@@ -169,12 +169,12 @@ def open_picture(
     if isinstance(source, Picture):
         return source
     if name is None:
-        name = str(source) if isinstance(source, str | os.PathLike) else "picture"
-    shape = None
-    if isinstance(source, np.ndarray):
-        upright, shape = _of_array(source, max_pixels, name), source.shape
+        name = name_of(source, "picture")
+    shape, given = None, as_source(source, name)
+    if isinstance(given, np.ndarray):
+        upright, shape = _of_array(given, max_pixels, name), given.shape
     else:
-        upright = open_upright(source, max_pixels, name)
+        upright = open_upright(given, max_pixels, name)
     native, layout, info = upright.native, upright.layout, upright.info
     profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(layout), name)
     warnings = [*upright.warnings, warning] if warning else list(upright.warnings)
@@ -242,8 +242,12 @@ def encode_picture(
     """
     if format not in _HELD:
         raise UserError(f"file format {format!r}; use one of: {', '.join(_HELD)}")
-    if isinstance(picture, np.ndarray):
-        picture = np.squeeze(picture, 2) if picture.shape[2:] == (1,) else picture
+    if not isinstance(picture, Image.Image):
+        array = as_source(picture, "picture")
+        if not isinstance(array, np.ndarray):
+            raise UserError("picture: a path or a file; give an image or an array to be written")
+        _of_array(array, array.size, "picture")
+        picture = np.squeeze(array, 2) if array.shape[2:] == (1,) else array
         if picture.dtype == np.uint16 and picture.ndim == 3:
             # Grey and alpha of 16 bits in a TIFF is read by few, and not here.
             if format != "PNG" and (format != "TIFF" or picture.shape[2] == 2):
@@ -295,7 +299,9 @@ def format_of(path: str | os.PathLike) -> str:
     Raises:
         UserError: a suffix of no format known.
     """
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"path: {path!r}; give the name of a file")
+    suffix = os.path.splitext(path)[1].lower()
     if suffix not in _SUFFIXES:
         raise UserError(f"{path}: the suffix {suffix!r}; use one of: {', '.join(_SUFFIXES)}")
     return _SUFFIXES[suffix]
@@ -313,9 +319,15 @@ def save_picture(
 
     Returns:
         What was written.
+
+    Raises:
+        UserError: see `encode_picture`, or it cannot be written there.
     """
     encoded = encode_picture(picture, format or format_of(path))
-    write_atomically(path, encoded.data)
+    try:
+        write_atomically(path, encoded.data)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another") from error
     return encoded
 
 
