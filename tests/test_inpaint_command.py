@@ -51,7 +51,10 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def inpaint(weights):
     def run(*options: str) -> int:
-        return main(["inpaint", "--checkpoint", weights, *options])
+        # What became of single pictures is looked at in many tests.
+        alone = "-i" in options and Path(options[options.index("-i") + 1]).is_file()
+        told = ["--manifest", "manifest.jsonl"] if alone and "--manifest" not in options else []
+        return main(["inpaint", "--checkpoint", weights, *options, *told])
 
     return run
 
@@ -100,7 +103,7 @@ def test_one_picture(inpaint, weights, capsys):
     where = changed(picture, "new/filled ä.png")
     assert not where[~hole].any()
     assert where[hole].mean() > 0.9
-    (line,) = lines("new/manifest.jsonl")
+    (line,) = lines()
     assert line["status"] == "ok"
     assert (line["image"], line["mask"]) == ("фото 测试 ä.png", "m.png")
     assert line["image_sha256"] == sha256("фото 测试 ä.png")
@@ -122,7 +125,22 @@ def test_one_picture(inpaint, weights, capsys):
     assert first.startswith(f"1 to fill, 0 skipped; {weights}, sha256 {inpainter.sha256[:16]}, on ")
     assert "on cpu" in first
     assert last.startswith("1 filled, 0 failed, 0 skipped in ")
-    assert last.endswith("s on cpu; manifest new/manifest.jsonl")
+    assert last.endswith("s on cpu; manifest manifest.jsonl")
+
+
+def test_a_single_picture_has_a_manifest_only_if_it_is_asked_for(weights, capsys):
+    write_picture("a.jpg")
+    write_mask("m.png")
+    command = ["inpaint", "--checkpoint", weights, "-i", "a.jpg", "-m", "m.png", "-o"]
+    assert main([*command, "out/b.jpg", "--format", "same"]) == 0
+    assert [path.name for path in Path("out").iterdir()] == ["b.jpg"]
+    printed = capsys.readouterr().out
+    assert "manifest" not in printed and "JPEG is lossy: known pixels are re-encoded" in printed
+    assert main([*command, "out/b.jpg", "--format", "same", "--skip-existing"]) == 0
+    assert capsys.readouterr().out.endswith("nothing to do: all 1 outputs exist\n")
+    assert main([*command, "c.png", "--manifest", "told.jsonl"]) == 0
+    assert capsys.readouterr().out.endswith("; manifest told.jsonl\n")
+    assert lines("told.jsonl")[0]["status"] == "ok"
 
 
 def test_folders(inpaint):
@@ -398,7 +416,7 @@ def test_a_failed_picture_keeps_its_warnings(inpaint, capsys):
     frames[0].save("a.tif", save_all=True, append_images=frames[1:])
     write_mask("m.png", size=(HEIGHT + 1, WIDTH))
     assert inpaint("-i", "a.tif", "-m", "m.png", "-o", "out") == 1
-    (line,) = lines("out/manifest.jsonl")
+    (line,) = lines()
     assert line["status"] == "failed" and "only the first" in line["warnings"][0]
     assert "warning: a.tif: only the first" in capsys.readouterr().out
 

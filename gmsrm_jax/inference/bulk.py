@@ -36,6 +36,7 @@ class Done(NamedTuple):
         error: why it could not be filled, None if it was.
         warnings: what is odd about it, one line each.
         known_pixels_kept: the files written hold every known pixel bit for bit.
+        notes: why not, and what else their format cannot hold, one line each.
         copied: there was no hole, and nothing was filled.
     """
 
@@ -43,6 +44,7 @@ class Done(NamedTuple):
     error: str | None
     warnings: Sequence[str]
     known_pixels_kept: bool
+    notes: Sequence[str] = ()
     copied: bool = False
 
 
@@ -59,12 +61,12 @@ class _Opened(NamedTuple):
 
 
 class BulkFiller:
-    """Fills picture files and writes a line of the manifest for each."""
+    """Fills picture files, and writes a line of the manifest for each."""
 
     def __init__(
         self,
         inpainter: Inpainter,
-        manifest: Manifest,
+        manifest: Manifest | None,
         options: FillOptions,
         *,
         keep_format: bool = False,
@@ -75,7 +77,7 @@ class BulkFiller:
 
         Args:
             inpainter: what fills.
-            manifest: where to report to.
+            manifest: where to report to, if anywhere.
             options: how to fill.
             keep_format: write each picture in its own format, otherwise as PNG.
             keep_outputs: leave output files that are there already.
@@ -175,7 +177,7 @@ class BulkFiller:
             notes=notes,
             warnings=warnings,
         )
-        return Done(job, None, warnings, kept, copied)
+        return Done(job, None, warnings, kept, notes, copied)
 
     def _failure(
         self,
@@ -190,6 +192,8 @@ class BulkFiller:
         return Done(opened.job, error, warnings, True)
 
     def _append(self, opened: _Opened, **fields: Any) -> None:
+        if self._manifest is None:
+            return
         seconds = round(time.perf_counter() - opened.start, 3)
         pair = opened.job.pair
         self._manifest.append(

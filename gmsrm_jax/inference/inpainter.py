@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gmsrm_jax.inference.doubts import doubts
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -39,7 +40,8 @@ class Result:
         seconds: from opening the picture to this result.
         hole_ratio: share of the picture that was filled, in [0, 1].
         strategy: the one used, never "auto"; "none" if there was no hole.
-        warnings: what is odd about the picture or its mask, one line each.
+        warnings: what is odd about the picture or its mask, and why the filling may be poor, one
+            line each.
     """
 
     images: list[FilledPicture]
@@ -271,11 +273,14 @@ class Inpainter:
         rgb, hole = picture.rgb, mask.hole
         seeds = [options.seed + sample for sample in range(options.num_samples)]
         strategy, images = "none", []
+        warnings = [*opened.warnings, *mask.warnings]
         if not mask.ratio:
             images = [picture.restore(rgb, hole) for _ in seeds]
             _told(progress, 0, len(seeds), len(seeds))
         else:
             strategy = choose(options.strategy, hole, self.size)
+            doubt = doubts(rgb, hole, strategy, self.size, self.knows)
+            warnings += [f"{picture.name}: {doubt}"] if doubt else []
             together = max(1, _PIXELS_UNDER_WAY // hole.size)
             for first in range(0, len(seeds), together):
                 tell = functools.partial(_told, progress, first, len(seeds))
@@ -292,7 +297,7 @@ class Inpainter:
             seconds=time.perf_counter() - opened.start,
             hole_ratio=mask.ratio,
             strategy=strategy,
-            warnings=[*opened.warnings, *mask.warnings],
+            warnings=warnings,
         )
 
     def _samples(

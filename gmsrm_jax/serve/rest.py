@@ -212,7 +212,7 @@ def _parse(body: bytes, limits: Limits) -> tuple[_Files, FillOptions]:
 
 
 def _decoded(text: str, name: str) -> bytes:
-    """Base64 as browsers and shells give it: of both alphabets, wrapped, without padding, as URL."""
+    """Base64 as browsers and shells give it: either alphabet, wrapped, unpadded, as a data: URL."""
     if text[:5].lower() == "data:":
         head, _, text = text.partition(",")
         text = text if head.lower().endswith(";base64") else "%"
