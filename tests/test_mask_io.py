@@ -179,20 +179,34 @@ def test_what_can_mean_two_things_is_refused_with_the_cure() -> None:
         open_mask(two, picture())
 
 
-@pytest.mark.parametrize("grey", [False, True])
-def test_a_photograph_is_no_mask(grey: bool) -> None:
-    photograph = Image.open(asset_path("facades/test/facade_0640.jpg")).convert("RGB")
-    shown = open_picture(photograph)
-    given = photograph.convert("L") if grey else photograph.copy()
-    with pytest.raises(UserError, match=r"^photo\.jpg: .*(photograph|many colours and no m)"):
-        open_mask(given, shown, name="photo.jpg")
-    if not grey:  # painted over, which is no mask either, and erased
-        ImageDraw.Draw(given).ellipse((20, 20, 90, 90), "red")
-        with pytest.raises(UserError, match="many colours and no mask"):
-            open_mask(given, shown)
-        given.putalpha(Image.fromarray(white(np.indices(given.size[::-1])[0] > 30)))
-        with pytest.raises(UserError, match="transparent part of the picture, give no mask"):
-            open_mask(given, shown)
+def photographs() -> list[Image.Image]:
+    folder = asset_path("facades/test")
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".jpg"][::4]
+    return [Image.open(path).convert("RGB").reduce(2) for path in paths]
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "dark", "small"])
+def test_no_photograph_is_a_mask(kind: str) -> None:
+    for photograph in photographs():
+        given = {
+            "colour": lambda image: image,
+            "grey": lambda image: image.convert("L"),
+            "dark": lambda image: image.point(lambda level: level * level // 300),
+            "small": lambda image: image.resize((48, 48)),
+        }[kind](photograph)
+        with pytest.raises(UserError, match=r"^photo\.jpg: .*(photograph|and no mask|its values)"):
+            open_mask(given, open_picture(given), name="photo.jpg")
+
+
+def test_a_photograph_painted_over_or_erased_is_no_mask() -> None:
+    given = photographs()[0]
+    shown = open_picture(given)
+    ImageDraw.Draw(given).ellipse((20, 20, 90, 90), "red")
+    with pytest.raises(UserError, match="many colours and no mask"):
+        open_mask(given, shown)
+    given.putalpha(Image.fromarray(white(np.indices(given.size[::-1])[0] > 30)))
+    with pytest.raises(UserError, match="transparent part of the picture, give no mask"):
+        open_mask(given, shown)
 
 
 def test_another_size_is_refused_unless_resizing_is_asked_for() -> None:

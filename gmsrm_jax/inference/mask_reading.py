@@ -12,11 +12,15 @@ from gmsrm_jax.runtime.errors import UserError
 HALF = 128  # of 255, from which on grey is white
 _WHITE = 255
 _CLEAR = 32  # from black or white, within which a grey level is clear
-_FLAT = 0.5  # share of a mask, at least, that is of its one or two colours
+_FLAT = 0.5  # share of a grey mask, at least, that is clear
+_BOTH = 0.75  # share of a coloured mask, at least, that is of its two colours
+_CORE = 0.25  # share of what is painted, at least, that is no soft edge
 _COLOURED = 16  # levels between the channels of what is grey, at most
 _NOISE = 0.02  # share of what is painted that may have another colour
 _EDGES = 0.25  # likewise, of colours that are none of the mask's
-_NEAR = 40  # levels of a channel between colours that count as one
+_STRONG = 48  # levels between the channels of a colour that somebody paints with, at least
+_NEAR = 40  # levels of a channel beyond which something is painted
+_ALIKE = 20  # levels of a channel between colours that count as one, at most
 _OFF_LINE = 60  # distance from the line between two colours, on which soft edges lie
 _BRIGHTER = 1.4  # of the painted colour, as lossy formats overshoot
 _BINS = 32  # of each channel, for counting colours
@@ -152,13 +156,16 @@ def _two_colours(
     if not painted.any() or not counts[from_base <= _NEAR].any():
         return None
     most = int(painted.argmax())
+    if np.ptp(colours[most]) < _STRONG:
+        return None
     colour = offset[most]
     along = offset @ colour / (colour @ colour)
     beside = np.linalg.norm(offset - along[:, None] * colour, axis=1)
     others = counts * ((beside > _OFF_LINE) | (along > _BRIGHTER))
-    flat = (from_base <= _NEAR) | (np.abs(colours - colours[most]).max(1) <= _NEAR)
+    alike = np.abs(colours - colours[most]).max(1) <= _ALIKE
+    flat = counts[alike | (from_base <= _ALIKE)].sum() >= _BOTH * counts.sum()
     # A second colour is in one place, what a lossy format makes along the edges in many.
     several = others.max() > _NOISE * painted.sum() or others.sum() > _EDGES * painted.sum()
-    if several or counts[flat].sum() < _FLAT * counts.sum():
+    if several or not flat or painted[alike].sum() < _CORE * painted.sum():
         return None
     return along >= 0.5, most
