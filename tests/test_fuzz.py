@@ -214,6 +214,8 @@ def any_body(rng: Generator) -> tuple[bytes, str]:
         "feather": int(rng.integers(0, 5)),
         "num_samples": int(rng.choice([1, 1, 2])),
     }
+    if rng.random() < 0.9:  # without it most of these are no masks
+        fields["mask_threshold"] = int(rng.integers(1, 256))
     kind = "application/json"
     if rng.random() < 0.5:
         return json.dumps(fields).encode(), kind

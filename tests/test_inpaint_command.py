@@ -16,6 +16,7 @@ from PIL.JpegImagePlugin import get_sampling
 
 from gmsrm_jax.cli import main
 from gmsrm_jax.inference import bulk
+from gmsrm_jax.inference import inpainter as inpainting
 from gmsrm_jax.inference.bulk import BulkFiller
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.manifest import Manifest
@@ -50,7 +51,10 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def inpaint(weights):
     def run(*options: str) -> int:
-        return main(["inpaint", "--checkpoint", weights, *options])
+        # What became of single pictures is looked at in many tests.
+        alone = "-i" in options and Path(options[options.index("-i") + 1]).is_file()
+        told = ["--manifest", "manifest.jsonl"] if alone and "--manifest" not in options else []
+        return main(["inpaint", "--checkpoint", weights, *options, *told])
 
     return run
 
@@ -99,7 +103,7 @@ def test_one_picture(inpaint, weights, capsys):
     where = changed(picture, "new/filled ä.png")
     assert not where[~hole].any()
     assert where[hole].mean() > 0.9
-    (line,) = lines("new/manifest.jsonl")
+    (line,) = lines()
     assert line["status"] == "ok"
     assert (line["image"], line["mask"]) == ("фото 测试 ä.png", "m.png")
     assert line["image_sha256"] == sha256("фото 测试 ä.png")
@@ -121,7 +125,22 @@ def test_one_picture(inpaint, weights, capsys):
     assert first.startswith(f"1 to fill, 0 skipped; {weights}, sha256 {inpainter.sha256[:16]}, on ")
     assert "on cpu" in first
     assert last.startswith("1 filled, 0 failed, 0 skipped in ")
-    assert last.endswith("s on cpu; manifest new/manifest.jsonl")
+    assert last.endswith("s on cpu; manifest manifest.jsonl")
+
+
+def test_a_single_picture_has_a_manifest_only_if_it_is_asked_for(weights, capsys):
+    write_picture("a.jpg")
+    write_mask("m.png")
+    command = ["inpaint", "--checkpoint", weights, "-i", "a.jpg", "-m", "m.png", "-o"]
+    assert main([*command, "out/b.jpg", "--format", "same"]) == 0
+    assert [path.name for path in Path("out").iterdir()] == ["b.jpg"]
+    printed = capsys.readouterr().out
+    assert "manifest" not in printed and "JPEG is lossy: known pixels are re-encoded" in printed
+    assert main([*command, "out/b.jpg", "--format", "same", "--skip-existing"]) == 0
+    assert capsys.readouterr().out.endswith("nothing to do: all 1 outputs exist\n")
+    assert main([*command, "c.png", "--manifest", "told.jsonl"]) == 0
+    assert capsys.readouterr().out.endswith("; manifest told.jsonl\n")
+    assert lines("told.jsonl")[0]["status"] == "ok"
 
 
 def test_folders(inpaint):
@@ -181,7 +200,8 @@ def test_strategy_and_feather(inpaint):
 def test_threshold_and_dilate(inpaint, options, rows, columns):
     picture = write_picture("a.png")
     write_mask("m.png", white=140)
-    assert inpaint("-i", "a.png", "-m", "m.png", "-o", "b.png", *options) == 0
+    status = 1 if rows is None else 0
+    assert inpaint("-i", "a.png", "-m", "m.png", "-o", "b.png", *options) == status
     where = changed(picture, "b.png")
     (line,) = lines()
     if rows is None:
@@ -243,12 +263,15 @@ def test_empty_and_full_masks_are_warned_of_once(inpaint, capsys):
     pictures = [write_picture(f"pics/{number}.png", number) for number in range(3)]
     Image.new("L", (WIDTH, HEIGHT)).save("black.png")
     Image.new("L", (WIDTH, HEIGHT), 255).save("white.png")
-    assert inpaint("-i", "pics", "-m", "black.png", "-o", "out") == 0
-    assert capsys.readouterr().out.count("warning: black.png: no hole in it") == 1
+    assert inpaint("-i", "pics", "-m", "black.png", "-o", "out") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("warning: black.png: no hole in it") == 1
+    assert "0 filled, 3 copied (no hole), 0 failed" in printed
     for number, picture in enumerate(pictures):
         assert not changed(picture, f"out/{number}.png").any()
     found = lines("out/manifest.jsonl")
     assert [line["strategy"] for line in found] == ["none"] * 3
+    assert [line["status"] for line in found] == ["copied"] * 3
     assert all("no hole in it" in line["warnings"][0] for line in found)
     assert inpaint("-i", "pics/0.png", "-m", "white.png", "-o", "full.png") == 0
     assert "warning: white.png: all of it is hole" in capsys.readouterr().out
@@ -342,6 +365,24 @@ def test_bad_files_do_not_stop_the_others(inpaint, capsys):
     assert found["pics/1.png"]["outputs"] == []
 
 
+def test_a_picture_that_memory_does_not_suffice_for_fails_alone(inpaint, capsys, monkeypatch):
+    whole = inpainting.fill
+
+    def fill(strategy, rgb, *arguments):
+        if rgb.shape[0] == HEIGHT:
+            raise MemoryError
+        return whole(strategy, rgb, *arguments)
+
+    monkeypatch.setattr(inpainting, "fill", fill)
+    write_picture("pics/a.png")
+    Image.fromarray(noise(1, HEIGHT + 1, WIDTH, 3)).save("pics/b.png")
+    write_mask("m.png")
+    assert inpaint("-i", "pics", "-m", "m.png", "-o", "out", "--mask-resize", "nearest") == 1
+    printed = capsys.readouterr().out
+    assert "failed: pics/a.png: 72 x 60 px need more memory than there is" in printed
+    assert "1 filled, 1 failed" in printed and Path("out/b.png").exists()
+
+
 def test_an_output_that_cannot_be_written_fails_alone(inpaint, capsys):
     write_picture("pics/a.png")
     write_picture("pics/sub/b.png")
@@ -375,7 +416,7 @@ def test_a_failed_picture_keeps_its_warnings(inpaint, capsys):
     frames[0].save("a.tif", save_all=True, append_images=frames[1:])
     write_mask("m.png", size=(HEIGHT + 1, WIDTH))
     assert inpaint("-i", "a.tif", "-m", "m.png", "-o", "out") == 1
-    (line,) = lines("out/manifest.jsonl")
+    (line,) = lines()
     assert line["status"] == "failed" and "only the first" in line["warnings"][0]
     assert "warning: a.tif: only the first" in capsys.readouterr().out
 
@@ -605,4 +646,4 @@ def test_a_process_of_its_own_needs_no_tensorflow(weights):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith("1 filled, 0 failed")
     assert not changed(picture, "out/a b.png")[~hole].any()
-    assert lines("out/manifest.jsonl")[0]["status"] == "ok"
+    assert [path.name for path in Path("out").iterdir()] == ["a b.png"]

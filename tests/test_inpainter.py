@@ -9,9 +9,10 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +20,10 @@ from small_inpainter import small_inpainter, small_pretrained
 from small_networks import SIZE
 
 import gmsrm_jax
-from gmsrm_jax.inference.inpainter import Inpainter, Result
+from gmsrm_jax.inference import inpainter as inpainting
+from gmsrm_jax.inference.inpainter import Inpainter, NotEnoughMemory, Result
+from gmsrm_jax.inference.picture_io import save_picture
+from gmsrm_jax.inference.tiling import Filling
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.network import asked_resolutions, build_network
 from gmsrm_jax.runtime.errors import UserError
@@ -211,6 +215,23 @@ def test_errors_in_the_place_of_items_come_out_as_they_go_in() -> None:
     assert [str(next(endless)) for _ in range(50)] == [f"{k}" for k in range(50)]
     with pytest.raises(UserError, match="item 1: torn"):
         list(inpainter.batch([good, UserError("torn")]))
+
+
+def test_a_picture_for_which_memory_does_not_suffice_is_named(monkeypatch) -> None:
+    whole = inpainting.fill
+
+    def fill(strategy: str, rgb: np.ndarray, *arguments: object) -> Filling:
+        if rgb.shape[1] == 44:
+            raise MemoryError
+        return whole(strategy, rgb, *arguments)
+
+    monkeypatch.setattr(inpainting, "fill", fill)
+    items = [(photo(40, side), square_hole(40, side, 9)) for side in (40, 44, 40)]
+    first, second, third = small_inpainter().batch(items, on_error="return")
+    assert isinstance(first, Result) and isinstance(third, Result)
+    assert "picture: 44 x 40 px need more memory than there is" in str(second)
+    with pytest.raises(NotEnoughMemory):
+        list(small_inpainter().batch(items))
 
 
 @pytest.mark.parametrize(
@@ -444,3 +465,79 @@ def test_a_large_picture_tells_how_far_it_is_and_can_be_ended_within() -> None:
 
     with pytest.raises(TimeoutError):
         small_inpainter()(image, hole, on_step=stop)
+
+
+def test_file_objects_and_arrays_of_jax_are_taken(tmp_path: pathlib.Path) -> None:
+    image, hole = photo(20, 24), square_hole(20, 24, 8)
+    wanted = image_of(small_inpainter()(image, hole))
+    path = tmp_path / "a.png"
+    Image.fromarray(image).save(path)
+    written = io.BytesIO()
+    Image.fromarray(hole).save(written, "PNG")  # and stands at its end
+    with path.open("rb") as file:
+        result = small_inpainter()(file, written)
+        np.testing.assert_array_equal(image_of(result), wanted)
+    result = small_inpainter()(jnp.asarray(image), jnp.asarray(hole), seed=jnp.int32(0))
+    assert isinstance(result.images[0], np.ndarray)
+    np.testing.assert_array_equal(result.images[0], wanted)
+    result = small_inpainter()(memoryview(path.read_bytes()), memoryview(written.getvalue()))
+    np.testing.assert_array_equal(image_of(result), wanted)
+
+
+def closed_file() -> io.BytesIO:
+    file = io.BytesIO()
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "of type NoneType; give a path"),
+        ([[1]], "of type list; give a path"),
+        (5, "of type int; give a path"),
+        (object(), "of type object; give a path"),
+        (io.StringIO("words"), 'a file opened as text; open it as bytes, with "rb"'),
+        (closed_file(), "cannot be read"),
+        (jnp.zeros((4, 4), jnp.bfloat16), "an array of bfloat16"),
+        ("A" * 5000, "cannot be read"),
+    ],
+)
+def test_what_is_no_source_is_named_by_its_argument(source: object, message: str) -> None:
+    image, hole = photo(20, 20), square_hole(20, 20, 5)
+    with pytest.raises(UserError) as caught:
+        small_inpainter()(source, hole)
+    assert message in str(caught.value) and str(caught.value).startswith(("picture: ", "AAA"))
+    assert len(str(caught.value)) < 300
+    with pytest.raises(UserError) as caught:
+        small_inpainter()(image, source)
+    if source is not None:
+        assert message in str(caught.value) and str(caught.value).startswith(("mask: ", "AAA"))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i, *pair: i(*pair, on_step=5), "on_step: 5 cannot be called"),
+        (lambda i, *pair: i(*pair, progress="x"), "progress: 'x' cannot be called"),
+        (lambda i, *pair: i.batch(5), "items: 5; give pairs"),
+        (lambda i, *pair: list(i.batch([None])), "item 0: NoneType is no pair"),
+        (lambda i, *pair: list(i.batch([pair[0]])), "item 0: ndarray is no pair"),
+        (lambda i, *pair: list(i.batch([(*pair, 1)])), "item 0: tuple is no pair"),
+        (lambda i, *pair: i.warm_up("x"), "batch: 'x'; use"),
+        (lambda i, *pair: i.warm_up(0), "batch: 0; use"),
+        (lambda i, *pair: i.save_pretrained(None), "folder: None; give"),
+        (lambda i, *pair: Inpainter("runs/demo"), "pretrained: 'runs/demo' is no network"),
+        (lambda i, *pair: Inpainter(small_pretrained(), max_batch="2"), "max_batch '2'"),
+        (lambda i, *pair: Inpainter(small_pretrained(), max_batch=2.5), "max_batch 2.5"),
+        (lambda i, *pair: Inpainter.from_pretrained(5), "name_or_path: 5; give"),
+        (lambda i, *pair: save_picture(None, "x.png"), "picture: of type NoneType"),
+        (lambda i, *pair: save_picture(pair[0], 5), "path: 5; give"),
+        (lambda i, *pair: save_picture(pair[0] / 255, "x.png"), "an array of float64"),
+        (lambda i, *pair: save_picture(pair[0], "/proc/x/y.png"), "/proc/x/y.png: cannot be wri"),
+    ],
+)
+def test_every_wrong_argument_is_named(call: Callable, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        call(small_inpainter(), photo(20, 20), square_hole(20, 20, 5))
+    assert message in str(caught.value)

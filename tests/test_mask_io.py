@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from gmsrm_jax.assets import asset_path
 from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, open_picture
@@ -74,9 +75,11 @@ def test_every_kind_of_mask_means_the_same(kind: str, tmp_path: pathlib.Path) ->
 
 def test_the_threshold_is_included_and_grey_is_said() -> None:
     levels = np.resize(np.arange(100, 156, dtype=np.uint8), (HEIGHT, WIDTH))
-    mask = open_mask(levels, picture())
+    mask = open_mask(levels, picture(), FillOptions(mask_threshold=128))
     np.testing.assert_array_equal(mask.hole, levels >= 128)
     assert mask.warnings == ("mask: 56 grey levels; 128 and above counts as white",)
+    with pytest.raises(UserError, match=r"as in a photograph.*mask_threshold=128"):
+        open_mask(levels, picture())
     np.testing.assert_array_equal(
         open_mask(levels, picture(), FillOptions(mask_threshold=140)).hole, levels >= 140
     )
@@ -98,9 +101,112 @@ def test_empty_full_and_large_holes_are_said() -> None:
     assert "all of it is hole" in open_mask(~area, picture()).warnings[0]
     area[1:] = True
     assert "93% of it is hole" in open_mask(area, picture()).warnings[0]
-    faint = Image.fromarray(area.astype(np.uint8))
-    warnings = open_mask(faint, picture()).warnings
-    assert "its brightest value is 1, below 128" in warnings[0] and "no hole" in warnings[1]
+
+
+COLOURS = ("red", "blue", "magenta", "lime", "maroon", "yellow", "#402000")
+
+
+def drawn(background: str, colour: str, mode: str = "RGB") -> tuple[Image.Image, np.ndarray]:
+    """A stroke with soft edges, large enough for a lossy format, and its inside."""
+    soft = Image.new("L", (WIDTH * 8, HEIGHT * 8))
+    ImageDraw.Draw(soft).line([(30, 20), (120, 90), (40, 90)], "white", 22)
+    soft = soft.resize((WIDTH * 4, HEIGHT * 4), Image.Resampling.BOX)
+    image = Image.new(mode, soft.size, background)
+    image.paste(Image.new(mode, soft.size, colour), mask=soft)
+    return image, np.asarray(soft) >= 128
+
+
+def large() -> Picture:
+    return open_picture(np.zeros((HEIGHT * 4, WIDTH * 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_one_colour_on_black_is_the_hole(colour: str) -> None:
+    image, inside = drawn("black", colour)
+    for source in (image, np.asarray(image), image.quantize(32)):
+        mask = open_mask(source, large())
+        assert (mask.hole != inside).mean() < 0.005 and "on black; it is taken" in mask.warnings[0]
+    inverted = open_mask(image, large(), FillOptions(mask_invert=True))
+    np.testing.assert_array_equal(inverted.hole, ~open_mask(image, large()).hole)
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=90)
+    assert (open_mask(jpeg.getvalue(), large()).hole != inside).mean() < 0.02
+
+
+@pytest.mark.parametrize("under", [(0, 0, 0, 0), (255, 255, 255, 0), "same"])
+def test_a_brush_layer_on_transparent_is_the_hole(under: object) -> None:
+    area = hole()
+    for colour in [(255, 0, 0, 255), (0, 0, 255, 255), (255, 255, 255, 255), (90, 0, 160, 255)]:
+        around = (*colour[:3], 0) if under == "same" else under
+        layer = np.where(area[..., None], np.uint8(colour), np.uint8(around))
+        np.testing.assert_array_equal(open_mask(Image.fromarray(layer), picture()).hole, area)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("label", [1, 7, 200, 255])
+def test_labels_of_any_number_are_the_hole(dtype: type, label: int) -> None:
+    area = hole()
+    image = Image.fromarray((area * label).astype(dtype))
+    np.testing.assert_array_equal(open_mask(image, picture()).hole, area)
+
+
+def test_one_class_of_a_label_palette_is_the_hole() -> None:
+    area = hole()
+    image = Image.fromarray(area.astype(np.uint8)).convert("P")
+    for colour in [(128, 0, 0), (0, 128, 0), (64, 0, 0), (0, 0, 1), (1, 1, 1)]:
+        image = Image.fromarray(area.astype(np.uint8))
+        image.putpalette([0, 0, 0, *colour])
+        np.testing.assert_array_equal(open_mask(image, picture()).hole, area)
+
+
+def test_what_can_mean_two_things_is_refused_with_the_cure() -> None:
+    red, inside = drawn("white", "red")
+    with pytest.raises(UserError, match=r"mask: #ff0000 on white.*mask_invert if"):
+        open_mask(red, large())
+    inverted = open_mask(red, large(), FillOptions(mask_invert=True))
+    assert (inverted.hole != inside).mean() < 0.005
+    labels = np.resize(np.arange(4, dtype=np.uint8), (HEIGHT, WIDTH))
+    with pytest.raises(UserError, match=r"its values go from 0 to 3.*mask_threshold"):
+        open_mask(labels, picture())
+    np.testing.assert_array_equal(
+        open_mask(labels, picture(), FillOptions(mask_threshold=3)).hole, labels == 3
+    )
+    with pytest.raises(UserError, match="its values go from 200 to 255"):
+        open_mask(np.where(hole(), np.uint8(200), np.uint8(255)), picture())
+    two = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    two[2:5, 2:9], two[8:12, 3:7] = (255, 0, 0), (0, 255, 0)
+    with pytest.raises(UserError, match="its colours are #000000, #ff0000, #00ff00; save the hole"):
+        open_mask(two, picture())
+
+
+def photographs() -> list[Image.Image]:
+    folder = asset_path("facades/test")
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".jpg"][::4]
+    return [Image.open(path).convert("RGB").reduce(2) for path in paths]
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "dark", "small"])
+def test_no_photograph_is_a_mask(kind: str) -> None:
+    for photograph in photographs():
+        given = {
+            "colour": lambda image: image,
+            "grey": lambda image: image.convert("L"),
+            "dark": lambda image: image.point(lambda level: level * level // 300),
+            "small": lambda image: image.resize((48, 48)),
+        }[kind](photograph)
+        with pytest.raises(UserError, match=r"^photo\.jpg: .*(photograph|and no mask|its values)"):
+            open_mask(given, open_picture(given), name="photo.jpg")
+
+
+def test_a_photograph_painted_over_or_erased_is_no_mask() -> None:
+    given = photographs()[0]
+    shown = open_picture(given)
+    ImageDraw.Draw(given).ellipse((20, 20, 90, 90), "red")
+    with pytest.raises(UserError, match="many colours and no mask"):
+        open_mask(given, shown)
+    given.putalpha(Image.fromarray(white(np.indices(given.size[::-1])[0] > 30)))
+    with pytest.raises(UserError, match="transparent part of the picture, give no mask"):
+        open_mask(given, shown)
 
 
 def test_another_size_is_refused_unless_resizing_is_asked_for() -> None:

@@ -85,6 +85,26 @@ def test_masks_below_the_pictures_are_no_pictures_and_the_reverse():
 
 
 @pytest.mark.parametrize(
+    "mask", ["{}_mask", "{}-mask", "{}_mask001", "{}_mask_0", "{}_Mask", "mask_{}", "mask-{}"]
+)
+def test_masks_may_be_named_as_masks_in_a_folder_of_their_own_or_beside(mask):
+    pictures = ["pics/1", "pics/sub/v1.2", "pics/sub/ä"]
+    of = {file: f"{file.rpartition('/')[0]}/{mask.format(file.rpartition('/')[2])}.png"
+          for file in pictures}  # fmt: skip
+    put(*(f"{file}.jpg" for file in pictures))
+    put(*(name.replace("pics", "masks") for name in of.values()))
+    wanted = [(file.removeprefix("pics/"), f"{file}.jpg", of[file]) for file in pictures]
+    assert pairs_of("pics", "masks") == [
+        (stem, image, found.replace("pics", "masks")) for stem, image, found in wanted
+    ]
+    put("masks/1.png")
+    with pytest.raises(UserError, match="no picture for 1 of masks"):
+        pairs_of("pics", "masks")
+    put(*of.values())
+    assert pairs_of("pics", "pics") == wanted
+
+
+@pytest.mark.parametrize(
     ("files", "images", "masks", "parts"),
     [
         (
@@ -103,16 +123,32 @@ def test_masks_below_the_pictures_are_no_pictures_and_the_reverse():
         (["pics/a.png", "m/a.png", "m/a.bmp"], "pics", "m", ["--mask=m", "a.bmp = a.png"]),
         (["pics/notes.txt", "pics/b.gif"], "pics", None, ["no pictures (*.jpg", "1 × .gif"]),
         (["pics/a.png", "pics/m.png"], "pics", "pics", ["--mask=pics: is the folder of the pict"]),
+        (["p/a.png", "p/a_mask.png", "p/b.png"], "p", "p", ["no mask for 1 of p: b"]),
         (["a.png", "masks/a.png"], "a.png", "masks", ["--mask=masks: is a folder", "mask file"]),
         (["photo.png"], "foto.png", None, ["--image=foto.png: there is no such", "photo.png"]),
         (["a.png"], "a.png", "no/m.png", ["--mask=no/m.png: there is no such", "no no"]),
         (
-            ["p/x.png", "m/x_mask001.png"],
+            ["p/x.png", "p/x_mask001.png", "m/y.png"],
             "p",
             "m",
-            ["x_mask001 is named as LaMa does it", "own, and name this one x"],
+            ["beside the pictures, pass"],
         ),
-        (["p/x.png", "p/x_mask001.png", "m/y.png"], "p", "m", ["as LaMa does it"]),
+        (
+            ["p/x.png", "m/x_mask.png", "m/x_mask001.png"],
+            "p",
+            "m",
+            ["x has 2 masks (x_mask, x_"],
+        ),
+        (["p/x.png", "p/x_mask.png", "p/mask_x.png"], "p", "p", ["x has 2 masks"]),
+        (["p/x.png", "m/x.png", "m/x_mask.png"], "p", "m", ["no picture for 1 of m: x_mask"]),
+        (
+            ["p/x_mask.png", "p/mask_x.png", "m/mask_x_mask.png"],
+            "p",
+            "m",
+            ["of mask_x, x_mask;"],
+        ),
+        (["p/x.png", "p/x_mask.png", "p/x_mask_mask.png"], "p", "p", ["no picture for 1 of p"]),
+        (["p/x.png", "m/sub/x_mask.png"], "p", "m", ["no mask for 1 of p: x"]),
     ],
 )
 def test_clashes_are_named(files, images, masks, parts):

@@ -208,6 +208,61 @@ def test_floats_of_no_known_range_are_refused(values: tuple[float, float]) -> No
         open_picture(Image.fromarray(np.array([values], np.float32)), name="photo")
 
 
+def ramp(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Grey from low to high [40, 50], and a hole in its middle."""
+    hole = np.zeros((40, 50), bool)
+    hole[12:30, 10:40] = True
+    return np.linspace(low, high, hole.size).reshape(hole.shape), hole
+
+
+@pytest.mark.parametrize("odd", [None, "one pixel", "the hole"])
+@pytest.mark.parametrize(
+    ("low", "high", "white"),
+    [(0.4, 0.7, 1), (0.1, 1, 1), (1.5, 2.6, 2.6), (20, 250, 255), (900, 3300, 4095)],
+)
+def test_floats_are_seen_and_filled_in_the_range_of_nearly_all_known_pixels(
+    low: float, high: float, white: float, odd: str | None
+) -> None:
+    data, hole = ramp(low, high)
+    wanted = np.rint(data / white * 255)
+    if odd == "one pixel":
+        data[20, 0] = high * 1.5 + 1
+        wanted[20, 0] = 255
+    elif odd:
+        data[hole] = 60000
+    picture = open_picture(Image.fromarray(data.astype(np.float32))).fitted(hole)
+    np.testing.assert_allclose(picture.rgb[..., 0][~hole], wanted[~hole], atol=1)
+    for level in (0, 140, 255):
+        filled = np.asarray(picture.restore(np.full((40, 50, 3), level, np.uint8), hole))[hole]
+        within = np.clip(level / 255 * white, low, np.float32(data[~hole].max()))
+        np.testing.assert_allclose(filled, within, rtol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["grey", "array", "alpha", "float"])
+@pytest.mark.parametrize(
+    ("white", "step"), [(255, 1), (1023, 1), (4095, 1), (4095, 16), (255, 257), (255, 256)]
+)
+def test_fewer_bits_in_sixteen_keep_their_range_and_steps(kind: str, white: int, step: int) -> None:
+    data, hole = ramp(white * 0.1, white * 0.9)
+    numbers = np.rint(data).astype(np.uint16) * np.uint16(step)
+    numbers[0, 0], numbers[hole] = 65535 // step * step, 65535
+    shown = {
+        "grey": lambda: Image.fromarray(numbers),
+        "array": lambda: np.dstack([numbers] * 3),
+        "alpha": lambda: np.dstack([numbers, np.full_like(numbers, 65535)]),
+        "float": lambda: Image.fromarray(numbers.astype(np.float32)),
+    }[kind]()
+    picture = open_picture(shown).fitted(hole)
+    seen = picture.rgb[..., 0][~hole][1:]
+    np.testing.assert_allclose(seen, (np.rint(data) / white * 255)[~hole][1:], atol=1.5)
+    fill = np.zeros((40, 50, 3), np.uint8) + random(1, 40, 50, 1).astype(np.uint8)
+    native = np.asarray(picture.restore(fill, hole)).reshape(40, 50, -1)[..., 0]
+    filled = native[hole].astype(int)
+    assert (filled % step == 0).all() and filled.min() >= numbers[~hole].min()
+    assert filled.max() <= (white + 1) * step and len(np.unique(filled)) > 100
+    np.testing.assert_array_equal(native[~hole], numbers[~hole])
+
+
 @pytest.mark.parametrize("transparent", [False, True])
 def test_a_palette_becomes_colours(transparent: bool) -> None:
     image = Image.fromarray(random(4, *SHAPE, 3).astype(np.uint8)).quantize(16)
@@ -399,12 +454,18 @@ def test_a_colour_profile_on_sixteen_bits_of_grey_and_alpha_is_said() -> None:
     assert (picture.rgb == 255).all() and "not applied" in picture.warnings[0]
 
 
-def test_xmp_is_left_out_and_its_orientation_is_followed() -> None:
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_xmp_is_left_out_and_its_orientation_is_not_looked_at(format: str) -> None:
     packet = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description
         tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
-    picture = open_picture(encoded(example("RGB"), "JPEG", xmp=packet))
-    stored = Image.open(io.BytesIO(encoded(example("RGB"), "JPEG")))
-    np.testing.assert_array_equal(picture.rgb, np.rot90(np.asarray(stored), -1))
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", packet.decode())
+    options = {"pnginfo": text} if format == "PNG" else {"xmp": packet}
+    data = encoded(example("RGB"), format, **options)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.getexif()[EXIF_ORIENTATION] == 6  # as Pillow has it
+    picture = open_picture(data)
+    assert picture.rgb.shape == (*SHAPE, 3)
     result = picture.restore(picture.rgb, np.zeros(picture.rgb.shape[:2], bool))
     assert isinstance(result, Image.Image) and not result.info.keys() & {"xmp", "exif"}
 
@@ -507,7 +568,7 @@ def test_sixteen_bits_of_several_channels_go_to_png_and_back(channels: int) -> N
     picture = open_picture(saved.data)
     np.testing.assert_array_equal(picture.restore(picture.rgb, np.zeros(SHAPE, bool)), array)
     with pytest.raises(UserError, match="use PNG"):
-        encode_picture(array, "TIFF")
+        encode_picture(array, "WEBP")
 
 
 def test_files_are_written_whole_and_by_their_suffix(tmp_path: pathlib.Path) -> None:

@@ -281,16 +281,17 @@ def test_feather_follows_its_formula_on_noise() -> None:
     np.testing.assert_array_equal(feathered(filled, picture, filled, hole, 0), filled)
 
 
-def test_a_long_strip_needs_no_square_of_its_length() -> None:
-    truth = plane(40, 4000)
-    hole = box_hole(40, 4000, (0, 400, 40, 3600))
+@pytest.mark.parametrize("height", [40, 300])
+def test_a_long_strip_needs_no_square_of_its_length(height: int) -> None:
+    truth = plane(height, 4000)
+    hole = box_hole(height, 4000, (0, 400, height, 3600))
     given = np.where(hole[..., None], np.uint8(0), truth)
     tracemalloc.start()
     filled, squares = drive(fill("resize", given, hole, SIZE), lambda s: np.full_like(s.image, 99))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (filled[hole] == 99).all()
-    assert peak < 20 * truth.nbytes  # the square has 100 times as many pixels
+    assert peak < 10 * truth.nbytes  # the square has 100 or 13 times as many pixels
     (square,) = squares
     assert (square.image[~square.hole] > 0).any() and square.hole.mean() > 0.7
 

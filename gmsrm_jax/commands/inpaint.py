@@ -1,12 +1,13 @@
 """`gmsrm inpaint`: fill the holes of a picture or of a folder of pictures.
 
 Fills the holes of pictures of any size and kind. White in the mask is the hole. Every pixel outside
-it stays as it is. Folders are read with their subfolders; a picture and its mask have the same name
-but for the suffix. What became of each picture is added to manifest.jsonl.
+it stays as it is. Folders are read with their subfolders; the mask of NAME is named NAME or
+NAME_mask, in a folder of its own or beside it. What became of each picture of a folder is added to
+manifest.jsonl.
 
-Exit status: 0 all pictures are done; 1 some could not be filled, which are named; 2 an error before
-anything was begun, or of weights or manifest that none could go on with; 130 after Ctrl-C. What is
-finished is kept.
+Exit status: 0 all pictures are done; 1 some could not be filled, which are named, or no picture had
+a hole; 2 an error before anything was begun, or of weights or manifest that none could go on with;
+130 after Ctrl-C. What is finished is kept.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from gmsrm_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.bulk import BulkFiller
+    from gmsrm_jax.inference.manifest import Manifest
     from gmsrm_jax.inference.pairing import Job
     from gmsrm_jax.runtime.log import Progress
 
@@ -82,7 +84,8 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifest",
         metavar="FILE",
-        help="what became of each picture (default: manifest.jsonl beside the outputs)",
+        help="what became of each picture (default: of a folder's, manifest.jsonl beside the"
+        " outputs; of a single one, none)",
     )
 
 
@@ -110,20 +113,18 @@ def run(args: argparse.Namespace) -> int:
     present = set(there) if args.skip_existing else set()
     todo = [job for job in plan.jobs if not present.issuperset(job.outputs)]
     skipped = [job for job in plan.jobs if present.issuperset(job.outputs)]
-    path = Path(args.manifest).expanduser() if args.manifest else plan.folder / "manifest.jsonl"
+    path = plan.folder / "manifest.jsonl" if images.is_dir() else None
+    if args.manifest:
+        path = Path(args.manifest).expanduser()
+    told = f"; manifest {printable(str(path))}" if path else ""
     with writing(plan.folder, "--output"):
         try_folder(plan.folder)
     inpainter = load_inpainter(args) if todo else None
-    with contextlib.closing(Manifest(path)) as manifest:
-        for job in skipped:
-            manifest.append(
-                status="skipped",
-                image=str(job.pair.image),
-                mask=str(job.pair.mask) if job.pair.mask else None,
-                outputs=[{"path": str(file)} for file in job.outputs],
-            )
+    with contextlib.closing(Manifest(path)) if path else contextlib.nullcontext() as manifest:
+        if manifest is not None:
+            _append_skipped(manifest, skipped)
         if inpainter is None:
-            say(f"nothing to do: all {len(skipped)} outputs exist; manifest {printable(str(path))}")
+            say(f"nothing to do: all {len(skipped)} outputs exist{told}")
             return 0
         say(
             f"{len(todo)} to fill, {len(skipped)} skipped; {printable(inpainter.source)}, sha256 "
@@ -145,29 +146,53 @@ def run(args: argparse.Namespace) -> int:
             if alone
             else None,
         )
-        failed = _fill(filler, todo, progress)
-    seconds = time.monotonic() - started
+        failed, copied = _fill(filler, todo, progress, manifest is not None)
+    seconds, filled = time.monotonic() - started, len(todo) - failed - copied
+    unfilled = f"{copied} copied (no hole), " if copied else ""
     say(
-        f"{len(todo) - failed} filled, {failed} failed, {len(skipped)} skipped in {seconds:.1f} s "
-        f"on {inpainter.device}; manifest {printable(str(path))}"
+        f"{filled} filled, {unfilled}{failed} failed, {len(skipped)} skipped in {seconds:.1f} s on "
+        f"{inpainter.device}{told}"
     )
-    return 1 if failed else 0
+    return 1 if failed or not filled else 0
 
 
-def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> int:
-    """Fills pictures, says what is wrong with which, and returns how many failed."""
+def _append_skipped(manifest: "Manifest", jobs: "Sequence[Job]") -> None:
+    for job in jobs:
+        manifest.append(
+            status="skipped",
+            image=str(job.pair.image),
+            mask=str(job.pair.mask) if job.pair.mask else None,
+            outputs=[{"path": str(file)} for file in job.outputs],
+        )
+
+
+def _fill(
+    filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress", listed: bool
+) -> tuple[int, int]:
+    """Fills pictures and says what is wrong with which.
+
+    Args:
+        filler: fills.
+        jobs: what.
+        progress: is told how far it is.
+        listed: whether there is a manifest, which says the rest.
+
+    Returns:
+        How many failed, and how many had no hole.
+    """
     from gmsrm_jax.runtime.log import say
 
     warned: set[str] = set()
-    failed = encoded = 0
+    failed = copied = encoded = 0
     try:
         with contextlib.closing(filler.fill(jobs)) as stream:
             for number, done in enumerate(stream, 1):
                 if done.error is not None:
                     failed += 1
                     say(f"failed: {printable(done.error)}")
+                copied += done.copied
                 encoded += not done.known_pixels_kept
-                for warning in done.warnings:
+                for warning in [*done.warnings, *(() if listed else done.notes)]:
                     if warning not in warned and len(warned) < _WARNINGS_SHOWN:
                         say(f"warning: {printable(warning)}")
                     warned.add(warning)
@@ -178,7 +203,8 @@ def _fill(filler: "BulkFiller", jobs: "Sequence[Job]", progress: "Progress") -> 
     finally:
         progress.close()
     if len(warned) > _WARNINGS_SHOWN:
-        say(f"{len(warned) - _WARNINGS_SHOWN} more warnings; they stand in the manifest")
-    if encoded:
+        where = "; they stand in the manifest" if listed else ""
+        say(f"{len(warned) - _WARNINGS_SHOWN} more warnings{where}")
+    if encoded and listed:
         say(f"{encoded} with known pixels encoded anew, see known_pixels in the manifest")
-    return failed
+    return failed, copied

@@ -37,6 +37,7 @@ PILLOW = 1  # anything else
 
 _SHORT = 257  # 255 * 257 = 65535
 ORIENTATION = int(ExifTags.Base.Orientation)
+_XMP = ("xmp", "XML:com.adobe.xmp")  # where Pillow would look for it, too, and viewers do not
 # How a stored picture of each EXIF orientation is turned to be displayed.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -151,11 +152,21 @@ def orientation_of(picture: Image.Image) -> int:
     """Returns the EXIF orientation that the decoded pixels come in, a key of TURNS or 1."""
     if picture.format == "TIFF":  # Pillow turns these itself
         return 1
+    info = picture.info
     try:
+        picture.info = {key: value for key, value in info.items() if key not in _XMP}
         turn = picture.getexif().get(ORIENTATION, 1)
     except DAMAGED:  # metadata that are no EXIF; the pixels can be good all the same
         return 1
+    finally:
+        picture.info = info
     return int(turn) if turn in range(1, 9) else 1
+
+
+def forget_xmp(picture: Image.Image) -> None:
+    """Lets a TIFF be turned, as viewers do, by its own orientation and not by that of its XMP."""
+    for key in _XMP:
+        picture.info.pop(key, None)
 
 
 def reason_of(error: BaseException) -> str:
@@ -187,6 +198,7 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
 def upright(picture: Image.Image) -> Image.Image:
     """Returns a picture as its EXIF says that it is displayed."""
     # ImageOps.exif_transpose also writes the metadata anew, which fails where they are not valid.
+    forget_xmp(picture)
     picture.load()
     orientation = orientation_of(picture)
     return picture.transpose(TURNS[orientation]) if orientation > 1 else picture

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gmsrm_jax.inference.inpainter import Inpainter, Progress, Result
+from gmsrm_jax.inference.inpainter import Inpainter, NotEnoughMemory, Progress, Result
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -36,12 +36,16 @@ class Done(NamedTuple):
         error: why it could not be filled, None if it was.
         warnings: what is odd about it, one line each.
         known_pixels_kept: the files written hold every known pixel bit for bit.
+        notes: why not, and what else their format cannot hold, one line each.
+        copied: there was no hole, and nothing was filled.
     """
 
     job: Job
     error: str | None
     warnings: Sequence[str]
     known_pixels_kept: bool
+    notes: Sequence[str] = ()
+    copied: bool = False
 
 
 class _Opened(NamedTuple):
@@ -53,15 +57,16 @@ class _Opened(NamedTuple):
     warnings: Sequence[str]
     facts: dict[str, Any]
     start: float
+    info: dict[str, Any]
 
 
 class BulkFiller:
-    """Fills picture files and writes a line of the manifest for each."""
+    """Fills picture files, and writes a line of the manifest for each."""
 
     def __init__(
         self,
         inpainter: Inpainter,
-        manifest: Manifest,
+        manifest: Manifest | None,
         options: FillOptions,
         *,
         keep_format: bool = False,
@@ -72,7 +77,7 @@ class BulkFiller:
 
         Args:
             inpainter: what fills.
-            manifest: where to report to.
+            manifest: where to report to, if anywhere.
             options: how to fill.
             keep_format: write each picture in its own format, otherwise as PNG.
             keep_outputs: leave output files that are there already.
@@ -108,7 +113,10 @@ class BulkFiller:
         if opened.pixels is None:
             return opened, None
         options = self._options.model_dump()
-        result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+        try:
+            result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+        except NotEnoughMemory as error:
+            return opened._replace(pixels=None, error=str(error)), None
         return opened._replace(pixels=None), result  # so that no more pictures are kept than needed
 
     def _open(self, job: Job) -> _Opened:
@@ -127,8 +135,9 @@ class BulkFiller:
                 "height": picture.height,
             }
             mask = open_mask(pair.mask, picture, self._options)
+            picture = picture.fitted(mask.hole)
         except _FAILURES as error:
-            return _Opened(job, None, _reason(error, pair.image), warnings, facts, start)
+            return _Opened(job, None, _reason(error, pair.image), warnings, facts, start, {})
         facts["hole_ratio"] = round(mask.ratio, 6)
         warnings = []
         if self._keep_format and picture.format not in (format_of(pair.image), "MPO"):
@@ -136,7 +145,7 @@ class BulkFiller:
             warnings = [
                 f"{pair.image}: holds {picture.format}; written as {suffix}, as its name says"
             ]
-        return _Opened(job, (picture, mask), None, warnings, facts, start)
+        return _Opened(job, (picture, mask), None, warnings, facts, start, picture.info)
 
     def _write(self, item: tuple[_Opened, Result | None]) -> Done:
         opened, result = item
@@ -150,7 +159,7 @@ class BulkFiller:
                 if self._keep_outputs and os.path.lexists(path):
                     continue
                 form = format_of(job.pair.image) if self._keep_format else "PNG"
-                encoded = encode_picture(image, form)
+                encoded = encode_picture(image, form, opened.info)
                 write_atomically(path, encoded.data)
                 digest = hashlib.sha256(encoded.data).hexdigest()
                 outputs.append({"path": str(path), "seed": seed, "sha256": digest})
@@ -158,16 +167,17 @@ class BulkFiller:
                 notes += [note for note in encoded.notes if note not in notes]
         except _FAILURES as error:
             return self._failure(opened, _reason(error, path), warnings, outputs)
+        copied = result.strategy == "none"
         self._append(
             opened,
-            status="ok",
+            status="copied" if copied else "ok",
             strategy=result.strategy,
             outputs=outputs,
             known_pixels="kept" if kept else "re-encoded",
             notes=notes,
             warnings=warnings,
         )
-        return Done(job, None, warnings, kept)
+        return Done(job, None, warnings, kept, notes, copied)
 
     def _failure(
         self,
@@ -182,6 +192,8 @@ class BulkFiller:
         return Done(opened.job, error, warnings, True)
 
     def _append(self, opened: _Opened, **fields: Any) -> None:
+        if self._manifest is None:
+            return
         seconds = round(time.perf_counter() - opened.start, 3)
         pair = opened.job.pair
         self._manifest.append(

@@ -6,44 +6,61 @@ is checked before anything is decoded, and a picture is decoded to its end befor
 
 import io
 import os
+import sys
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 from gmsrm_jax.data.decoding import (
     DAMAGED,
     FORMATS,
     ORIENTATION,
     TURNS,
+    forget_xmp,
     orientation_of,
     reason_of,
 )
 from gmsrm_jax.inference.pixel_layouts import LAYOUTS
+from gmsrm_jax.inference.tiff_files import (
+    DESCRIPTIVE,
+    SUB_IFDS,
+    X_RESOLUTION,
+    as_stored,
+    bands_of,
+    is_misread,
+    is_negative,
+    kind_of,
+    left_out,
+    stored_size_of,
+)
 from gmsrm_jax.runtime.errors import UserError
 
-ImageSource = str | os.PathLike | bytes | bytearray | Image.Image
+ImageSource = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 
-# Tags of a TIFF file that tell of the picture and not of how its pixels are stored.
-_DESCRIPTIVE_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853)
-_SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _KEPT_INFO = {
     "icc_profile": "colour profile",
     "dpi": "resolution",
     "transparency": "transparent colour",
 }
+_LONG = 200  # characters of a path in a message
 _MOST_DPI = 65535  # that a JPEG file can say
 # How many numbers the transparent colour of a mode has.
 _KEY_LENGTHS = {"1": 1, "L": 1, "P": 1, "I;16": 1, "RGB": 3}
-# Layouts of 16-bit PNG files of several channels, by how Pillow unpacks their upper bytes; and how
-# it has to unpack to give the lower ones, or of grey and alpha all four bytes.
+# Layouts of 16 bits in several channels, by how Pillow unpacks their upper bytes; and how it has to
+# unpack to give the lower ones, those of another byte order, or of grey and alpha all four bytes.
+_OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _DEEP = {
-    "LA;16B": ("LA;16", "RGBA"),
-    "RGB;16B": ("RGB;16", "RGB;16L"),
-    "RGBA;16B": ("RGBA;16", "RGBA;16L"),
+    f"{mode};16{order}": (f"{mode};16", f"{mode};16{other}")
+    for mode in ("RGB", "RGBA")
+    for order, other in _OTHER_ORDER.items()
 }
+_DEEP["LA;16B"] = ("LA;16", "RGBA")
+# What Pillow raises for good files of a kind that it does not read, and for others.
+_OF_A_KIND_NOT_READ = (Image.UnidentifiedImageError, KeyError)
 
 
 class Upright(NamedTuple):
@@ -67,7 +84,47 @@ class Upright(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def open_upright(source: ImageSource, max_pixels: int, name: str) -> Upright:
+def as_source(source: Any, name: str) -> str | os.PathLike | bytes | Image.Image | np.ndarray:
+    """What somebody gave as a picture, with file objects read and arrays as NumPy's.
+
+    Args:
+        source: an `ImageSource`, or an array of NumPy, JAX or whatever NumPy can take.
+        name: what to call it in messages.
+
+    Raises:
+        UserError: it is none of these, or a file that is closed or opened as text.
+    """
+    if isinstance(source, str | os.PathLike | Image.Image):
+        return source
+    try:
+        if isinstance(source, bytes | bytearray | memoryview):
+            return bytes(source)
+        if hasattr(source, "read"):
+            if source.seekable():
+                source.seek(0)
+            data = source.read()
+            if isinstance(data, bytes):
+                return data
+            raise UserError(f'{name}: a file opened as text; open it as bytes, with "rb"')
+        if hasattr(source, "__array__"):
+            return np.asarray(source)
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{name}: cannot be read ({error}); give a path") from error
+    raise UserError(
+        f"{name}: of type {type(source).__name__}; give a path, the bytes of a file, a file "
+        "object, a Pillow image or an array"
+    )
+
+
+def name_of(source: Any, otherwise: str) -> str:
+    """What to call a source in messages: its path, if it has one."""
+    name = getattr(source, "name", None) if hasattr(source, "read") else source
+    return os.fsdecode(name) if isinstance(name, str | os.PathLike) else otherwise
+
+
+def open_upright(
+    source: str | os.PathLike | bytes | Image.Image, max_pixels: int, name: str
+) -> Upright:
     """Decodes a picture whole and turns it as its EXIF orientation says.
 
     Args:
@@ -80,26 +137,31 @@ def open_upright(source: ImageSource, max_pixels: int, name: str) -> Upright:
     """
     if isinstance(source, Image.Image):
         return _decode(source, max_pixels, name)
-    if isinstance(source, bytes | bytearray):
+    if isinstance(source, bytes):
         return _open(io.BytesIO(source), max_pixels, name)
     path = Path(source)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there" if not path.exists() else "no file"
-        raise UserError(f"{path}: {what}; give a picture file ({', '.join(FORMATS)})")
     try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "not there" if not path.exists() else "no file"
+            raise UserError(f"{path}: {what}; give a picture file ({', '.join(FORMATS)})")
         with path.open("rb") as stream:
             return _open(stream, max_pixels, name)
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); allow reading it") from error
+    except OSError as error:
+        shown = str(path) if len(str(path)) < _LONG else f"{str(path)[:_LONG]}…"
+        raise UserError(f"{shown}: cannot be read ({error.strerror}); give a file") from error
 
 
 def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
     try:
         with Image.open(stream, formats=FORMATS) as image:
             unpacking = _unpacking(image)
-            if ";16" not in unpacking or image.mode not in ("RGB", "RGBA", "LA"):
+            if ";16" not in unpacking or image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
+                if isinstance(image, TiffImageFile) and is_misread(image.tag_v2, unpacking):
+                    raise KeyError("planes of 16 bits")
                 return _decode(image, max_pixels, name)
-            layout, other = _DEEP.get(unpacking, ("", "")) if image.format == "PNG" else ("", "")
+            layout, other = _DEEP.get(unpacking, ("", ""))
             if not layout:
                 image.info.pop("transparency", None)  # a colour of 16 bits, of which 8 are read
                 upright = _decode(image, max_pixels, name)
@@ -109,8 +171,9 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
             upright = _decode(image, max_pixels, name)
             turn = orientation_of(image)
         stream.seek(0)
-        with Image.open(stream, formats=("PNG",)) as image:
-            image.tile = [image.tile[0]._replace(args=other)]
+        with Image.open(stream, formats=(str(upright.format),)) as image:
+            forget_xmp(image)
+            image.tile = [tile._replace(args=_unpacked(other, tile.args)) for tile in image.tile]
             lower = np.asarray(_turned(image, turn))
         if layout == "LA;16":
             pixels = lower.view(">u2").astype(np.uint16)
@@ -118,7 +181,19 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
             pixels = upright.native.astype(np.uint16) << 8 | lower
         return upright._replace(**_with_alpha(pixels, layout, key))
     except DAMAGED as error:
-        raise UserError(f"{name}: {reason_of(error)}; save it again as PNG or JPEG") from error
+        kind = kind_of(stream) if isinstance(error, _OF_A_KIND_NOT_READ) else ""
+        if kind:
+            raise UserError(
+                f"{name}: a TIFF file of {kind}, which is not read; save it with 8 or 16 bits, "
+                "deflated or not compressed"
+            ) from error
+        stream.seek(0, os.SEEK_END)
+        reason = reason_of(error) if stream.tell() else "the file is empty"
+        raise UserError(f"{name}: {reason}; save it again as PNG or JPEG") from error
+
+
+def _unpacked(unpacking: str, args: Any) -> Any:
+    return unpacking if isinstance(args, str) else (unpacking, *args[1:])
 
 
 def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
@@ -135,9 +210,12 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":
             warnings.append(f"{name}: only the first of its {frames} pictures is used")
-        if image.format == "TIFF":  # its file is closed once it is decoded
-            for tag in _SUB_IFDS:
-                image.getexif().get_ifd(tag)
+        if isinstance(image, TiffImageFile):  # its file is closed once it is decoded
+            stored_size = stored_size_of(image.tag_v2)
+            forget_xmp(image)
+            for tag in SUB_IFDS:
+                if tag in image.getexif():
+                    image.getexif().get_ifd(tag)
     except DAMAGED:
         warnings.append(f"{name}: a part of its EXIF data is damaged and left out")
     try:
@@ -151,6 +229,8 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         value = image.info.get(key)
         if value in (None, (0, 0)):  # not given; BMP and TIFF files say 0 of a resolution then
             continue
+        if key == "dpi" and isinstance(image, TiffImageFile) and X_RESOLUTION not in image.tag_v2:
+            continue  # Pillow says 1 then
         if _is_usable(key, value, image.mode):
             info[key] = value
         else:
@@ -158,6 +238,12 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         info["qtables"] = image.quantization
         info["subsampling"] = JpegImagePlugin.get_sampling(image)
+    if isinstance(image, TiffImageFile):
+        lost, bands = left_out(image.tag_v2), len(image.getbands())
+        if lost:
+            warnings.append(f"{name}: left out of its metadata: {', '.join(lost)}")
+        if bands_of(image.tag_v2) > bands:
+            warnings.append(f"{name}: only the first {bands} of its bands are used")
     if orientation > 4 and "dpi" in info:
         info["dpi"] = info["dpi"][::-1]
     try:
@@ -169,6 +255,8 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         pixels = np.asarray(turned)[..., None]
         kept = _with_alpha(pixels, "LA;16", key)
     else:
+        if turned.mode == "I;16" and isinstance(image, TiffImageFile) and is_negative(image.tag_v2):
+            turned = Image.fromarray(65535 - np.asarray(turned))  # as Pillow does with 8 bits
         turned.info = {} if key is None else {"transparency": key}
         kind = turned.mode
         try:
@@ -248,8 +336,14 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
         if not len(exif):
             raise ValueError("nothing can be read")
     if image.format == "TIFF":
-        for tag in set(exif) - set(_DESCRIPTIVE_TAGS):
-            del exif[tag]
+        everything, exif = exif, Image.Exif()
+        for tag in set(everything) & set(DESCRIPTIVE):
+            if tag in SUB_IFDS:
+                exif.get_ifd(tag).update(everything.get_ifd(tag))
+            else:
+                exif[tag] = everything[tag]
     elif ORIENTATION in exif:
         del exif[ORIENTATION]
+    for tag, value in exif.items():
+        exif[tag] = as_stored(value)
     return {"exif": exif.tobytes()} if len(exif) else {}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gmsrm_jax.inference.doubts import doubts
 from gmsrm_jax.inference.feather import feathered
 from gmsrm_jax.inference.mask_io import Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -39,7 +40,8 @@ class Result:
         seconds: from opening the picture to this result.
         hole_ratio: share of the picture that was filled, in [0, 1].
         strategy: the one used, never "auto"; "none" if there was no hole.
-        warnings: what is odd about the picture or its mask, one line each.
+        warnings: what is odd about the picture or its mask, and why the filling may be poor, one
+            line each.
     """
 
     images: list[FilledPicture]
@@ -48,6 +50,10 @@ class Result:
     hole_ratio: float
     strategy: str
     warnings: list[str] = field(default_factory=list)
+
+
+class NotEnoughMemory(UserError):
+    """A picture that needs more memory than there is, while others need not."""
 
 
 class Inpainter:
@@ -84,6 +90,10 @@ class Inpainter:
         Raises:
             UserError: there is no such device.
         """
+        if not hasattr(pretrained, "filler"):
+            raise UserError(
+                f"pretrained: {pretrained!r} is no network; use Inpainter.from_pretrained"
+            )
         self._pretrained = pretrained
         place = find_device(device)
         # LLVM's level 1 halves the time to compile; the convolutions are not its work.
@@ -133,6 +143,8 @@ class Inpainter:
 
     def warm_up(self, batch: int = 1) -> None:
         """Compiles the program of the bucket that holds so many squares, before it is needed."""
+        if not isinstance(batch, int) or batch < 1:
+            raise UserError(f"batch: {batch!r}; use a whole number from 1")
         size = self.size
         square = Square(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool))
         count = min(batch, self.max_batch)
@@ -168,7 +180,11 @@ class Inpainter:
 
         Raises:
             UserError: an input that cannot be used; names it, what was found and the cure.
+            NotEnoughMemory: a UserError, the picture needs more than there is.
         """
+        for name, function in {"on_step": on_step, "progress": progress}.items():
+            if function is not None and not callable(function):
+                raise UserError(f"{name}: {function!r} cannot be called; give a function")
         checked = FillOptions.checked({"num_samples": num_samples, "seed": seed, **options})
         return self._fill(_Opened(image, mask, checked), checked, on_step, progress)
 
@@ -196,6 +212,8 @@ class Inpainter:
         """
         if on_error not in ("raise", "return"):
             raise UserError(f"on_error {on_error!r}; use 'raise' or 'return'")
+        if not isinstance(items, Iterable):
+            raise UserError(f"items: {items!r}; give pairs of picture and mask")
         return self._each(items, on_error, FillOptions.checked(options))
 
     def _each(
@@ -208,6 +226,8 @@ class Inpainter:
             try:
                 if isinstance(item, UserError):
                     raise item
+                if not isinstance(item, tuple | list) or len(item) != 2:
+                    raise UserError(f"{type(item).__name__} is no pair; give (picture, mask)")
                 opened = _Opened(*item, options)
             except UserError as error:
                 if on_error == "raise":
@@ -215,7 +235,13 @@ class Inpainter:
                 yield error
             else:
                 # Outside: what is wrong with the network is wrong for all.
-                result = self._fill(opened, options)
+                result: Result | UserError
+                try:
+                    result = self._fill(opened, options)
+                except NotEnoughMemory as error:
+                    if on_error == "raise":
+                        raise
+                    result = error
                 del opened, item  # before the next one is opened
                 yield result
                 del result
@@ -227,15 +253,34 @@ class Inpainter:
         on_step: Callable[[], None] | None = None,
         progress: Progress | None = None,
     ) -> Result:
+        try:
+            return self._filled(opened, options, on_step, progress)
+        except MemoryError as error:
+            picture = opened.picture
+            raise NotEnoughMemory(
+                f"{picture.name}: {picture.width} x {picture.height} px need more memory than "
+                "there is; scale it down"
+            ) from error
+
+    def _filled(
+        self,
+        opened: "_Opened",
+        options: FillOptions,
+        on_step: Callable[[], None] | None,
+        progress: Progress | None,
+    ) -> Result:
         picture, mask = opened.picture, opened.mask
         rgb, hole = picture.rgb, mask.hole
         seeds = [options.seed + sample for sample in range(options.num_samples)]
         strategy, images = "none", []
+        warnings = [*opened.warnings, *mask.warnings]
         if not mask.ratio:
             images = [picture.restore(rgb, hole) for _ in seeds]
             _told(progress, 0, len(seeds), len(seeds))
         else:
             strategy = choose(options.strategy, hole, self.size)
+            doubt = doubts(rgb, hole, strategy, self.size, self.knows)
+            warnings += [f"{picture.name}: {doubt}"] if doubt else []
             together = max(1, _PIXELS_UNDER_WAY // hole.size)
             for first in range(0, len(seeds), together):
                 tell = functools.partial(_told, progress, first, len(seeds))
@@ -252,7 +297,7 @@ class Inpainter:
             seconds=time.perf_counter() - opened.start,
             hole_ratio=mask.ratio,
             strategy=strategy,
-            warnings=[*picture.warnings, *mask.warnings],
+            warnings=warnings,
         )
 
     def _samples(
@@ -298,7 +343,14 @@ class _Opened:
     def __init__(self, image: ImageLike, mask: MaskLike, options: FillOptions):
         self.start = time.perf_counter()
         self.picture = open_picture(image, max_pixels=options.max_pixels)
+        self.warnings = list(self.picture.warnings)
+        lost = self.picture.is_array and self.picture.info.keys() & {"exif", "icc_profile"}
+        if lost and not isinstance(image, Picture):  # whoever has the picture has its info
+            self.warnings.append(
+                f"{self.picture.name}: given back as an array, without EXIF data and colour profile"
+            )
         self.mask = open_mask(mask, self.picture, options)
+        self.picture = self.picture.fitted(self.mask.hole)
 
 
 def _told(progress: Progress | None, before: int, total: int, done: float) -> None:

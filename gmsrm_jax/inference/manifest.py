@@ -1,8 +1,8 @@
 """manifest.jsonl: what became of each picture, one JSON object a line.
 
 A line is written when a picture is done, whole or not at all, and always at the end of the file:
-an interrupted run leaves whole lines, and a second one goes on below them. The last line of status
-"ok" or "failed" about a picture is the one that counts.
+an interrupted run leaves whole lines, and a second one goes on below them. The last line about a
+picture that is not of status "skipped" is the one that counts.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Line:
     """The fields of a line; what is not known is null."""
 
     time: str  # when the picture was done, UTC
-    status: str  # "ok"; "failed", with `error`; "skipped", its outputs were there already
+    status: str  # "ok"; "copied", no hole; "failed", with `error`; "skipped", outputs were there
     image: str  # path as given
     mask: str | None = None  # likewise; null where the picture's transparent part is the hole
     image_sha256: str | None = None  # of the file's bytes

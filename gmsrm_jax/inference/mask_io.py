@@ -1,6 +1,6 @@
 """Masks of any kind as one thing: where the hole is, at the displayed size of the picture.
 
-One rule everywhere: white, 128 and above of 255, is the hole.
+White is the hole; what else is taken for white says `mask_reading`.
 """
 
 import os
@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from gmsrm_jax.inference import pixel_layouts as layouts
-from gmsrm_jax.inference.image_files import open_upright
+from gmsrm_jax.inference.image_files import as_source, name_of, open_upright
+from gmsrm_jax.inference.mask_reading import HALF, label_part, white_part
+from gmsrm_jax.inference.number_range import find_range
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, PictureSource
 from gmsrm_jax.inference.regions import dilated
@@ -43,54 +45,39 @@ def open_mask(
 ) -> Mask:
     """Opens a mask for a picture, or takes the picture's transparent part as the hole.
 
-    What is transparent in a mask counts as black. A mask file is turned as its own EXIF says.
+    What is transparent in a mask counts as black. A mask file is turned as its own EXIF says. One
+    other colour, or one other value, on black is taken for white; see `mask_reading.white_part`.
 
     Args:
-        source: a path, the bytes of a file, a Pillow image, or an array [H, W] or [H, W, 1 to 4]:
-            bool (True is the hole), whole numbers of 0..255 or of only 0 and 1, uint16 of
-            0..65535, or floats of 0..1. A `Mask` is returned as it is. None: the hole is where the
-            picture's alpha is below the threshold.
+        source: a path, the bytes of a file, a file object, a Pillow image, or an array of NumPy or
+            JAX, [H, W] or [H, W, 1 to 4]: bool (True is the hole), whole numbers of 0..255 or of 0
+            and one other, uint16 of 0..65535, or floats of 0..1. A `Mask` is returned as it is.
+            None: the hole is where the picture's alpha is below the threshold.
         picture: what it belongs to.
         options: those of a mask, and the largest number of pixels; None for the defaults.
         name: what to call it in messages.
 
     Raises:
-        UserError: it cannot be read, or does not fit; names the mask, what was found and the cure.
+        UserError: it cannot be read, does not fit, or could mean two things; names the mask, what
+            was found and the cure.
     """
     options = options or FillOptions()
-    invert, threshold = options.mask_invert, options.mask_threshold
+    invert = options.mask_invert
     if source is None:
         if picture.alpha is None:
             raise UserError(
                 f"{picture.name}: no mask is given and the picture has no transparent part to take "
                 "as the hole; give a mask, white where to fill"
             )
-        hole = (picture.alpha < threshold) != invert
+        hole = (picture.alpha < (options.mask_threshold or HALF)) != invert
         return _finished(hole, options.mask_dilate, picture.name, [])
     if isinstance(source, Mask):
         _check_size(source.hole.shape, picture, name or "mask", None)
         return source
     if name is None:
-        name = str(source) if isinstance(source, str | os.PathLike) else "mask"
-    if isinstance(source, np.ndarray):
-        grey, alpha, warnings = *_array_grey(source, name), []
-    else:
-        upright = open_upright(source, options.max_pixels, name)
-        white = layouts.number_range(upright.native, upright.layout, name)
-        plain, alpha = layouts.to_plain(upright.native, upright.layout, white)
-        grey, warnings = np.asarray(plain.convert("L")), list(upright.warnings)
-    if alpha is not None:
-        grey, warning = _over_black(grey, alpha, name)
-        warnings += warning
-    levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256))
-    if len(levels) > 2:
-        warnings.append(f"{name}: {len(levels)} grey levels; {threshold} and above counts as white")
-    elif 0 < levels[-1] < threshold:
-        warnings.append(
-            f"{name}: its brightest value is {levels[-1]}, below {threshold}; save it with white "
-            "as 255"
-        )
-    hole = (grey >= threshold) != invert
+        name = name_of(source, "mask")
+    white, warnings = _white_part(as_source(source, name), options, name)
+    hole = white != invert
     if _check_size(hole.shape, picture, name, options.mask_resize):
         size = (picture.width, picture.height)
         hole = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST))
@@ -103,7 +90,7 @@ def _finished(hole: np.ndarray, dilate: int, name: str, warnings: list[str]) -> 
     count = int(np.count_nonzero(hole))
     ratio = count / hole.size
     if not count:
-        warnings.append(f"{name}: no hole in it, nothing is filled; white marks the hole")
+        warnings.append(f"{name}: no hole in it, nothing to fill; white marks the hole")
     elif count == hole.size:
         warnings.append(f"{name}: all of it is hole, nothing known is left; black marks the known")
     elif ratio > _LARGE_HOLE:
@@ -113,7 +100,41 @@ def _finished(hole: np.ndarray, dilate: int, name: str, warnings: list[str]) -> 
     return Mask(hole, ratio, tuple(warnings))
 
 
-def _array_grey(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _white_part(
+    source: str | os.PathLike | bytes | Image.Image | np.ndarray, options: FillOptions, name: str
+) -> tuple[np.ndarray, list[str]]:
+    threshold, warnings = options.mask_threshold, []
+    if isinstance(source, np.ndarray):
+        numbers = source
+    else:
+        upright = open_upright(source, options.max_pixels, name)
+        numbers, warnings = upright.native, list(upright.warnings)
+    # Labels can be of any type and range.
+    if numbers.ndim == 2 and numbers.dtype.kind in "iuf" and numbers.size and threshold is None:
+        high = numbers.max()
+        labels = (numbers == 0) | (numbers == high)
+        if high > 0 and labels.all() and not (numbers == high).all():
+            arrays = isinstance(source, np.ndarray) or numbers.dtype.kind == "f"
+            part, odd = label_part(numbers, 255 if arrays and high == 1 else float(high), name)
+            return part, warnings + odd
+    if isinstance(source, np.ndarray):
+        levels, alpha = _of_array(source, name)
+    else:
+        found = find_range(upright.native, upright.layout, name)
+        plain, alpha = layouts.to_plain(upright.native, upright.layout, found)
+        levels = np.asarray(plain if plain.mode == "L" else plain.convert("RGB"))
+    cure = ""
+    if alpha is not None:
+        levels, odd = _over_black(levels, alpha, name)
+        warnings += odd
+        if alpha.min() < alpha.max():
+            cure = "; or, if the hole is a transparent part of the picture, give no mask"
+    part, odd = white_part(levels, threshold, options.mask_invert, name, cure)
+    return part, warnings + odd
+
+
+def _of_array(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """An array's levels, uint8 [H, W] or [H, W, 3], and its alpha, uint8 [H, W]."""
     shape, kind = array.shape, array.dtype.kind
     if array.ndim not in (2, 3) or 0 in shape or (array.ndim == 3 and shape[2] > 4):
         raise UserError(f"{name}: an array {list(shape)}; give [height, width] or with 1 to 4 more")
@@ -124,25 +145,25 @@ def _array_grey(array: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | 
     if not (low >= 0 and high <= white) or (kind == "f" and white != 1):
         most = "1" if kind == "f" else str(white)
         raise UserError(f"{name}: values from {low} to {high}; give 0 to {most}")
-    grey = np.rint(array * (_WHITE / white)).astype(np.uint8)
-    if grey.ndim == 2 or shape[2] == 1:
-        return grey.reshape(shape[:2]), None
-    alpha = grey[..., -1] if shape[2] in (2, 4) else None
-    colour = grey[..., :3] if shape[2] > 2 else grey[..., 0]
-    return np.asarray(Image.fromarray(np.ascontiguousarray(colour)).convert("L")), alpha
+    levels = np.rint(array * (_WHITE / white)).astype(np.uint8)
+    if levels.ndim == 2 or shape[2] == 1:
+        return levels.reshape(shape[:2]), None
+    alpha = levels[..., -1] if shape[2] in (2, 4) else None
+    return levels[..., :3] if shape[2] > 2 else levels[..., 0], alpha
 
 
-def _over_black(grey: np.ndarray, alpha: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+def _over_black(levels: np.ndarray, alpha: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
     """Makes transparent parts black; refuses a shape that lies in alpha under black only."""
-    seen = ((grey.astype(np.uint16) * alpha + _WHITE // 2) // _WHITE).astype(np.uint8)
-    if alpha.min() == alpha.max() or grey.min() != grey.max():
+    over = alpha if levels.ndim == 2 else alpha[..., None]
+    seen = ((levels.astype(np.uint16) * over + _WHITE // 2) // _WHITE).astype(np.uint8)
+    if alpha.min() == alpha.max() or (levels != levels[0, 0]).any():
         return seen, []
-    if grey.max() < 128:
+    if not levels.any():
         raise UserError(
             f"{name}: all of it is black, its shape lies in its alpha; save the mask as white on "
             "black, or give no mask and the hole as the picture's own transparent part"
         )
-    return seen, [f"{name}: all of it is white, so its alpha is the mask: opaque is the hole"]
+    return seen, [f"{name}: all of it is one colour, so its alpha is the mask: opaque is the hole"]
 
 
 def _check_size(shape: tuple[int, ...], picture: Picture, name: str, resize: str | None) -> bool:

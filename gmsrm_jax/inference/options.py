@@ -26,8 +26,12 @@ class FillOptions(Section):
         0, "pixels inside the hole over which the filling is blended into its surroundings", ge=0
     )
     mask_invert: bool = setting(False, "black, or what is opaque, is the hole")
-    mask_threshold: int = setting(
-        128, "grey value from which on a pixel of a mask is white, or opaque", ge=1, le=255
+    mask_threshold: int | None = setting(
+        None,
+        "grey value from which on a pixel of a mask is white, or opaque; without it 128, and what "
+        "is no clear mask is refused",
+        ge=1,
+        le=255,
     )
     mask_dilate: int = setting(0, "pixels by which the hole grows on every side", ge=0)
     mask_resize: Literal["nearest"] | None = setting(
@@ -39,7 +43,8 @@ class FillOptions(Section):
     @classmethod
     def _python_number(cls, value: Any) -> Any:
         # A seed or a width often comes out of an array.
-        return value.item() if isinstance(value, np.generic) else value
+        single = isinstance(value, np.generic) or getattr(value, "shape", None) == ()
+        return value.item() if single else value
 
     @pydantic.field_validator("seed")
     @classmethod

@@ -1,13 +1,14 @@
 """Which mask belongs to which picture, and where its fillings go; all clashes before any work.
 
 Folders are paired by stem, the path below the folder without its suffix, and never by order: one
-missing file would give every later picture its neighbour's mask.
+missing file would give every later picture its neighbour's mask. The mask of NAME is NAME, or, if
+nothing else can be meant, NAME_mask, NAME-mask, with a number behind it, or mask_NAME.
 """
 
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from gmsrm_jax.inference.picture_io import format_of
 from gmsrm_jax.runtime.errors import UserError
 
 _NAMED = 5  # names in a message
-_LAMA_MASK = re.compile(r"(.+)_mask\d*$")
+_MASK_NAMES = (
+    re.compile(r"(.+)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE),
+    re.compile(r"mask[_-](.+)", re.IGNORECASE),
+)
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,20 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
 
     Args:
         images: a picture file, or a folder of them with subfolders.
-        masks: a mask file, which is for all pictures; a folder of masks named like the pictures;
-            None: each picture's own transparent part.
+        masks: a mask file, which is for all pictures; a folder of masks named like the pictures,
+            which may be the pictures' own if each is named as a mask; None: each picture's own
+            transparent part.
 
     Returns:
         Pairs in the order of their stems.
 
     Raises:
-        UserError: nothing there, pictures without masks, masks without pictures, or two files of
-            one stem; names them.
+        UserError: nothing there, pictures without masks, masks without pictures, two files of one
+            stem, or two masks for a picture; names them.
     """
     _check_exists("--image", images)
     if masks is not None:
         _check_exists("--mask", masks)
-        if images.is_dir() and masks.is_dir() and images.resolve() == masks.resolve():
-            raise UserError(
-                f"--mask={masks}: is the folder of the pictures; put the masks into one of their "
-                "own, each named like its picture"
-            )
     if not images.is_dir():
         if masks is not None and masks.is_dir():
             raise UserError(
@@ -86,9 +86,50 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
     pictures = _by_stem("--image", images, masks)
     if masks is None or not masks.is_dir():
         return [Pair(*picture, masks) for picture in pictures.values()]
-    of_stem = _by_stem("--mask", masks, images)
-    _check_paired(images, pictures, masks, of_stem)
-    return [Pair(*picture, of_stem[key][1]) for key, picture in pictures.items()]
+    if images.resolve() == masks.resolve():
+        of_stem = {key: file for key, file in pictures.items() if _named_after(key, pictures)}
+        if not of_stem:
+            raise UserError(
+                f"--mask={masks}: is the folder of the pictures, and none in it is named NAME_mask "
+                "after another; name the masks so, or put them into a folder of their own"
+            )
+        pictures = {key: file for key, file in pictures.items() if key not in of_stem}
+    else:
+        of_stem = _by_stem("--mask", masks, images)
+    of_picture = _masks_of(pictures, of_stem)
+    _check_paired(images, pictures, masks, of_stem, of_picture)
+    return [Pair(*picture, of_stem[of_picture[key]][1]) for key, picture in pictures.items()]
+
+
+def _named_after(mask: str, stems: Container[str]) -> list[str]:
+    """Returns those of some stems that a mask's name is made of, such as NAME of NAME_mask."""
+    folder, slash, name = mask.rpartition("/")
+    matches = (pattern.fullmatch(name) for pattern in _MASK_NAMES)
+    found = dict.fromkeys(f"{folder}{slash}{match[1]}" for match in matches if match)
+    return [stem for stem in found if stem in stems]
+
+
+def _masks_of(pictures: Container[str], masks: Iterable[str]) -> dict[str, str]:
+    """Returns the stem of the mask of each picture that has one."""
+    of_picture = {stem: stem for stem in masks if stem in pictures}
+    claims: dict[str, list[str]] = {}
+    for mask in masks:
+        if mask not in of_picture:
+            named_after = [stem for stem in _named_after(mask, pictures) if stem not in of_picture]
+            if len(named_after) > 1:
+                raise UserError(
+                    f"{printable(mask)} can be the mask of {named(named_after)}; name it like its "
+                    "picture"
+                )
+            for stem in named_after:
+                claims.setdefault(stem, []).append(mask)
+    for stem, claimed in claims.items():
+        if len(claimed) > 1:
+            raise UserError(
+                f"{printable(stem)} has {len(claimed)} masks ({named(claimed)}); keep one, or name "
+                "it like its picture"
+            )
+    return of_picture | {stem: claimed[0] for stem, claimed in claims.items()}
 
 
 def plan_outputs(
@@ -193,9 +234,10 @@ def _check_paired(
     pictures: dict[str, tuple[str, Path]],
     masks: Path,
     of_stem: dict[str, tuple[str, Path]],
+    of_picture: dict[str, str],
 ) -> None:
-    bare = [pictures[key][0] for key in sorted(pictures.keys() - of_stem.keys())]
-    spare = [of_stem[key][0] for key in sorted(of_stem.keys() - pictures.keys())]
+    bare = [pictures[key][0] for key in sorted(pictures.keys() - of_picture.keys())]
+    spare = [of_stem[key][0] for key in sorted(of_stem.keys() - set(of_picture.values()))]
     if not bare and not spare:
         return
     faults = []
@@ -203,15 +245,11 @@ def _check_paired(
         faults.append(f"in {masks} is no mask for {len(bare)} of {images}: {named(bare)}")
     if spare:
         faults.append(f"in {images} is no picture for {len(spare)} of {masks}: {named(spare)}")
-    cure = "give every picture a mask of the same name, or one mask file for all"
+    cure = "name each mask NAME or NAME_mask after its picture, or give one mask file for all"
     if not bare:
         cure = "move these masks away, or add their pictures"
-    of_lama = next(filter(None, map(_LAMA_MASK.match, [*bare, *spare])), None)
-    if of_lama:
-        cure = (
-            f"{printable(of_lama[0])} is named as LaMa does it: move the masks into a folder of "
-            f"their own, and name this one {printable(of_lama[1])}"
-        )
+    if any(_named_after(key, pictures) for key in pictures):
+        cure = f"if the masks lie beside the pictures, pass --mask={images}"
     raise UserError("; ".join([*faults, cure]))
 
 

@@ -9,7 +9,8 @@ only the hole is written. Documented rules:
 - The network sees the numbers converted to sRGB where the picture has another ICC profile; the
   filling is converted back, the profile is kept. A profile without a way back is kept unapplied,
   with a warning.
-- Of 16 bits per channel the network sees 8, rounded so that 65535 is 255; the filling is times 257.
+- Of 16 bits per channel and of floats the network sees 8 bits, up to the white that `number_range`
+  finds; the filling keeps to the range and the steps of the known pixels.
 - Alpha: the network sees the picture over white, as in training. Alpha stays as it is outside the
   hole; what is filled is opaque.
 - A palette becomes RGB, and what is transparent by one colour gets alpha. Rare modes (YCbCr, LAB,
@@ -19,9 +20,7 @@ only the hole is written. Documented rules:
 
 import io
 import os
-import struct
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,10 @@ from gmsrm_jax.data.decoding import DAMAGED
 from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.icc import Profile, open_profile
-from gmsrm_jax.inference.image_files import ImageSource, Upright, open_upright
+from gmsrm_jax.inference.image_files import ImageSource, Upright, as_source, name_of, open_upright
+from gmsrm_jax.inference.number_range import NumberRange, find_range
+from gmsrm_jax.inference.png_files import write_png
+from gmsrm_jax.inference.tiff_files import write_tiff
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 
@@ -56,11 +58,11 @@ _HELD = {
     "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
     "JPEG": ("L", "RGB", "CMYK"),
 }
+_MOST_EXIF = 65533 - len("Exif\0\0")
 _OPTIONS: dict[str, dict] = {
     "PNG": {"compress_level": 3},
     "WEBP": {"lossless": True, "exact": True},
     "BMP": {},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
     "JPEG": {"quality": 95, "subsampling": 0},
 }
 
@@ -77,6 +79,7 @@ class Picture:
         format: Pillow's name of the file format, None if it came from no file.
         name: what messages call it.
         warnings: what could not be kept.
+        info: its EXIF data, colour profile and resolution, as Pillow has them.
     """
 
     rgb: np.ndarray
@@ -86,10 +89,10 @@ class Picture:
     format: str | None
     name: str
     warnings: tuple[str, ...]
+    info: dict
     _native: np.ndarray
     _shape: tuple[int, ...] | None  # of the array that it goes back as
-    _white: float
-    _info: dict
+    _range: NumberRange
     _profile: Profile | None
 
     @property
@@ -101,6 +104,26 @@ class Picture:
     def width(self) -> int:
         """Columns as displayed."""
         return self.rgb.shape[1]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is given back as an array: it was one, or has 16 bits in several channels."""
+        return self._shape is not None
+
+    def fitted(self, hole: np.ndarray) -> "Picture":
+        """Returns the picture with its range of numbers found from the known pixels alone.
+
+        Args:
+            hole: bool [H, W]; where all is hole or nothing is, the picture stays as it is.
+
+        Raises:
+            UserError: the known numbers are of no range that can be shown; see `find_range`.
+        """
+        if self._native.dtype in (np.uint8, bool) or hole.all() or not hole.any():
+            return self
+        found = find_range(self._native, self.layout, self.name, ~hole)
+        rgb, alpha = _as_seen(self._native, self.layout, found, self._profile)
+        return replace(self, rgb=rgb, alpha=alpha, _range=found)
 
     def restore(self, filled: np.ndarray, hole: np.ndarray) -> FilledPicture:
         """Writes a filling into a copy of the picture.
@@ -119,12 +142,12 @@ class Picture:
             box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             where, target = hole[box], native[box]
             plain = layouts.from_srgb(filled[box], layouts.plain_mode(self.layout), self._profile)
-            numbers = layouts.from_plain(plain, self.layout, self._white)
+            numbers = layouts.from_plain(plain, self.layout, self._range)
             target[where] = numbers[where]
         if self._shape is not None:
             return native.reshape(self._shape)
         image = layouts.as_image(native, self.layout)
-        image.info = dict(self._info)
+        image.info = dict(self.info)
         return image
 
 
@@ -134,9 +157,9 @@ def open_picture(
     """Opens a picture of any kind.
 
     Args:
-        source: a path, the bytes of a file, a Pillow image of any mode, or an array [H, W],
-            [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] of uint8 or uint16. A
-            `Picture` is returned as it is.
+        source: a path, the bytes of a file, a file object, a Pillow image of any mode, or an array
+            of NumPy or JAX, [H, W], [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] of
+            uint8 or uint16. A `Picture` is returned as it is.
         max_pixels: largest number of pixels accepted, checked before decoding.
         name: what to call it in messages; the path, or "picture".
 
@@ -146,24 +169,19 @@ def open_picture(
     if isinstance(source, Picture):
         return source
     if name is None:
-        name = str(source) if isinstance(source, str | os.PathLike) else "picture"
-    shape = None
-    if isinstance(source, np.ndarray):
-        upright, shape = _of_array(source, max_pixels, name), source.shape
+        name = name_of(source, "picture")
+    shape, given = None, as_source(source, name)
+    if isinstance(given, np.ndarray):
+        upright, shape = _of_array(given, max_pixels, name), given.shape
     else:
-        upright = open_upright(source, max_pixels, name)
+        upright = open_upright(given, max_pixels, name)
     native, layout, info = upright.native, upright.layout, upright.info
     profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(layout), name)
     warnings = [*upright.warnings, warning] if warning else list(upright.warnings)
-    if native.dtype == np.uint16 and native.ndim == 3 and shape is None:
+    if native.dtype == np.uint16 and native.ndim == 3:
         shape = native.shape
-        if info.keys() & {"exif", "icc_profile"}:
-            warnings.append(f"{name}: as an array of 16 bits it loses EXIF data and colour profile")
-    white = layouts.number_range(native, layout, name)
-    plain, alpha = layouts.to_plain(native, layout, white)
-    rgb = layouts.to_srgb(plain, profile)
-    if alpha is not None and alpha.min() < 255:
-        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
+    found = find_range(native, layout, name)
+    rgb, alpha = _as_seen(native, layout, found, profile)
     return Picture(
         rgb=rgb,
         alpha=alpha,
@@ -172,12 +190,23 @@ def open_picture(
         format=upright.format,
         name=name,
         warnings=tuple(warnings),
+        info=info,
         _native=native,
         _shape=shape,
-        _white=white,
-        _info=info,
+        _range=found,
         _profile=profile,
     )
+
+
+def _as_seen(
+    native: np.ndarray, layout: str, numbers: NumberRange, profile: Profile | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the network sees, uint8 [H, W, 3], and alpha, uint8 [H, W]."""
+    plain, alpha = layouts.to_plain(native, layout, numbers)
+    rgb = layouts.to_srgb(plain, profile)
+    if alpha is not None and alpha.min() < 255:
+        rgb = np.asarray(layouts.over_white(Image.fromarray(rgb), alpha))
+    return rgb, alpha
 
 
 class Encoded(NamedTuple):
@@ -194,8 +223,10 @@ class Encoded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
-    """Makes a file of a picture, with its EXIF data and colour profile.
+def encode_picture(
+    picture: FilledPicture, format: str = "PNG", info: dict | None = None
+) -> Encoded:
+    """Makes a file of a picture, with its EXIF data, resolution and colour profile.
 
     PNG holds every mode bit for bit but CMYK, which becomes sRGB, and F. WebP is written
     lossless, TIFF deflated; JPEG with the tables and subsampling of the JPEG that the picture comes
@@ -204,19 +235,29 @@ def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
     Args:
         picture: an image or an array as `Picture.restore` returns.
         format: "PNG", "JPEG", "WEBP", "BMP" or "TIFF".
+        info: `Picture.info` of what an array comes from; an image has its own.
 
     Raises:
         UserError: another format, or one that cannot hold such a picture at all.
     """
     if format not in _HELD:
         raise UserError(f"file format {format!r}; use one of: {', '.join(_HELD)}")
-    if isinstance(picture, np.ndarray):
-        picture = np.squeeze(picture, 2) if picture.shape[2:] == (1,) else picture
+    if not isinstance(picture, Image.Image):
+        array = as_source(picture, "picture")
+        if not isinstance(array, np.ndarray):
+            raise UserError("picture: a path or a file; give an image or an array to be written")
+        _of_array(array, array.size, "picture")
+        picture = np.squeeze(array, 2) if array.shape[2:] == (1,) else array
         if picture.dtype == np.uint16 and picture.ndim == 3:
-            if format != "PNG":
+            # Grey and alpha of 16 bits in a TIFF is read by few, and not here.
+            if format != "PNG" and (format != "TIFF" or picture.shape[2] == 2):
                 raise UserError(f"{format} cannot hold 16 bits of several channels; use PNG")
-            return Encoded(_sixteen_bit_png(picture), True, ())
+            mode = _ARRAY_LAYOUTS[picture.shape[2]]
+            info = info or {}
+            data = write_png(picture, info) if format == "PNG" else write_tiff(picture, mode, info)
+            return Encoded(data, True, ())
         picture = Image.fromarray(picture)
+        picture.info = info or {}
     info, notes = dict(picture.info), []
     if picture.mode not in layouts.LAYOUTS:
         raise UserError(f"Pillow mode {picture.mode}; convert it to RGB")
@@ -228,15 +269,21 @@ def encode_picture(picture: FilledPicture, format: str = "PNG") -> Encoded:
         notes.append("JPEG is lossy: known pixels are re-encoded")
     if format == "BMP" and info.keys() & {"exif", "icc_profile"}:
         notes.append("BMP holds neither EXIF data nor a colour profile: left out")
+    if format == "JPEG" and len(info.get("exif", b"")) > _MOST_EXIF:
+        notes.append(f"JPEG holds {_MOST_EXIF} bytes of EXIF data, and these are more: left out")
+        del info["exif"]
     keys = {"dpi"} if format == "BMP" else {"exif", "icc_profile", "dpi"}
     buffer, bare = io.BytesIO(), picture.copy()
     bare.info = {}
-    options = _OPTIONS[format]
+    options = _OPTIONS.get(format, {})
     if format == "JPEG" and "qtables" in info:
         options = {key: info[key] for key in ("qtables", "subsampling")}
     options = options | {key: info[key] for key in sorted(keys & info.keys())}
     try:
-        bare.save(buffer, format, **options)
+        if format == "TIFF":
+            buffer.write(write_tiff(np.asarray(picture), picture.mode, info))
+        else:
+            bare.save(buffer, format, **options)
     except DAMAGED as error:
         raise UserError(
             f"{format} cannot hold a picture of {picture.width} x {picture.height} px, mode "
@@ -252,7 +299,9 @@ def format_of(path: str | os.PathLike) -> str:
     Raises:
         UserError: a suffix of no format known.
     """
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"path: {path!r}; give the name of a file")
+    suffix = os.path.splitext(path)[1].lower()
     if suffix not in _SUFFIXES:
         raise UserError(f"{path}: the suffix {suffix!r}; use one of: {', '.join(_SUFFIXES)}")
     return _SUFFIXES[suffix]
@@ -270,9 +319,15 @@ def save_picture(
 
     Returns:
         What was written.
+
+    Raises:
+        UserError: see `encode_picture`, or it cannot be written there.
     """
     encoded = encode_picture(picture, format or format_of(path))
-    write_atomically(path, encoded.data)
+    try:
+        write_atomically(path, encoded.data)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); name another") from error
     return encoded
 
 
@@ -291,21 +346,3 @@ def _of_array(array: np.ndarray, max_pixels: int, name: str) -> Upright:
         layout = "I;16" if channels == 1 else f"{layout};16"
     native = array.reshape(height, width) if channels == 1 else array
     return Upright(native, layout, {}, (width, height), None, ())
-
-
-def _sixteen_bit_png(pixels: np.ndarray) -> bytes:
-    """A PNG file of uint16 pixels [H, W, 2 to 4], which Pillow cannot write."""
-    height, width, channels = pixels.shape
-    rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
-    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
-    filtered = np.insert(rows - above, 0, 2, axis=1)  # 2 is the filter "up"
-    kind = {2: 4, 3: 2, 4: 6}[channels]
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)),
-        (b"IDAT", zlib.compress(filtered.tobytes(), 6)),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )

@@ -9,14 +9,11 @@ import numpy as np
 from PIL import Image
 
 from gmsrm_jax.inference.icc import Profile, open_profile
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.inference.number_range import NumberRange, find_range
 
 LAYOUTS = ("1", "L", "LA", "I", "F", "I;16", "LA;16", "RGB", "RGBA", "CMYK", "RGB;16", "RGBA;16")
 _GREY = LAYOUTS[:7]
 _WITH_ALPHA = ("LA", "RGBA", "LA;16", "RGBA;16")
-# Grey numbers of 32 bits say nothing of their range; these are in use.
-_FLOAT_RANGES = (1.0, 255.0, 65535.0)
-_SHORT = 257  # 255 * 257 = 65535
 
 
 def plain_mode(layout: str) -> str:
@@ -24,54 +21,28 @@ def plain_mode(layout: str) -> str:
     return "L" if layout in _GREY else "CMYK" if layout == "CMYK" else "RGB"
 
 
-def number_range(native: np.ndarray, layout: str, name: str) -> float:
-    """Returns the number that is white: 1 for "1", 65535 for 16 bits, by the pixels for "F".
-
-    Raises:
-        UserError: numbers of 32 bits that lie in no range known.
-    """
-    if layout == "1":
-        return 1.0
-    if layout == "F":
-        low, high = float(native.min()), float(native.max())
-        for white in _FLOAT_RANGES:
-            if low >= 0 and high <= white:
-                return white
-        raise UserError(
-            f"{name}: its numbers go from {low:g} to {high:g}; scale them to 0..1, 0..255 or "
-            "0..65535, without NaN"
-        )
-    if layout == "I" and (native.min() < 0 or native.max() > 65535):
-        raise UserError(
-            f"{name}: its numbers go from {native.min()} to {native.max()}; scale them to 0..65535"
-        )
-    return 65535.0 if layout == "I" or ";16" in layout else 255.0
-
-
 def to_plain(
-    native: np.ndarray, layout: str, white: float
+    native: np.ndarray, layout: str, numbers: NumberRange
 ) -> tuple[Image.Image, np.ndarray | None]:
     """Returns the plain picture, and alpha as uint8 [H, W] where the layout has it."""
     alpha = None
-    if layout in ("F", "1"):
-        native = np.rint(native * (255.0 / white)).astype(np.uint8)
-    elif white == 65535.0:
-        native = ((native.astype(np.uint32) + _SHORT // 2) // _SHORT).astype(np.uint8)
+    if layout == "1":
+        native = native.astype(np.uint8) * np.uint8(255)
     if layout in _WITH_ALPHA:
         native, alpha = native[..., :-1], native[..., -1]
-    return as_image(native, plain_mode(layout)), alpha
+        alpha = numbers._replace(white=numbers.opaque).to_bytes(alpha)
+    return as_image(numbers.to_bytes(native), plain_mode(layout)), alpha
 
 
-def from_plain(plain: Image.Image, layout: str, white: float) -> np.ndarray:
+def from_plain(plain: Image.Image, layout: str, numbers: NumberRange) -> np.ndarray:
     """Returns opaque native numbers of a plain picture, in a dtype that casts to the layout's."""
-    numbers = np.asarray(plain)
-    if layout in _WITH_ALPHA:
-        numbers = np.dstack([numbers, np.full(numbers.shape[:2], 255, np.uint8)])
+    levels = np.asarray(plain)
     if layout == "1":
-        return numbers >= 128
-    if layout == "F":
-        return (numbers * (white / 255.0)).astype(np.float32)
-    return numbers.astype(np.uint16) * _SHORT if white == 65535.0 else numbers
+        return levels >= 128
+    native = numbers.from_bytes(levels)
+    if layout in _WITH_ALPHA:
+        native = np.dstack([native, np.full(levels.shape[:2], numbers.opaque, native.dtype)])
+    return native
 
 
 def to_srgb(plain: Image.Image, profile: Profile | None) -> np.ndarray:
@@ -107,7 +78,7 @@ def converted(image: Image.Image, info: dict, held: tuple[str, ...]) -> tuple[Im
         sRGB and leaves its profile behind.
     """
     native = np.asarray(image)
-    plain, alpha = to_plain(native, image.mode, number_range(native, image.mode, "picture"))
+    plain, alpha = to_plain(native, image.mode, find_range(native, image.mode, "picture"))
     if plain.mode == "CMYK":
         profile = open_profile(info.get("icc_profile"), "CMYK", "picture")[0]
         plain = Image.fromarray(to_srgb(plain, profile))

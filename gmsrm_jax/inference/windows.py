@@ -7,7 +7,7 @@ from PIL import Image
 
 from gmsrm_jax.inference.regions import Box, any_in_cells
 
-_MUCH = 16  # a window of more than so many times the picture's pixels is mirrored after scaling
+_MUCH = 2  # a window of more than so many times the picture's pixels is mirrored after scaling
 
 
 class Window(NamedTuple):

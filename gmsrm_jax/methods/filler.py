@@ -57,8 +57,8 @@ class Filler:
         Raises:
             UserError: max_batch is below 1.
         """
-        if max_batch is not None and max_batch < 1:
-            raise UserError(f"max_batch {max_batch}; use 1 or more")
+        if max_batch is not None and (not isinstance(max_batch, int) or max_batch < 1):
+            raise UserError(f"max_batch {max_batch!r}; use a whole number, 1 or more")
         platform = device.platform if device is not None else jax.default_backend()
         wanted = max_batch or _MAX_BATCH.get(platform, _MAX_BATCH_ELSEWHERE)
         self.max_batch = 1 << (wanted.bit_length() - 1)

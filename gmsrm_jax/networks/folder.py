@@ -145,6 +145,8 @@ def save_pretrained(
     Raises:
         UserError: the folder is in the way or cannot be written, or a fact is unknown.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise UserError(f"folder: {folder!r}; give the path of a folder to write")
     target = pathlib.Path(folder).expanduser().absolute()
     check_target(target, overwrite)
     facts = checked_facts({**network.facts, **(card_facts or {})})

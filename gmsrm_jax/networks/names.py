@@ -40,6 +40,8 @@ def load_pretrained(
                 file=sys.stderr,
             )
         return read_folder(asset_path(NETWORK_FOLDER), BUNDLED_NETWORK, _REINSTALL)
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise UserError(f"name_or_path: {name_or_path!r}; give a name or the path of a folder")
     name = os.fspath(name_or_path)
     if "://" in name:
         raise UserError(

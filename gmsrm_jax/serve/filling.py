@@ -76,7 +76,7 @@ def fill(
     while result.images:
         job.check()
         # Taken out, so that pictures and their files are not all in memory at once.
-        encoded = encode_picture(result.images.pop(0), "PNG")
+        encoded = encode_picture(result.images.pop(0), "PNG", picture.info)
         files.append(encoded.data)
         notes += (note for note in encoded.notes if note not in notes)
     return Filled(files, result, notes)

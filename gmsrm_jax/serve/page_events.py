@@ -198,6 +198,8 @@ class PageEvents:
         said = (
             f"{100 * result.hole_ratio:.1f} % of {picture.width} × {picture.height} pixels filled"
             f" in {result.seconds:.1f} s (strategy {result.strategy})."
+            if result.hole_ratio
+            else "**Nothing was filled:** there is no hole."
         )
         gallery = [(view, f"seed {seed}") for view, seed in zip(views, result.seeds, strict=True)]
         return (

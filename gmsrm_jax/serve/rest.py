@@ -30,6 +30,7 @@ from gmsrm_jax.serve.worker import Job, Worker
 
 PATH = "/api/v1/inpaint"
 _JSON = "application/json"
+_URL_SAFE = str.maketrans("-_", "+/")
 _NO_STORE = {"Cache-Control": "no-store"}
 # Gradio has scripts in its page, and its editor's drawing library makes functions of text.
 _POLICY = (
@@ -60,7 +61,9 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 class _Files(Section):
     """A picture with a hole to fill."""
 
-    image: str = setting(..., "the picture's file in base64: JPEG, PNG, WebP, BMP or TIFF")
+    image: str = setting(
+        ..., "the picture's file in base64, also as a data: URL: JPEG, PNG, WebP, BMP or TIFF"
+    )
     mask: str | None = setting(
         None,
         "the mask's file in base64, as large as the picture is displayed, white is the hole;"
@@ -209,8 +212,13 @@ def _parse(body: bytes, limits: Limits) -> tuple[_Files, FillOptions]:
 
 
 def _decoded(text: str, name: str) -> bytes:
+    """Base64 as browsers and shells give it: either alphabet, wrapped, unpadded, as a data: URL."""
+    if text[:5].lower() == "data:":
+        head, _, text = text.partition(",")
+        text = text if head.lower().endswith(";base64") else "%"
+    packed = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
     with contextlib.suppress(binascii.Error, ValueError):
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
     raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: not base64")
 
 

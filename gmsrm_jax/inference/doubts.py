@@ -1,0 +1,80 @@
+"""Why a filling may be poor: a hole deeper than a network bridges, a picture unlike what it knows.
+
+Said in one line beside the filling. It is measured on hole and picture alone, so it is a hint: a
+picture of which nothing is said can be unlike the training too.
+"""
+
+from textwrap import shorten
+
+import numpy as np
+
+_BRIDGED = 1 / 3  # of the network's size: a hole of two thirds of a square is blurred in its middle
+_MOST_HOLE = 0.6  # share of the picture: the largest holes that networks are trained and scored on
+_SMALL, _LARGE = 1 / 2, 8  # of the network's size, between which a picture's sides are of its scale
+_SHRUNK = 4  # times, of a picture that is shown whole
+_FLAT = 0.5  # share of neighbours of one colour from which on a picture is no photograph
+_GREY = 8  # levels between the channels of a picture without colour, at most
+_SAMPLED = 1024  # pixels of a side that are looked at, about
+_SHOWN = 100  # characters of what the weights know
+
+
+def doubts(rgb: np.ndarray, hole: np.ndarray, strategy: str, size: int, knows: str) -> str:
+    """Says why a filling may be poor.
+
+    Args:
+        rgb: uint8 [H, W, 3], what the network sees.
+        hole: bool [H, W], not empty.
+        strategy: "resize", "crop", "tile" or "detail".
+        size: side S of the network's square in pixels.
+        knows: the pictures that it was trained on, in words; "" if nobody said.
+
+    Returns:
+        One line without the picture's name, "" if there is nothing to say.
+    """
+    reasons = [_of_hole(hole, strategy, size), _of_scale(hole.shape, strategy, size)]
+    if "photo" in knows.lower():
+        reasons.append(_of_kind(rgb, hole))
+    said = ", ".join(filter(None, reasons))
+    if not said:
+        return ""
+    known = f" (they know: {shorten(knows, _SHOWN, placeholder=' …')})" if knows else ""
+    return f"{said}; the weights may fill it poorly{known}"
+
+
+def _of_hole(hole: np.ndarray, strategy: str, size: int) -> str:
+    # SciPy's filters take a while to import.
+    from scipy import ndimage
+
+    share = np.count_nonzero(hole) / hole.size
+    if share > _MOST_HOLE:
+        return f"{share:.0%} of it is hole"
+    step = max(1, max(hole.shape) // _SAMPLED)
+    shrunk = max(hole.shape) / size if strategy == "resize" else 1.0
+    depth = int(ndimage.distance_transform_cdt(hole[::step, ::step], "chessboard").max()) * step
+    bridged = size * shrunk * _BRIDGED
+    return f"its hole is {depth} px deep, above {bridged:.0f}" if depth > bridged else ""
+
+
+def _of_scale(shape: tuple[int, ...], strategy: str, size: int) -> str:
+    height, width = shape
+    if max(shape) < _SMALL * size:
+        return f"it has {width} x {height} px and the network {size}"
+    if strategy == "resize":
+        shrunk = max(shape) / size
+        return f"the network sees it {shrunk:.0f} times smaller" if shrunk > _SHRUNK else ""
+    large = min(shape) > _LARGE * size
+    return f"the network sees {size} px of its {width} x {height} at a time" if large else ""
+
+
+def _of_kind(rgb: np.ndarray, hole: np.ndarray) -> str:
+    rows = np.s_[:: max(1, len(rgb) // _SAMPLED)]
+    pixels, known = rgb[rows], ~hole[rows]
+    if not known.any():
+        return ""
+    colours = pixels[known]
+    if int((colours.max(1) - colours.min(1)).max()) <= _GREY:
+        return "it has no colour"
+    both = known[:, 1:] & known[:, :-1]
+    equal = (pixels[:, 1:] == pixels[:, :-1]).all(2) & both
+    flat = np.count_nonzero(equal) > _FLAT * np.count_nonzero(both)
+    return "most of it is flat, as in drawings and screen shots" if flat else ""

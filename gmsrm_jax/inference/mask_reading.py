@@ -1,0 +1,171 @@
+"""What somebody meant by a mask: which of its colours is the hole, where that is clear.
+
+White on black is the rule. One other colour on black is clear as well (red of a painting program,
+class 1 of a label picture), and one colour on white where black is asked for as the hole. All else
+could mean two things, or is no mask, and is refused.
+"""
+
+import numpy as np
+
+from gmsrm_jax.runtime.errors import UserError
+
+HALF = 128  # of 255, from which on grey is white
+_WHITE = 255
+_CLEAR = 32  # from black or white, within which a grey level is clear
+_FLAT = 0.5  # share of a grey mask, at least, that is clear
+_BOTH = 0.75  # share of a coloured mask, at least, that is of its two colours
+_CORE = 0.25  # share of what is painted, at least, that is no soft edge
+_COLOURED = 16  # levels between the channels of what is grey, at most
+_NOISE = 0.02  # share of what is painted that may have another colour
+_EDGES = 0.25  # likewise, of colours that are none of the mask's
+_STRONG = 48  # levels between the channels of a colour that somebody paints with, at least
+_NEAR = 40  # levels of a channel beyond which something is painted
+_ALIKE = 20  # levels of a channel between colours that count as one, at most
+_OFF_LINE = 60  # distance from the line between two colours, on which soft edges lie
+_BRIGHTER = 1.4  # of the painted colour, as lossy formats overshoot
+_BINS = 32  # of each channel, for counting colours
+_LISTED = 4  # colours named in a message
+
+
+def white_part(
+    levels: np.ndarray, threshold: int | None, invert: bool, name: str, cure: str = ""
+) -> tuple[np.ndarray, list[str]]:
+    """Says where a mask is white, or of the colour that stands for it.
+
+    Args:
+        levels: uint8 [H, W] or [H, W, 3], over black where the mask is transparent.
+        threshold: grey from which on is white, whatever the mask looks like; None finds out what
+            is meant.
+        invert: whether the hole is what is not white.
+        name: what to call the mask in messages.
+        cure: a further one for a picture that is no mask.
+
+    Returns:
+        bool [H, W], and what is odd, one line each.
+
+    Raises:
+        UserError: it is not clear what is meant, or the mask is a photograph.
+    """
+    grey = _grey_of(levels)
+    if threshold is not None:
+        grey = _luma(levels) if grey is None else grey
+        counted = len(np.flatnonzero(np.bincount(grey.ravel(), minlength=256)))
+        odd = [f"{name}: {counted} grey levels; {threshold} and above counts as white"]
+        return grey >= threshold, odd if counted > 2 else []
+    if grey is None:
+        return _painted(levels, invert, name, cure)
+    counts = np.bincount(grey.ravel(), minlength=256)
+    found = np.flatnonzero(counts)
+    low, high = int(found[0]), int(found[-1])
+    if low == 0 and len(found) == 2:
+        return label_part(grey, high, name)
+    if 0 < high < HALF or (low >= HALF and len(found) > 1):
+        raise UserError(
+            f"{name}: its values go from {low} to {high}, all on one side of {HALF}; save the hole "
+            "as white (255) on black, or say from which value on it is white by mask_threshold"
+        )
+    if len(found) <= 2:
+        return grey >= HALF, []
+    clear = counts[: _CLEAR + 1].sum() + counts[_WHITE - _CLEAR :].sum()
+    if clear < _FLAT * grey.size:
+        raise UserError(
+            f"{name}: most of it is neither black nor white, as in a photograph; give a mask of "
+            f"white on black{cure}, or say from which value on it is white by mask_threshold={HALF}"
+        )
+    return grey >= HALF, [f"{name}: {len(found)} grey levels; {HALF} and above counts as white"]
+
+
+def label_part(values: np.ndarray, high: float, name: str) -> tuple[np.ndarray, list[str]]:
+    """Takes the other value of 0 and another one for white; see `white_part`."""
+    known = high in (_WHITE, 65535)
+    odd = [] if known else [f"{name}: its values are 0 and {high:g}, which is taken as white"]
+    return values > 0, odd
+
+
+def _grey_of(levels: np.ndarray) -> np.ndarray | None:
+    """The mask as uint8 [H, W], if it has no colour but what a lossy format made."""
+    if levels.ndim == 2:
+        return levels
+    grey = levels.max(2)
+    coloured = np.count_nonzero(grey - levels.min(2) > _COLOURED)
+    return grey if coloured <= _NOISE * np.count_nonzero(grey > _NEAR) else None
+
+
+def _luma(levels: np.ndarray) -> np.ndarray:
+    """Grey of colours, as Pillow rounds it: ITU-R 601-2."""
+    red, green, blue = (levels[..., c].astype(np.uint32) for c in range(3))
+    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
+
+
+def _painted(
+    levels: np.ndarray, invert: bool, name: str, cure: str
+) -> tuple[np.ndarray, list[str]]:
+    """Where a coloured mask is of its one colour on black, or not of that on white."""
+    shift = _WHITE.bit_length() - (_BINS - 1).bit_length()
+    place = (levels >> shift).astype(np.uint16)
+    place = (place[..., 0] * _BINS + place[..., 1]) * _BINS + place[..., 2]
+    counts = np.bincount(place.ravel(), minlength=_BINS**3)
+    index = np.arange(_BINS**3)
+    steps = np.stack([index // _BINS**2, index // _BINS % _BINS, index % _BINS], 1)
+    colours = steps * (_WHITE / (_BINS - 1))
+    on_black, on_white = (_two_colours(colours, counts, base) for base in (0.0, float(_WHITE)))
+
+    def named(colour: int) -> str:
+        pixel = levels.reshape(-1, 3)[np.argmax(place == colour)]
+        return "#" + "".join(f"{value:02x}" for value in pixel.tolist())
+
+    if on_black is not None:
+        where, most = on_black
+        return where[place], [f"{name}: {named(most)} on black; it is taken as white"]
+    if on_white is not None:
+        where, most = on_white
+        if invert:
+            return ~where[place], []
+        raise UserError(
+            f"{name}: {named(most)} on white, and white is the hole; paint on black, or pass "
+            f"mask_invert if {named(most)} is the hole"
+        )
+    found = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    if len(found) <= _LISTED:
+        listed = ", ".join(named(each) for each in found)
+        raise UserError(
+            f"{name}: its colours are {listed}; save the hole as white and all else as black"
+        )
+    raise UserError(
+        f"{name}: a picture of many colours and no mask; give one that is black but for the hole, "
+        f"which is white or of one other colour{cure}"
+    )
+
+
+def _two_colours(
+    colours: np.ndarray, counts: np.ndarray, base: float
+) -> tuple[np.ndarray, int] | None:
+    """Which colours are nearer to the one painted than to the base, if there are no others.
+
+    Args:
+        colours: [K, 3].
+        counts: [K], pixels of each.
+        base: every channel of the colour that is painted on.
+
+    Returns:
+        bool [K] and the index of the painted one; None if there are others, or nothing of the base.
+    """
+    offset = colours - base
+    from_base = np.abs(offset).max(1)
+    painted = np.where(from_base > _NEAR, counts, 0)
+    if not painted.any() or not counts[from_base <= _NEAR].any():
+        return None
+    most = int(painted.argmax())
+    if np.ptp(colours[most]) < _STRONG:
+        return None
+    colour = offset[most]
+    along = offset @ colour / (colour @ colour)
+    beside = np.linalg.norm(offset - along[:, None] * colour, axis=1)
+    others = counts * ((beside > _OFF_LINE) | (along > _BRIGHTER))
+    alike = np.abs(colours - colours[most]).max(1) <= _ALIKE
+    flat = counts[alike | (from_base <= _ALIKE)].sum() >= _BOTH * counts.sum()
+    # A second colour is in one place, what a lossy format makes along the edges in many.
+    several = others.max() > _NOISE * painted.sum() or others.sum() > _EDGES * painted.sum()
+    if several or not flat or painted[alike].sum() < _CORE * painted.sum():
+        return None
+    return along >= 0.5, most
