@@ -63,6 +63,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     pictures = "facades" if "facades" in words else "kaokore"
     config.name = f"comparison-{pictures}"
     config.image_size = 64
+    config.batch_size = 8
     config.log_every = 50
     config.xla_optimization_level = 1
     config.masks.train = "pic:0.5,lama_thin:0.25,free_form:0.25"
