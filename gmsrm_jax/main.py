@@ -16,7 +16,7 @@ Exit status, of every process:
          or Ctrl-C, makes all stop after the same step and save; SIGTERM before and after training
          ends at once, with nothing to save
     130  Ctrl-C before or after training, or as a second signal: nothing was saved since the last
-         checkpoint
+         checkpoint. The same signal again within two seconds is no second one
     143  SIGTERM as a second signal, or before the program began
     134  (by signal 6, SIGABRT) another process died
 """

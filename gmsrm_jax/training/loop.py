@@ -5,9 +5,10 @@ import itertools
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
@@ -18,10 +19,11 @@ from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.image_grid import grid
 from gmsrm_jax.runtime.log import Progress, RunLog, format_seconds, say
 from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
-from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
+from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received, unless_signalled
 from gmsrm_jax.training.finite import FiniteCheck, guarded
 
 Compiled = dict[str, Any]
+_LONG_STEP_SECONDS = 1.0
 _SAMPLED = 48  # steps in a row that are looked at for the average FLOPs of a step
 
 
@@ -167,7 +169,7 @@ def train_stage(
             programs = compile_programs(stage, lowered, optimization_level)
             wait_for_all()
             batches = itertools.chain([batch], on_devices)
-            with noticed_by_steps():
+            with noticed_by_steps(lambda: f"{stage.name}: {checkpoints.newest()}"):
                 stopped = loop.run(state, start, programs, batches)
                 # Inside, so that a signal does not end the process before the save is whole.
                 checkpoints.finish()
@@ -212,7 +214,15 @@ class _Loop:
     ) -> bool:
         """Runs the steps after `start`; returns whether a signal stopped it before the last."""
         stage, total = self.stage, self.stage.total_steps
+        if start and start % stage.validate_every == 0 and from_process_0(self._owes_scores):
+            # The signal that stopped the run did not wait for them.
+            look = self._look(state, start)
+            if look is None:
+                return True
+            state = look.state
+            self._write(start, look.scores, look.panels)
         progress = Progress(stage.name, start, total, stage.batch_size, self.log is not None)
+        pace = _Pace()
         # Scalars since the last line of the log.
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         for step in range(start, total):
@@ -223,6 +233,7 @@ class _Loop:
                 scalars |= measured
             done = step + 1
             pending.append((done, scalars))
+            pace.wait([values for _, values in pending[-2:]])
             last, stopping = done == total, stop_agreed()
             validate, save = (
                 last or done % every == 0 for every in (stage.validate_every, stage.save_every)
@@ -239,20 +250,17 @@ class _Loop:
             if self.data.bad is not None:
                 self.data.bad.share(gather)
             means["perf/images_per_second"] = progress.rate(done)
-            panels = {}
-            if validate:
+            look = None
+            # A stage that is saved at its last step is finished, with its scores.
+            if validate and (last or not stopping):
                 paused = time.monotonic()
-                # Each process computed them for itself; what is kept by them must be the same.
-                scores = gather(stage.validate(state))[0]
-                self.check.scores(done, scores)
-                state = stage.keep(state, scores)
-                means |= scores
-                panels = {name: grid(*panel) for name, panel in stage.panels(state).items()}
+                look = self._look(state, done)
                 progress.pause(time.monotonic() - paused)
-            if self.log is not None:
-                if panels:
-                    self.log.panels(done, panels)
-                self.log.scalars(done, done * stage.batch_size, means)
+                stopping = stopping or look is None
+            if look is not None:
+                state = look.state
+                means |= look.scores
+            self._write(done, means, look.panels if look is not None else {})
             progress.update(done, _note(means))
             if save or stopping:
                 self.checkpoints.save(state)
@@ -262,12 +270,71 @@ class _Loop:
         progress.close()
         return False
 
+    def _look(self, state: TrainState, done: int) -> "_Look | None":
+        """Validates; None if a signal came to a process alone, and the step is not the last."""
+
+        def look() -> _Look:
+            # Each process computed them for itself; what is kept by them must be the same.
+            scores = gather(self.stage.validate(state))[0]
+            self.check.scores(done, scores)
+            kept = self.stage.keep(state, scores)
+            panels = {name: grid(*panel) for name, panel in self.stage.panels(kept).items()}
+            return _Look(kept, scores, panels)
+
+        return look() if done == self.stage.total_steps else unless_signalled(look)
+
+    def _owes_scores(self) -> bool:
+        """Whether the newest line of the log is without scores, in process 0."""
+        return self.log is not None and not any(map(_is_score, self.log.last))
+
+    def _write(
+        self, done: int, scalars: Mapping[str, float], panels: Mapping[str, np.ndarray]
+    ) -> None:
+        if self.log is not None:
+            if panels:
+                self.log.panels(done, panels)
+            self.log.scalars(done, done * self.stage.batch_size, scalars)
+
+
+class _Look(NamedTuple):
+    """A validation: the state that keeps what it found, scores, and pictures uint8 [H, W, 3]."""
+
+    state: TrainState
+    scores: dict[str, float]
+    panels: dict[str, np.ndarray]
+
+
+class _Pace:
+    """Lets one step be started while another runs, but of long ones only one run at a time.
+
+    A signal has to wait for every step that was started. What starting one costs is nothing beside
+    a long step, and hides behind the one that runs where they are short.
+    """
+
+    def __init__(self) -> None:
+        """Starts the clock."""
+        self._long, self._since = True, time.monotonic()
+
+    def wait(self, newest: list[dict[str, jax.Array]]) -> None:
+        """Waits for the step before the newest, and for the newest if steps are long.
+
+        Args:
+            newest: scalars of the newest steps, in order, one at least.
+        """
+        jax.block_until_ready(newest if self._long else newest[:-1])
+        now = time.monotonic()
+        self._long, self._since = now - self._since > _LONG_STEP_SECONDS, now
+
+
+def _is_score(name: str) -> bool:
+    return name.startswith("validation/")
+
 
 def _note(means: dict[str, float]) -> str:
     """The losses and validation scores as a short text."""
     shown = {
         name.split("/")[1]: value
         for name, value in means.items()
-        if name.startswith(("loss/", "validation/"))
+        if name.startswith("loss/") or _is_score(name)
     }
     return ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
