@@ -1,6 +1,7 @@
 """The one training loop: it runs any stage, and resumes it exactly where its checkpoints end."""
 
 import concurrent.futures
+import contextlib
 import itertools
 import pathlib
 import time
@@ -9,22 +10,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods.base import Batch, Stage, TrainState
-from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
+from gmsrm_jax.runtime.devices import replicated, split, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import Stopped, UserError
+from gmsrm_jax.runtime.heartbeat import Heartbeat
 from gmsrm_jax.runtime.image_grid import grid
 from gmsrm_jax.runtime.log import Progress, RunLog, format_seconds, say
 from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received, unless_signalled
 from gmsrm_jax.training.finite import FiniteCheck, guarded
+from gmsrm_jax.training.forecast import bytes_of_steps
 
 Compiled = dict[str, Any]
 _LONG_STEP_SECONDS = 1.0
-_SAMPLED = 48  # steps in a row that are looked at for the average FLOPs of a step
 
 
 def abstract_state(stage: Stage, seed: int, given: Mapping[str, Any]) -> TrainState:
@@ -45,46 +47,41 @@ def lower_programs(
 ) -> dict[str, Any]:
     """Lowers every training program for this state and batch, with the state's memory reused.
 
+    JAX keeps what it traced: for the same stage a second call takes no time.
+
     Args:
         stage: supplies the programs.
         state: its state, as arrays or shapes.
-        batch: pictures and masks, likewise; the stage's constants are added if they are not there.
+        batch: pictures and masks of all processes, likewise; the stage's constants are added.
         mesh: devices.
         guard: leave out updates that are not finite, see `finite.guarded`.
     """
-    whole, batch = replicated(mesh), {**stage.constants, **batch}
+    whole = replicated(mesh)
+    pictures = {name: leaf for name, leaf in batch.items() if name not in stage.constants}
+    state, constants = _shapes(state, whole), _shapes(stage.constants, whole)
+    given = {**constants, **_shapes(pictures, split(mesh))}
     return {
         name: jax.jit(
             guarded(name, program) if guard else program,
             donate_argnums=0,
             out_shardings=(whole, whole),
-        ).lower(state, batch)
+        ).lower(state, given)
         for name, program in stage.programs.items()
     }
 
 
-def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
-    """Says the floating-point operations for one picture by XLA's count.
-
-    The average weighs the programs by how often a step runs them. XLA counts one micro-batch and
-    the update of the weights, which is little beside it.
-    """
-    flops = {
-        name: program.cost_analysis()["flops"] * stage.accumulation / stage.batch_size
-        for name, program in lowered.items()
-    }
-    total = stage.total_steps
-    # Some steps in a row, for regularisers on intervals, in ten places, for what changes later on.
-    starts = {place * max(total - _SAMPLED, 0) // 9 for place in range(10)}
-    steps = {step for start in starts for step in range(start, min(start + _SAMPLED, total))}
-    runs = [name for step in steps for name in stage.due(step)]
-    flops["average"] = sum(flops[name] for name in runs) / len(steps)
-    shown = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in flops.items())
-    say(f"{stage.name}: GFLOP per picture: {shown}")
+def _shapes(tree: Any, sharding: NamedSharding) -> Any:
+    """The shapes of arrays as they are on the devices."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=sharding
+        ),
+        tree,
+    )
 
 
 def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: int) -> Compiled:
-    """Compiles side by side at a level of LLVM, and says how long it took."""
+    """Compiles side by side at a level of LLVM, and says how long it took, and the memory."""
     options: dict[str, str | bool] = {"xla_backend_optimization_level": str(optimization_level)}
     say(f"{stage.name}: compiling {', '.join(lowered)} …")
     started = time.monotonic()
@@ -96,7 +93,9 @@ def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: 
                 strict=True,
             )
         )
-    say(f"{stage.name}: compiled in {format_seconds(time.monotonic() - started)}")
+    took = format_seconds(time.monotonic() - started)
+    gib = bytes_of_steps(compiled.values()) / 2**30
+    say(f"{stage.name}: compiled in {took}; a step needs {gib:.2f} GiB on each device")
     return compiled
 
 
@@ -138,7 +137,8 @@ def train_stage(
     """
     folder, given = workdir / stage.name, given or {}
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
-    try:
+    with Heartbeat() as beat, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(checkpoints.finish)
         start = checkpoints.newest_good() or 0
         if start > stage.total_steps:
             raise UserError(
@@ -153,31 +153,30 @@ def train_stage(
             state = checkpoints.restore(start, target, replicated(mesh))
             say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
         else:
+            beat.now(f"{stage.name}: drawing the first weights")
             state = initial_state(stage, seed, given, mesh)
         log = RunLog(folder, start, tensorboard) if jax.process_index() == 0 else None
+        if log is not None:
+            at_the_end.callback(log.close)
         check = FiniteCheck(stage.name, checkpoints, max_skipped_updates)
-        loop = _Loop(stage, data, checkpoints, log, check, log_every)
-        try:
-            constants = to_every_device(stage.constants, mesh)
-            rows = data.batches(
-                stage.batch_size, start, stage.stream, jax.process_index(), jax.process_count()
-            )
-            on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
-            batch = next(on_devices)
-            lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
-            say_flops(stage, lowered)
-            programs = compile_programs(stage, lowered, optimization_level)
-            wait_for_all()
-            batches = itertools.chain([batch], on_devices)
-            with noticed_by_steps(lambda: f"{stage.name}: {checkpoints.newest()}"):
-                stopped = loop.run(state, start, programs, batches)
-                # Inside, so that a signal does not end the process before the save is whole.
-                checkpoints.finish()
-        finally:
-            if log is not None:
-                log.close()
-    finally:
-        checkpoints.finish()
+        loop = _Loop(stage, data, checkpoints, log, check, log_every, beat)
+        beat.now(f"{stage.name}: reading the first batch")
+        constants = to_every_device(stage.constants, mesh)
+        rows = data.batches(
+            stage.batch_size, start, stage.stream, jax.process_index(), jax.process_count()
+        )
+        on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
+        batch = next(on_devices)
+        lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
+        beat.now(f"{stage.name}: compiling")
+        programs = compile_programs(stage, lowered, optimization_level)
+        beat.now("")
+        wait_for_all()
+        batches = itertools.chain([batch], on_devices)
+        with noticed_by_steps(lambda: f"{stage.name}: {checkpoints.newest()}"):
+            stopped = loop.run(state, start, programs, batches)
+            # Inside, so that a signal does not end the process before the save is whole.
+            checkpoints.finish()
     newest = from_process_0(checkpoints.latest)
     # A signal of the last moment: only the process that it came to knows of it.
     if stopped or any(gather(signal_received())):
@@ -205,8 +204,9 @@ class _Loop:
         log: RunLog | None,
         check: FiniteCheck,
         log_every: int,
+        beat: Heartbeat,
     ):
-        self.stage, self.data, self.log_every = stage, data, log_every
+        self.stage, self.data, self.log_every, self.beat = stage, data, log_every, beat
         self.checkpoints, self.log, self.check = checkpoints, log, check
 
     def run(
@@ -226,6 +226,7 @@ class _Loop:
         # Scalars since the last line of the log.
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         for step in range(start, total):
+            self.beat.now(f"{stage.name}: step {step + 1} of {total}")
             batch = next(batches)
             scalars: dict[str, jax.Array] = {}
             for name in stage.due(step):
@@ -263,6 +264,7 @@ class _Loop:
             self._write(done, means, look.panels if look is not None else {})
             progress.update(done, _note(means))
             if save or stopping:
+                self.beat.now(f"{stage.name}: saving step {done}")
                 self.checkpoints.save(state)
             if stopping and not last:
                 progress.close()
@@ -281,6 +283,7 @@ class _Loop:
             panels = {name: grid(*panel) for name, panel in self.stage.panels(kept).items()}
             return _Look(kept, scores, panels)
 
+        self.beat.now(f"{self.stage.name}: validation at step {done}")
         return look() if done == self.stage.total_steps else unless_signalled(look)
 
     def _owes_scores(self) -> bool:
