@@ -100,6 +100,7 @@ def _run(command: str) -> None:
     from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.runtime.log import open_text_log, say
     from gmsrm_jax.runtime.processes import initialise
+    from gmsrm_jax.training.before_after import BEFORE_AFTER
     from gmsrm_jax.training.run import train
 
     set_up_jax(config.matmul_precision)
@@ -126,6 +127,9 @@ def _run(command: str) -> None:
         evaluate_and_report(config, workdir, command)
     elif finished:
         say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
+    picture = workdir / BEFORE_AFTER
+    if finished and picture.exists():
+        say(f"before and after: {picture}")
 
 
 def main(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
 from gmsrm_jax.config.of_run import (
     check_config_of_run,
     config_sha256,
@@ -23,13 +24,16 @@ from gmsrm_jax.data.sources import TFDS
 from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, StageSpec
+from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.networks.folder import Pretrained
+from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.lock import lock_workdir
 from gmsrm_jax.runtime.log import format_seconds, note, open_text_log, say, writing
-from gmsrm_jax.runtime.processes import check_agreement, everywhere, gather
+from gmsrm_jax.runtime.processes import check_agreement, everywhere, from_process_0, gather
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
+from gmsrm_jax.training.before_after import BEFORE_AFTER, write_before_after
 from gmsrm_jax.training.forecast import bytes_of, flops_per_picture, measured_rate
 from gmsrm_jax.training.handover import (
     begun,
@@ -40,6 +44,9 @@ from gmsrm_jax.training.handover import (
     steps_done,
 )
 from gmsrm_jax.training.loop import abstract_state, lower_programs, train_stage
+
+_BAD_IN_A_DRY_RUN = 3  # pictures left out that are named
+_LONG_SECONDS = 24 * 3600
 
 
 def train(
@@ -181,7 +188,9 @@ class Run:
         seconds = sum(self._describe_stage(spec, dry_run, details) for spec in specs)
         say(f"in all: about {format_seconds(seconds)} of training")
         if devices[0].platform == "cpu" and seconds > _LONG_SECONDS:
-            say(_TOO_LONG)
+            begun_with_weights = any(spec.begin_from for spec in specs)
+            other = "" if begun_with_weights else ", --config=configs/finetune.py for a first try"
+            say(f"days on a CPU: use a GPU or TPU{other}, or :runlocal to see that it runs")
 
     def _describe_stage(self, spec: StageSpec, dry_run: bool, details: bool) -> float:
         """Says what a stage will do; returns the seconds that its steps are likely to take."""
@@ -237,7 +246,10 @@ class Run:
         return step * left
 
     def train(self, spec: StageSpec) -> None:
-        """Runs a stage to its end, handing over what it begins with."""
+        """Runs a stage to its end, handing over what it begins with.
+
+        Behind the last one, the network that it began with is shown beside it, see `before_after`.
+        """
         train_stage(
             self.stages[spec.name],
             data=self.data,
@@ -250,6 +262,29 @@ class Run:
             tensorboard=self.config.tensorboard,
             max_skipped_updates=self.config.max_skipped_updates,
         )
+        last = spec.name == METHODS[self.config.method].last_stage(self.config)
+        if last and spec.begin_from:
+            self._show_before_and_after(spec)
+
+    def _show_before_and_after(self, spec: StageSpec) -> None:
+        path = self.workdir / BEFORE_AFTER
+        if from_process_0(path.exists):
+            return
+        folder = checkpoint_folder(self.workdir, spec.name)
+        checkpoints, step = open_finished(folder, "train first")
+        trained = trained_variables(self.config, checkpoints, step, self.mesh)
+        checkpoints.finish()
+        if jax.process_index() != 0:
+            return
+        try:
+            # A stage that went on was not given the network that it had begun with.
+            network = self.networks.get(spec.name) or load_pretrained(spec.begin_from)
+            after = jax.device_get(trained)
+            with writing(self.workdir):
+                pictures = self.context.validation
+                write_before_after(path, self.config, network.variables, after, pictures)
+        except UserError as error:
+            say(f"no {path}: {error}")
 
     def _given(self, spec: StageSpec) -> dict[str, Any]:
         """What `Stage.init` is given; of a stage that was begun, which is restored, the shapes."""
@@ -264,14 +299,6 @@ class Run:
         if spec.grow_from is not None:
             given["grow_from"] = growing_items(self.config, spec, self.context, self.mesh)
         return given
-
-
-_BAD_IN_A_DRY_RUN = 3  # pictures left out that are named
-_LONG_SECONDS = 24 * 3600
-_TOO_LONG = (
-    "days on a CPU: use a GPU or TPU, --config=configs/finetune.py to begin with trained weights, "
-    "or :runlocal behind the config for a try"
-)
 
 
 def _count(tree: Any) -> int:
