@@ -95,7 +95,7 @@ def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: 
         )
     took = format_seconds(time.monotonic() - started)
     gib = bytes_of_steps(compiled.values()) / 2**30
-    say(f"{stage.name}: compiled in {took}; a step needs {gib:.2f} GiB on each device")
+    say(f"{stage.name}: compiled in {took}; a step needs {gib:.2g} GiB on each device")
     return compiled
 
 

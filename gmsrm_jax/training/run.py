@@ -242,7 +242,7 @@ class Run:
         )
         if dry_run:
             gib = (bytes_of(state) + bytes_of(stage.constants)) / 2**30
-            say(f"{stage.name}: {gib:.2f} GiB of weights and optimizers, and what a step adds")
+            say(f"{stage.name}: {gib:.2g} GiB of weights and optimizers, and what a step adds")
         return step * left
 
     def train(self, spec: StageSpec) -> None:
