@@ -7,7 +7,7 @@ optimizers begin anew. The network and the losses are those of facades.py.
 Of your pictures 8 are kept for validation and a twentieth for the test; these must be ones that
 facades-128 has not seen either. :runlocal is the usual small network from nothing.
 Time: each picture 40 times, two to three pictures a second on one CPU core. No score is known in
-advance.
+advance; before_after.png in the workdir shows what has changed.
 
     python -m gmsrm_jax.main --config=configs/finetune.py --config.data.train=DIR
 """

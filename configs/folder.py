@@ -6,10 +6,10 @@ evaluation, or a second folder is named. `gmsrm data DIR` looks at them first.
 Perceptual features are the bundled ones, up to relu3_1, so nothing has to be fetched. Stage 1
 augments, because a discriminator memorises a small set long before it has seen a million pictures.
 Time: stage 1 sees 400,000 pictures, stage 2 each of yours 100 times; meant for a GPU. No score is
-known in advance.
+known in advance. For a first try, and on a CPU, finetune.py.
 
     python -m gmsrm_jax.main --config=configs/folder.py --config.data.train=DIR
-    python -m gmsrm_jax.main --config=configs/folder.py:runlocal    # a minute or two, no data set
+    python -m gmsrm_jax.main --config=configs/folder.py:runlocal    # whether it runs, at 32 px
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,6 @@
 """The `gmsrm` command: filling holes, evaluating, converting, one subcommand for each."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,9 +21,6 @@ from gmsrm_jax.commands import (
     study,
 )
 from gmsrm_jax.runtime.errors import UserError
-
-# TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
 _COMMANDS = (compare, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)

@@ -1,7 +1,7 @@
 """The entry point of training and evaluation.
 
     python -m gmsrm_jax.main --config=configs/paris.py [--workdir=runs/paris]
-        [--mode=train|evaluate] [--stage=all|NAME] [--dry_run]
+        [--mode=train|evaluate] [--stage=all|NAME] [--dry_run [--details]]
 
 Where a cluster starts it once on every machine, it finds the other processes by itself, or by the
 environment that gmsrm_jax/runtime/processes.py lists.
@@ -16,12 +16,11 @@ Exit status, of every process:
          or Ctrl-C, makes all stop after the same step and save; SIGTERM before and after training
          ends at once, with nothing to save
     130  Ctrl-C before or after training, or as a second signal: nothing was saved since the last
-         checkpoint
+         checkpoint. The same signal again within two seconds is no second one
     143  SIGTERM as a second signal, or before the program began
     134  (by signal 6, SIGABRT) another process died
 """
 
-import os
 import pathlib
 import re
 import shlex
@@ -42,10 +41,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and evaluate, or evaluate")
 _STAGE = flags.DEFINE_string("stage", "all", "Train all stages of the method, or only this one")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what would be done, and end")
-
-
-# TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+_DETAILS = flags.DEFINE_bool(
+    "details", False, "Say the whole config and the tables of parameters before the training"
+)
 
 
 def _parse(arguments: list[str]) -> None:
@@ -102,6 +100,7 @@ def _run(command: str) -> None:
     from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.runtime.log import open_text_log, say
     from gmsrm_jax.runtime.processes import initialise
+    from gmsrm_jax.training.before_after import BEFORE_AFTER
     from gmsrm_jax.training.run import train
 
     set_up_jax(config.matmul_precision)
@@ -121,12 +120,16 @@ def _run(command: str) -> None:
         workdir,
         stage=_STAGE.value,
         dry_run=_DRY_RUN.value,
+        details=_DETAILS.value,
         check=(lambda: check_evaluation(config)) if tests else None,
     )
     if finished and tests:
         evaluate_and_report(config, workdir, command)
     elif finished:
         say("no evaluation: data.test is empty and data.test_fraction is 0; name test pictures")
+    picture = workdir / BEFORE_AFTER
+    if finished and picture.exists():
+        say(f"before and after: {picture}")
 
 
 def main(arguments: list[str]) -> int:

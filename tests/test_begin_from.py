@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from exported_networks import exported
 from ml_collections import ConfigDict
+from PIL import Image
 from small_stages import leaves, small_config
 
 from gmsrm_jax.commands.comparison import Row, check_rows
@@ -43,6 +44,18 @@ def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys)
         for name, weight in given.items():
             np.testing.assert_allclose(trained[name], weight, atol=1e-7, err_msg=name)
         assert not (tmp_path / workdir / "memory").exists()
+
+        # Nothing moved, and the same pictures with the same seed: before is after.
+        sheet = np.asarray(Image.open(tmp_path / workdir / "before_after.png"))
+        side = (sheet.shape[1] - 3 * 4) // 4  # four columns, and gaps of 4 pixels
+        holed, before, after, truth = (
+            sheet[:side, i * (side + 4) :][:, :side].astype(int) for i in range(4)
+        )
+        filled = (holed != truth).any(-1)
+        assert 0.01 < filled.mean() < 0.99
+        assert (before != truth)[filled].any()
+        assert abs(before - after).max() <= 1
+        np.testing.assert_array_equal(before[~filled], truth[~filled])
 
     shutil.rmtree(folder)
     train(config_of(folder), tmp_path / "first")

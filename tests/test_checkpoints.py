@@ -287,7 +287,7 @@ def test_older_step_is_there_until_the_new_one_has_its_manifest(folder, monkeypa
 
     monkeypatch.setattr(store, "write_manifest", killed)
     with pytest.raises(
-        UserError, match=r"12 could not be saved \(killed\); the newest good one is"
+        UserError, match=r"12 could not be saved \(killed\); the newest good checkpoint is"
     ):
         save(folder, 12)
     assert names(folder) == ["12", "4", "8"]
@@ -361,7 +361,11 @@ def test_save_that_fails_in_the_background_surfaces_and_leaves_the_others(folder
     checkpoints.finish()
     message = str(error.value)
     assert "\n" not in message
-    for words in (f"{folder}/12 could not be saved", "File too large", "newest good one is step 8"):
+    for words in (
+        f"{folder}/12 could not be saved",
+        "File too large",
+        "newest good checkpoint is step 8",
+    ):
         assert words in message
     assert_is_state_of(8, restore(folder))
     save(folder, 12)

@@ -104,5 +104,5 @@ def test_missing_vgg19_says_what_to_fetch_and_how_to_convert_it():
 def test_help_lists_the_flags():
     result = run_main("--help")
     assert result.returncode == 0
-    for flag in ("--config", "--workdir", "--mode", "--stage", "--[no]dry_run"):
+    for flag in ("--config", "--workdir", "--mode", "--stage", "--[no]dry_run", "--[no]details"):
         assert flag in result.stdout

@@ -20,6 +20,7 @@ from toy_runs import (
 )
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
+from gmsrm_jax.runtime.signals import ECHO_SECONDS
 
 STEPS = 60
 OUTSIDE_STEPS = """
@@ -30,6 +31,21 @@ def run():
     print("up", flush=True)
     while True:
         time.sleep(0.02)
+
+sys.exit(exit_status(run))
+"""
+IN_A_STEP = """
+import sys, time
+from gmsrm_jax.runtime.errors import Stopped
+from gmsrm_jax.runtime.signals import exit_status, noticed_by_steps, signal_received
+
+def run():
+    with noticed_by_steps(lambda: "toy: no checkpoint is saved"):
+        print("up", flush=True)
+        while not signal_received():
+            time.sleep(0.02)
+        time.sleep(float(sys.argv[1]))
+    raise Stopped("stopped")
 
 sys.exit(exit_status(run))
 """
@@ -78,7 +94,7 @@ def test_signal_saves_and_ends_with_75_and_the_same_command_goes_on_exactly(
     assert f"toy: stopped by a signal, and saved; the same command goes on from step {stopped}" in (
         output
     )
-    assert f"{number.name}: stops at the next common step" in errors
+    assert f"{number.name}: stops after the running step" in errors
     assert lines(tmp_path)[-1]["step"] == stopped  # means of its last steps are not lost
     status, output, _ = end(start(tmp_path, STEPS, 0))
     assert status == 0
@@ -86,17 +102,79 @@ def test_signal_saves_and_ends_with_75_and_the_same_command_goes_on_exactly(
     assert_same_run(tmp_path, whole, STEPS)
 
 
+def run_program(code, *arguments):
+    """Starts a program of this file, and waits until it is up."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "up")
+    return process
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "pause", "expected"),
+    [
+        (signal.SIGTERM, signal.SIGTERM, 0.3, 75),  # as schedulers and wrappers send it twice
+        (signal.SIGINT, signal.SIGINT, ECHO_SECONDS + 0.2, 130),
+        (signal.SIGINT, signal.SIGTERM, 0.0, 143),
+    ],
+)
+def test_second_signal_ends_at_once_unless_it_is_the_first_sent_twice(
+    first, second, pause, expected
+):
+    process = run_program(IN_A_STEP, 1.0 if expected == 75 else 60.0)
+    process.send_signal(first)
+    assert process.stderr.readline().startswith(
+        f"gmsrm: {first.name}: stops after the running step"
+    )
+    time.sleep(pause)
+    process.send_signal(second)
+    status, _, errors = end(process)
+    assert status == expected
+    if expected == 75:
+        assert errors == ""
+    else:
+        assert errors == (
+            f"gmsrm: {second.name} as a second signal: ended at once; toy: no checkpoint is saved"
+        )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_second_signal_ends_at_once_with_the_checkpoints_whole(tmp_path, number, expected):
+def test_second_signal_leaves_the_checkpoints_whole_and_names_the_newest(tmp_path):
     process = start(tmp_path, STEPS, 0.5)
     wait_for_steps(process, tmp_path)
-    process.send_signal(number)
-    assert number.name in process.stderr.readline()
-    process.send_signal(number)
-    status, output, _ = end(process)
-    assert status == expected
+    process.send_signal(signal.SIGINT)
+    assert "SIGINT" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    status, output, errors = end(process)
+    newest = latest(tmp_path)
+    says = f"toy: the newest good checkpoint is step {newest}" if newest else "no checkpoint is"
+    assert status == 143
+    assert says in errors
     assert "stopped by a signal" not in output
+
+
+@pytest.mark.slow
+def test_signal_during_a_validation_does_not_wait_for_it_and_the_next_start_makes_it_up(
+    whole, tmp_path
+):
+    process = start(tmp_path, STEPS, 0, TOY_VALIDATION_SECONDS=60)
+    wait_for(process, "validating")
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = end(process)
+    assert status == 75, errors
+    assert time.monotonic() - sent < 30
+    assert latest(tmp_path) == 4
+    assert "validation/score" not in lines(tmp_path)[-1]
+    assert end(start(tmp_path, STEPS, 0))[0] == 0
+    assert_same_run(tmp_path, whole, STEPS)
+    assert lines(tmp_path)[:2] == lines(whole)[:2]
+    assert (tmp_path / "toy" / "panels" / "square_00000004.png").exists()
 
 
 @pytest.mark.slow
@@ -149,16 +227,9 @@ def test_signal_during_the_last_save_ends_with_it_whole(tmp_path):
 def test_sigterm_ends_a_job_in_the_background_which_ignores_sigint():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a child inherits
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", OUTSIDE_STEPS],
-            env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = run_program(OUTSIDE_STEPS)
     finally:
         signal.signal(signal.SIGINT, before)
-    wait_for(process, "up")
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None

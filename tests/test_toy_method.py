@@ -4,6 +4,7 @@ It is one file, toy_method.py, and one entry of METHODS; nothing above `methods/
 """
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -33,7 +34,7 @@ from gmsrm_jax.runtime.log import read_log
 from gmsrm_jax.serve.limits import Limits
 from gmsrm_jax.serve.rest import make_rest_app
 from gmsrm_jax.serve.worker import Worker
-from gmsrm_jax.training import loop
+from gmsrm_jax.training import loop, run
 from gmsrm_jax.training.run import train
 
 SIZE, STEPS, STOP = 32, 8, 5
@@ -65,6 +66,55 @@ def config(known, tmp_path_factory):
     config.evaluation.masks = str(folder / "list.npz")
     check_config(config)
     return config
+
+
+def described(config, workdir, capsys, **options):
+    """What a dry run says."""
+    assert not train(config, workdir, dry_run=True, **options)
+    assert not workdir.exists()
+    return capsys.readouterr().out
+
+
+def test_dry_run_prints_config_and_parameters_only_where_details_are_asked_for(
+    config, tmp_path, capsys
+):
+    short = described(config, tmp_path / "run", capsys)
+    with_tables = config.copy_and_resolve_references()
+    with_tables.tensorboard = True
+    long = described(with_tables, tmp_path / "run", capsys, details=True)
+    assert re.search(r"painter/first/kernel +\| \(3, 3, 5, 4\)", long)
+    fields = json.loads(re.search(r"^\{.*?^\}", long, re.DOTALL | re.MULTILINE)[0])
+    assert fields["toy.channels"] == 4
+    assert fields["evaluation.baselines"] == list(config.evaluation.baselines)
+    for word in ("painter/first/kernel", "toy.channels", "!!python"):
+        assert word not in short
+
+
+def test_days_on_a_cpu_are_said_with_what_to_use_instead(config, tmp_path, capsys):
+    endless = config.copy_and_resolve_references()
+    endless.toy.length_kimg = 1e9
+    output = described(endless, tmp_path / "run", capsys)
+    assert "days on a CPU" in output
+    assert "configs/finetune.py" in output
+    assert "days on a CPU" not in described(config, tmp_path / "run", capsys)
+
+
+def test_forecast_multiplies_the_operations_of_a_step_by_its_steps(
+    config, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(run, "measured_rate", lambda mesh, dtype: 1e6)
+    output = described(config, tmp_path / "run", capsys)
+    # Two 3×3 convolutions, 5 → 4 → 3 channels, forwards, and backwards to kernels and features.
+    least = 2 * 9 * SIZE**2 * (2 * 5 * 4 + 3 * 4 * 3)
+    gflop = float(re.search(r"GFLOP per picture: main (\S+),", output)[1])
+    assert least <= gflop * 1e9 <= 2 * least
+    step, left = re.search(
+        r"about (\S+) s a step, (\d+:\d\d) for 8 steps, at 0.001 GFLOP/s", output
+    ).groups()
+    assert float(step) == pytest.approx(gflop * 1e9 * 8 / 1e6, rel=0.05)
+    minutes, seconds = left.split(":")
+    assert int(minutes) * 60 + int(seconds) == pytest.approx(8 * float(step), rel=0.05)
+    assert f"in all: about {left} of training" in output
 
 
 @pytest.fixture(scope="module")

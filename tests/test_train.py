@@ -1,5 +1,6 @@
 """The training loop, on a stage small enough to follow by hand."""
 
+import itertools
 import json
 
 import jax
@@ -11,12 +12,13 @@ from toy_stage import BATCH, GIVEN, Data, Stage, vector
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.methods.base import TrainState
 from gmsrm_jax.runtime.devices import data_mesh, replicated
-from gmsrm_jax.runtime.errors import NotFinite, UserError
+from gmsrm_jax.runtime.errors import NotFinite, Stopped, UserError
 from gmsrm_jax.runtime.log import format_seconds, read_log
+from gmsrm_jax.training import loop
 from gmsrm_jax.training.loop import abstract_state, train_stage
 
 
-def run(workdir, stage, data=None, max_skipped_updates=0):
+def run(workdir, stage, data=None, max_skipped_updates=0, log_every=2):
     train_stage(
         stage,
         data=data or Data(),
@@ -24,7 +26,7 @@ def run(workdir, stage, data=None, max_skipped_updates=0):
         mesh=data_mesh(),
         seed=3,
         given=GIVEN,
-        log_every=2,
+        log_every=log_every,
         optimization_level=1,
         tensorboard=False,
         max_skipped_updates=max_skipped_updates,
@@ -64,6 +66,58 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, crash_at)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+
+
+def test_stop_does_not_wait_for_a_validation_that_is_due_and_the_next_start_makes_it_up(
+    tmp_path, monkeypatch
+):
+    whole = run(tmp_path / "whole", Stage())
+    steps = itertools.count(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_agreed", lambda: next(steps) == 8)
+        with pytest.raises(Stopped):
+            run(tmp_path / "parts", Stage())
+    assert "validation/score" not in lines(tmp_path / "parts")[-1]
+    resumed = run(tmp_path / "parts", Stage())
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+
+
+class HeavyStage(Stage):
+    """Its steps take so long that the host could start many of them ahead."""
+
+    def _main(self, state, batch):
+        state, scalars = super()._main(state, batch)
+        square = jnp.full((300, 300), scalars["loss/main"])
+        busy = jax.lax.fori_loop(0, 20, lambda _, x: jnp.tanh(x @ x), square)
+        return state, {**scalars, "loss/busy": busy.sum()}
+
+
+@pytest.mark.parametrize(("long_step", "ahead"), [(60.0, 1), (0.0, 0)])
+def test_a_signal_finds_at_most_two_short_steps_or_one_long_one_in_flight(
+    tmp_path, monkeypatch, long_step, ahead
+):
+    compile_programs, started, unfinished = loop.compile_programs, [], []
+
+    def watched(stage, *arguments):
+        programs = compile_programs(stage, *arguments)
+
+        def main(state, batch):
+            unfinished.append(sum(not loss.is_ready() for loss in started))
+            state, scalars = programs["main"](state, batch)
+            started.append(scalars["loss/busy"])
+            return state, scalars
+
+        return {**programs, "main": main}
+
+    monkeypatch.setattr(loop, "compile_programs", watched)
+    monkeypatch.setattr(loop, "_LONG_STEP_SECONDS", long_step)
+    stage = HeavyStage(total_steps=10)
+    stage.save_every = stage.validate_every = 100
+    run(tmp_path, stage, log_every=100)
+    assert len(started) == 10
+    assert max(unfinished) <= ahead
 
 
 def test_finished_stage_is_not_run_again(tmp_path):

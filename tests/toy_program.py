@@ -2,7 +2,8 @@
 
     python tests/toy_program.py WORKDIR STEPS SECONDS [BAD_STEP [MAX_SKIPPED]]
 
-takes SECONDS for a step, and TOY_LAST_SAVE_SECONDS of the environment for the last save.
+takes SECONDS for a step, and TOY_LAST_SAVE_SECONDS and TOY_VALIDATION_SECONDS of the environment
+for the last save and for a validation.
 """
 
 import contextlib
@@ -35,14 +36,21 @@ def main(workdir, steps, seconds, bad_step="0", max_skipped="0"):
             write_manifest(folder)
 
         store.write_manifest = write_slowly
+
+        class SlowStage(Stage):
+            def validate(self, state):
+                print("validating", flush=True)
+                time.sleep(float(os.environ.get("TOY_VALIDATION_SECONDS", "0")))
+                return super().validate(state)
+
         initialise()
         open_text_log(None, jax.process_index() == 0)
         check_agreement({"number of steps": steps})
         # As `training.run.train` does: with several processes a signal waits for the first step.
         several = jax.process_count() > 1
-        with noticed_by_steps() if several else contextlib.nullcontext():
+        with noticed_by_steps(lambda: "before the steps") if several else contextlib.nullcontext():
             train_stage(
-                Stage(int(steps), int(bad_step) or None),
+                SlowStage(int(steps), int(bad_step) or None),
                 data=Data(seconds=float(seconds)),
                 workdir=pathlib.Path(workdir),
                 mesh=data_mesh(),

@@ -95,6 +95,13 @@ class Checkpoints:
             concurrent.futures.wait([self._saving])
         return max(saved_steps(self.folder), default=None)
 
+    def newest(self) -> str:
+        """Says which checkpoint a run would go on from now, by a look at the folder."""
+        newest = max(saved_steps(self.folder), default=None)
+        if newest is None:
+            return "no checkpoint is saved"
+        return f"the newest good checkpoint is step {newest}"
+
     def save(self, state: TrainState) -> int:
         """Saves the whole state; the write goes on in the background. Returns the step.
 
@@ -258,13 +265,9 @@ class Checkpoints:
             raise error
 
     def _not_saved(self, error: BaseException) -> UserError:
-        newest = max(saved_steps(self.folder), default=None)
-        left = (
-            "there is none before it" if newest is None else f"the newest good one is step {newest}"
-        )
         return UserError(
-            f"{self.folder}/{self._step} could not be saved ({_reason(error)}); {left}; make room "
-            "or repair the disk, then start again to go on"
+            f"{self.folder}/{self._step} could not be saved ({_reason(error)}); {self.newest()}; "
+            "make room or repair the disk, then start again to go on"
         )
 
     def _unreadable(self, step: int, error: BaseException) -> UserError:

@@ -1,7 +1,6 @@
 """`gmsrm masks`: draw, pack, assign and look at hole masks."""
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -208,8 +207,6 @@ def _prepare() -> None:
     """Lets progress and pictures that are left out be said on the terminal."""
     from gmsrm_jax.runtime.log import open_text_log
 
-    # TensorFlow's C++ notices; what goes wrong there is raised as an exception all the same.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     open_text_log(None)
 
 

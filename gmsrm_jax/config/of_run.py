@@ -87,13 +87,21 @@ def config_of_run(workdir: pathlib.Path) -> ConfigDict:
 
 def remember_config(config: ConfigDict, workdir: pathlib.Path, pictures: str) -> None:
     """Writes config.json: every field, and the fingerprint of the training pictures."""
-    text = json.dumps(_fields(config, pictures), indent=1, ensure_ascii=False)
-    write_atomically(_path(workdir), f"{text}\n".encode())
+    write_atomically(_path(workdir), f"{_text(_fields(config, pictures))}\n".encode())
+
+
+def config_text(config: ConfigDict) -> str:
+    """Every field as config.json holds it."""
+    return _text({k: v for k, v in _fields(config, None).items() if k != _PICTURES})
 
 
 def config_sha256(config: ConfigDict) -> str:
     """SHA-256 (hex) of every field and its value."""
     return hashlib.sha256(json.dumps(_fields(config, None)).encode()).hexdigest()
+
+
+def _text(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, indent=1, ensure_ascii=False)
 
 
 def _path(workdir: pathlib.Path) -> pathlib.Path:

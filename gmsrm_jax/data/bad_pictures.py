@@ -69,10 +69,12 @@ class BadPictures:
         self._unshared = {}
         self._check()
 
-    def say_all(self) -> None:
-        """Names everything left out so far."""
-        for name in self.names:
+    def say_all(self, most: int | None = None) -> None:
+        """Names everything left out so far, or `most` of it and the number of the others."""
+        for name in list(self.names)[:most]:
             say(self._line(name))
+        if most is not None and len(self.names) > most:
+            say(f"and {len(self.names) - most} more; `gmsrm data` lists all")
 
     def _line(self, name: str) -> str:
         place = list(self.names).index(name) + 1

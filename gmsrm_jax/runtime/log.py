@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from gmsrm_jax.runtime.image_grid import to_png
 
 _LOGGER = logging.getLogger("gmsrm")
 _Item = TypeVar("_Item")
+Line = dict[str, Any]  # of a log.jsonl
 
 
 def say(message: str) -> None:
@@ -107,6 +108,9 @@ class RunLog:
     """The scalars and panels of one stage, in its folder; of process 0, which alone has one.
 
     A line holds means since the line before it, and one is written where a signal stops a run.
+
+    Attributes:
+        last: the line of the newest step, {} if there is none.
     """
 
     def __init__(self, folder: pathlib.Path, start_step: int, tensorboard: bool):
@@ -118,9 +122,10 @@ class RunLog:
         self._folder = folder
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= start_step]
-        self._seconds_before = kept[-1]["seconds"] if kept else 0.0
+        self.last: Line = kept[-1] if kept else {}
+        self._seconds_before = self.last.get("seconds") or 0.0
         with writing(folder):
-            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            self._write(kept)
             self._file = self.path.open("a", encoding="utf-8")
         self._panels = folder / "panels"
         self._started = time.monotonic()
@@ -135,16 +140,25 @@ class RunLog:
         return self._seconds_before + time.monotonic() - self._started
 
     def scalars(self, step: int, images: int, values: Mapping[str, float]) -> None:
-        """Writes the scalars of a step; a value that is not finite is written as null."""
-        line: dict[str, float | int | None] = {
-            "step": step,
-            "images": images,
+        """Writes the scalars of a step; a value that is not finite is written as null.
+
+        A second call for the newest step adds to its line.
+        """
+        known = self.last.get("step") == step
+        before = self.last if known else {"step": step, "images": images}
+        self.last = {
+            **before,
             "seconds": round(self.seconds(), 3),
+            **{k: float(v) if np.isfinite(v) else None for k, v in sorted(values.items())},
         }
-        line |= {k: float(v) if np.isfinite(v) else None for k, v in sorted(values.items())}
         with writing(self._folder):
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            if known:
+                self._file.close()
+                self._write([*read_log(self.path)[:-1], self.last])
+                self._file = self.path.open("a", encoding="utf-8")
+            else:
+                self._file.write(json.dumps(self.last) + "\n")
+                self._file.flush()
         if self._writer is not None:
             self._writer.write_scalars(step, {k: float(v) for k, v in values.items()})
 
@@ -156,6 +170,9 @@ class RunLog:
         if self._writer is not None:
             self._writer.write_images(step, {name: image[None] for name, image in images.items()})
 
+    def _write(self, lines: list[Line]) -> None:
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
     def close(self) -> None:
         """Flushes everything."""
         # What could not be written was said before.
@@ -166,7 +183,7 @@ class RunLog:
             self._writer.close()
 
 
-def read_log(path: pathlib.Path) -> list[dict[str, float]]:
+def read_log(path: pathlib.Path) -> list[Line]:
     """Reads a log.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
     if not path.exists():
         return []

@@ -4,16 +4,20 @@ With several processes JAX owns SIGTERM: its handler notes the first one and swa
 and a handler set in Python would switch its notice off. So neither signal is handled. Both are
 blocked in every thread, and one thread waits for them (`sigwait`); it alone lets a SIGTERM through
 to JAX, when the training is to stop at a step that all processes agree on. Both signals go the same
-way, and a second one ends at once.
+way, and a second one ends at once. Schedulers and wrappers send one twice: another one of the same
+kind within `ECHO_SECONDS` is no second one.
 """
 
 import _thread
+import concurrent.futures
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from gmsrm_jax.runtime.errors import NotFinite, Stopped, UserError
 
@@ -23,7 +27,11 @@ _UNWIND_SECONDS = 5.0
 # same step, and shortly when they may not know of it yet.
 _PATIENCE = {Stopped.exit_status: 60.0, NotFinite.exit_status: 60.0}
 _SHORT_PATIENCE = 10.0
+ECHO_SECONDS = 2.0
+_LOOK_SECONDS = 0.1  # between two looks for a signal
+_FOR_EVER = 1e9
 _STOPPED = "stopped; what is finished is kept, the same command goes on"
+_Result = TypeVar("_Result")
 
 
 class _Watch:
@@ -31,36 +39,51 @@ class _Watch:
 
     Attributes:
         first: the first signal, or None.
-        notices: how many blocks are open whose steps ask for a signal.
+        notices: of each open block whose steps ask for a signal, what says what is saved.
+        left_running: whether work was left to a thread that may still be at it.
     """
 
     def __init__(self, signals: set[signal.Signals]):
         self.signals = signals
         self.first: signal.Signals | None = None
-        self.notices = 0
+        self.notices: list[Callable[[], str]] = []
+        self.left_running = False
+        self._echoes_until = 0.0
 
     def run(self) -> None:
         """Waits for a first and a second signal."""
-        self.first = first = signal.Signals(signal.sigwait(self.signals))
+        first = signal.Signals(signal.sigwait(self.signals))
+        self._echoes_until = time.monotonic() + ECHO_SECONDS
+        self.first = first
         if self.notices:
-            import jax  # here, for it starts threads, and signals must be blocked in all of them
-
-            if jax.distributed.is_initialized():
+            if _several():
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
                 signal.raise_signal(signal.SIGTERM)
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             # Not before: whoever reads it may send the second, which JAX would swallow.
-            _tell(f"{first.name}: stops at the next common step, and saves; once more ends at once")
-            second = signal.Signals(signal.sigwait(self.signals))
+            _tell(
+                f"{first.name}: stops after the running step, and saves; once more, after "
+                f"{ECHO_SECONDS:g} s, ends at once"
+            )
+            second = self._second(_FOR_EVER)
         else:
             _thread.interrupt_main()
-            found = signal.sigtimedwait(self.signals, _UNWIND_SECONDS)
-            if found is None:
-                _tell(_STOPPED)
-                os._exit(_interrupted_status())
-            second = signal.Signals(found.si_signo)
-        _tell(f"{second.name} again: ended at once; the last checkpoint is whole")
+            second = self._second(_UNWIND_SECONDS)
+        if second is None:
+            _tell(_STOPPED)
+            os._exit(_interrupted_status())
+        saved = "".join(f"; {says()}" for says in self.notices[-1:])
+        _tell(f"{second.name} as a second signal: ended at once{saved}")
         os._exit(128 + second)
+
+    def _second(self, seconds: float) -> signal.Signals | None:
+        """The next signal that is no echo of the first; None if none comes so soon."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            found = signal.sigtimedwait(self.signals, left)
+            if found and (found.si_signo != self.first or time.monotonic() > self._echoes_until):
+                return signal.Signals(found.si_signo)
+        return None
 
 
 _watches: list[_Watch] = []
@@ -71,8 +94,8 @@ def exit_status(action: Callable[[], None]) -> int:
 
     To be called in the program's main thread, before it starts any other. A signal raises
     KeyboardInterrupt in the main thread, but inside `noticed_by_steps` the next step asks for it. A
-    second one ends the process at once, with status 130 (Ctrl-C) or 143. A signal that
-    the caller ignores is left alone.
+    second one ends the process at once, with status 130 (Ctrl-C) or 143, unless it is of the same
+    kind and comes within `ECHO_SECONDS`. A signal that the caller ignores is left alone.
     """
     _watch_signals()
     status = 1  # of an exception that keeps its traceback
@@ -113,18 +136,47 @@ def _watch_signals() -> None:
 
 
 @contextlib.contextmanager
-def noticed_by_steps() -> Iterator[None]:
+def noticed_by_steps(saved: Callable[[], str]) -> Iterator[None]:
     """While it is open, a first signal is for `processes.stop_agreed` to answer.
 
     Does nothing when signals are not watched.
+
+    Args:
+        saved: says what is saved, for whom a second signal ends at once.
     """
     for watch in _watches:
-        watch.notices += 1
+        watch.notices.append(saved)
     try:
         yield
     finally:
         for watch in _watches:
-            watch.notices -= 1
+            watch.notices.pop()
+
+
+def unless_signalled(work: Callable[[], _Result]) -> _Result | None:
+    """What `work` returns, or None if a signal comes to a process alone before it is done.
+
+    The work is then left to end with the process, and its result is lost: it is for what can be
+    done again. Where there are several processes, or signals are not watched, it is always done.
+    """
+    if not _watches or _several():
+        return work()
+    result: concurrent.futures.Future[_Result] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="work", daemon=True).start()
+    while not result.done():
+        if signal_received():
+            for watch in _watches:
+                watch.left_running = True
+            return None
+        concurrent.futures.wait([result], timeout=_LOOK_SECONDS)
+    return result.result()
 
 
 def signal_received() -> bool:
@@ -160,9 +212,19 @@ def _leave_soon(status: int) -> None:
         sys.stderr.flush()
         os._exit(status)
 
+    if any(watch.left_running for watch in _watches) and status != 1:
+        end()  # the interpreter's own end would pull the ground away from under the thread
+
     timer = threading.Timer(patience, end)
     timer.daemon = True
     timer.start()
+
+
+def _several() -> bool:
+    """Whether this is one of several processes."""
+    # Not imported here: that takes seconds, and without it there is one process.
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def _tell(message: str) -> None:

@@ -26,10 +26,15 @@ from gmsrm_jax.runtime.processes import check_agreement, everywhere, from_proces
 from gmsrm_jax.training.loop import abstract_state
 
 
+def steps_done(workdir: pathlib.Path, stage: str) -> int:
+    """The step of a stage's newest checkpoint by what process 0 sees; 0 if it has none."""
+    folder = checkpoint_folder(workdir, stage)
+    return from_process_0(lambda: max(saved_steps(folder), default=0))
+
+
 def begun(workdir: pathlib.Path, stage: str) -> bool:
     """Whether a stage has a checkpoint, by what process 0 sees."""
-    folder = checkpoint_folder(workdir, stage)
-    return from_process_0(lambda: bool(saved_steps(folder)))
+    return steps_done(workdir, stage) > 0
 
 
 def shapes_given(

@@ -1,28 +1,32 @@
 """The one training loop: it runs any stage, and resumes it exactly where its checkpoints end."""
 
 import concurrent.futures
+import contextlib
 import itertools
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods.base import Batch, Stage, TrainState
-from gmsrm_jax.runtime.devices import replicated, to_devices, to_every_device
+from gmsrm_jax.runtime.devices import replicated, split, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import Stopped, UserError
+from gmsrm_jax.runtime.heartbeat import Heartbeat
 from gmsrm_jax.runtime.image_grid import grid
 from gmsrm_jax.runtime.log import Progress, RunLog, format_seconds, say
 from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
-from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
+from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received, unless_signalled
 from gmsrm_jax.training.finite import FiniteCheck, guarded
+from gmsrm_jax.training.forecast import bytes_of_steps
 
 Compiled = dict[str, Any]
-_SAMPLED = 48  # steps in a row that are looked at for the average FLOPs of a step
+_LONG_STEP_SECONDS = 1.0
 
 
 def abstract_state(stage: Stage, seed: int, given: Mapping[str, Any]) -> TrainState:
@@ -43,46 +47,41 @@ def lower_programs(
 ) -> dict[str, Any]:
     """Lowers every training program for this state and batch, with the state's memory reused.
 
+    JAX keeps what it traced: for the same stage a second call takes no time.
+
     Args:
         stage: supplies the programs.
         state: its state, as arrays or shapes.
-        batch: pictures and masks, likewise; the stage's constants are added if they are not there.
+        batch: pictures and masks of all processes, likewise; the stage's constants are added.
         mesh: devices.
         guard: leave out updates that are not finite, see `finite.guarded`.
     """
-    whole, batch = replicated(mesh), {**stage.constants, **batch}
+    whole = replicated(mesh)
+    pictures = {name: leaf for name, leaf in batch.items() if name not in stage.constants}
+    state, constants = _shapes(state, whole), _shapes(stage.constants, whole)
+    given = {**constants, **_shapes(pictures, split(mesh))}
     return {
         name: jax.jit(
             guarded(name, program) if guard else program,
             donate_argnums=0,
             out_shardings=(whole, whole),
-        ).lower(state, batch)
+        ).lower(state, given)
         for name, program in stage.programs.items()
     }
 
 
-def say_flops(stage: Stage, lowered: dict[str, Any]) -> None:
-    """Says the floating-point operations for one picture by XLA's count.
-
-    The average weighs the programs by how often a step runs them. XLA counts one micro-batch and
-    the update of the weights, which is little beside it.
-    """
-    flops = {
-        name: program.cost_analysis()["flops"] * stage.accumulation / stage.batch_size
-        for name, program in lowered.items()
-    }
-    total = stage.total_steps
-    # Some steps in a row, for regularisers on intervals, in ten places, for what changes later on.
-    starts = {place * max(total - _SAMPLED, 0) // 9 for place in range(10)}
-    steps = {step for start in starts for step in range(start, min(start + _SAMPLED, total))}
-    runs = [name for step in steps for name in stage.due(step)]
-    flops["average"] = sum(flops[name] for name in runs) / len(steps)
-    shown = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in flops.items())
-    say(f"{stage.name}: GFLOP per picture: {shown}")
+def _shapes(tree: Any, sharding: NamedSharding) -> Any:
+    """The shapes of arrays as they are on the devices."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype), sharding=sharding
+        ),
+        tree,
+    )
 
 
 def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: int) -> Compiled:
-    """Compiles side by side at a level of LLVM, and says how long it took."""
+    """Compiles side by side at a level of LLVM, and says how long it took, and the memory."""
     options: dict[str, str | bool] = {"xla_backend_optimization_level": str(optimization_level)}
     say(f"{stage.name}: compiling {', '.join(lowered)} …")
     started = time.monotonic()
@@ -94,7 +93,9 @@ def compile_programs(stage: Stage, lowered: dict[str, Any], optimization_level: 
                 strict=True,
             )
         )
-    say(f"{stage.name}: compiled in {format_seconds(time.monotonic() - started)}")
+    took = format_seconds(time.monotonic() - started)
+    gib = bytes_of_steps(compiled.values()) / 2**30
+    say(f"{stage.name}: compiled in {took}; a step needs {gib:.2g} GiB on each device")
     return compiled
 
 
@@ -136,7 +137,8 @@ def train_stage(
     """
     folder, given = workdir / stage.name, given or {}
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
-    try:
+    with Heartbeat() as beat, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(checkpoints.finish)
         start = checkpoints.newest_good() or 0
         if start > stage.total_steps:
             raise UserError(
@@ -151,31 +153,30 @@ def train_stage(
             state = checkpoints.restore(start, target, replicated(mesh))
             say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
         else:
+            beat.now(f"{stage.name}: drawing the first weights")
             state = initial_state(stage, seed, given, mesh)
         log = RunLog(folder, start, tensorboard) if jax.process_index() == 0 else None
+        if log is not None:
+            at_the_end.callback(log.close)
         check = FiniteCheck(stage.name, checkpoints, max_skipped_updates)
-        loop = _Loop(stage, data, checkpoints, log, check, log_every)
-        try:
-            constants = to_every_device(stage.constants, mesh)
-            rows = data.batches(
-                stage.batch_size, start, stage.stream, jax.process_index(), jax.process_count()
-            )
-            on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
-            batch = next(on_devices)
-            lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
-            say_flops(stage, lowered)
-            programs = compile_programs(stage, lowered, optimization_level)
-            wait_for_all()
-            batches = itertools.chain([batch], on_devices)
-            with noticed_by_steps():
-                stopped = loop.run(state, start, programs, batches)
-                # Inside, so that a signal does not end the process before the save is whole.
-                checkpoints.finish()
-        finally:
-            if log is not None:
-                log.close()
-    finally:
-        checkpoints.finish()
+        loop = _Loop(stage, data, checkpoints, log, check, log_every, beat)
+        beat.now(f"{stage.name}: reading the first batch")
+        constants = to_every_device(stage.constants, mesh)
+        rows = data.batches(
+            stage.batch_size, start, stage.stream, jax.process_index(), jax.process_count()
+        )
+        on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
+        batch = next(on_devices)
+        lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
+        beat.now(f"{stage.name}: compiling")
+        programs = compile_programs(stage, lowered, optimization_level)
+        beat.now("")
+        wait_for_all()
+        batches = itertools.chain([batch], on_devices)
+        with noticed_by_steps(lambda: f"{stage.name}: {checkpoints.newest()}"):
+            stopped = loop.run(state, start, programs, batches)
+            # Inside, so that a signal does not end the process before the save is whole.
+            checkpoints.finish()
     newest = from_process_0(checkpoints.latest)
     # A signal of the last moment: only the process that it came to knows of it.
     if stopped or any(gather(signal_received())):
@@ -203,8 +204,9 @@ class _Loop:
         log: RunLog | None,
         check: FiniteCheck,
         log_every: int,
+        beat: Heartbeat,
     ):
-        self.stage, self.data, self.log_every = stage, data, log_every
+        self.stage, self.data, self.log_every, self.beat = stage, data, log_every, beat
         self.checkpoints, self.log, self.check = checkpoints, log, check
 
     def run(
@@ -212,10 +214,19 @@ class _Loop:
     ) -> bool:
         """Runs the steps after `start`; returns whether a signal stopped it before the last."""
         stage, total = self.stage, self.stage.total_steps
+        if start and start % stage.validate_every == 0 and from_process_0(self._owes_scores):
+            # The signal that stopped the run did not wait for them.
+            look = self._look(state, start)
+            if look is None:
+                return True
+            state = look.state
+            self._write(start, look.scores, look.panels)
         progress = Progress(stage.name, start, total, stage.batch_size, self.log is not None)
+        pace = _Pace()
         # Scalars since the last line of the log.
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         for step in range(start, total):
+            self.beat.now(f"{stage.name}: step {step + 1} of {total}")
             batch = next(batches)
             scalars: dict[str, jax.Array] = {}
             for name in stage.due(step):
@@ -223,6 +234,7 @@ class _Loop:
                 scalars |= measured
             done = step + 1
             pending.append((done, scalars))
+            pace.wait([values for _, values in pending[-2:]])
             last, stopping = done == total, stop_agreed()
             validate, save = (
                 last or done % every == 0 for every in (stage.validate_every, stage.save_every)
@@ -239,22 +251,20 @@ class _Loop:
             if self.data.bad is not None:
                 self.data.bad.share(gather)
             means["perf/images_per_second"] = progress.rate(done)
-            panels = {}
-            if validate:
+            look = None
+            # A stage that is saved at its last step is finished, with its scores.
+            if validate and (last or not stopping):
                 paused = time.monotonic()
-                # Each process computed them for itself; what is kept by them must be the same.
-                scores = gather(stage.validate(state))[0]
-                self.check.scores(done, scores)
-                state = stage.keep(state, scores)
-                means |= scores
-                panels = {name: grid(*panel) for name, panel in stage.panels(state).items()}
+                look = self._look(state, done)
                 progress.pause(time.monotonic() - paused)
-            if self.log is not None:
-                if panels:
-                    self.log.panels(done, panels)
-                self.log.scalars(done, done * stage.batch_size, means)
+                stopping = stopping or look is None
+            if look is not None:
+                state = look.state
+                means |= look.scores
+            self._write(done, means, look.panels if look is not None else {})
             progress.update(done, _note(means))
             if save or stopping:
+                self.beat.now(f"{stage.name}: saving step {done}")
                 self.checkpoints.save(state)
             if stopping and not last:
                 progress.close()
@@ -262,12 +272,72 @@ class _Loop:
         progress.close()
         return False
 
+    def _look(self, state: TrainState, done: int) -> "_Look | None":
+        """Validates; None if a signal came to a process alone, and the step is not the last."""
+
+        def look() -> _Look:
+            # Each process computed them for itself; what is kept by them must be the same.
+            scores = gather(self.stage.validate(state))[0]
+            self.check.scores(done, scores)
+            kept = self.stage.keep(state, scores)
+            panels = {name: grid(*panel) for name, panel in self.stage.panels(kept).items()}
+            return _Look(kept, scores, panels)
+
+        self.beat.now(f"{self.stage.name}: validation at step {done}")
+        return look() if done == self.stage.total_steps else unless_signalled(look)
+
+    def _owes_scores(self) -> bool:
+        """Whether the newest line of the log is without scores, in process 0."""
+        return self.log is not None and not any(map(_is_score, self.log.last))
+
+    def _write(
+        self, done: int, scalars: Mapping[str, float], panels: Mapping[str, np.ndarray]
+    ) -> None:
+        if self.log is not None:
+            if panels:
+                self.log.panels(done, panels)
+            self.log.scalars(done, done * self.stage.batch_size, scalars)
+
+
+class _Look(NamedTuple):
+    """A validation: the state that keeps what it found, scores, and pictures uint8 [H, W, 3]."""
+
+    state: TrainState
+    scores: dict[str, float]
+    panels: dict[str, np.ndarray]
+
+
+class _Pace:
+    """Lets one step be started while another runs, but of long ones only one run at a time.
+
+    A signal has to wait for every step that was started. What starting one costs is nothing beside
+    a long step, and hides behind the one that runs where they are short.
+    """
+
+    def __init__(self) -> None:
+        """Starts the clock."""
+        self._long, self._since = True, time.monotonic()
+
+    def wait(self, newest: list[dict[str, jax.Array]]) -> None:
+        """Waits for the step before the newest, and for the newest if steps are long.
+
+        Args:
+            newest: scalars of the newest steps, in order, one at least.
+        """
+        jax.block_until_ready(newest if self._long else newest[:-1])
+        now = time.monotonic()
+        self._long, self._since = now - self._since > _LONG_STEP_SECONDS, now
+
+
+def _is_score(name: str) -> bool:
+    return name.startswith("validation/")
+
 
 def _note(means: dict[str, float]) -> str:
     """The losses and validation scores as a short text."""
     shown = {
         name.split("/")[1]: value
         for name, value in means.items()
-        if name.startswith(("loss/", "validation/"))
+        if name.startswith("loss/") or _is_score(name)
     }
     return ", ".join(f"{name} {value:.3g}" for name, value in shown.items())

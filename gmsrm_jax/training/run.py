@@ -12,27 +12,41 @@ from ml_collections import ConfigDict
 
 import gmsrm_jax
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.config.of_run import check_config_of_run, config_sha256, remember_config
+from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
+from gmsrm_jax.config.of_run import (
+    check_config_of_run,
+    config_sha256,
+    config_text,
+    remember_config,
+)
 from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.data.sources import TFDS
 from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, StageSpec
+from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.networks.folder import Pretrained
+from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.lock import lock_workdir
-from gmsrm_jax.runtime.log import note, open_text_log, say, writing
-from gmsrm_jax.runtime.processes import check_agreement, everywhere, gather
+from gmsrm_jax.runtime.log import format_seconds, note, open_text_log, say, writing
+from gmsrm_jax.runtime.processes import check_agreement, everywhere, from_process_0, gather
 from gmsrm_jax.runtime.signals import noticed_by_steps, signal_received
+from gmsrm_jax.training.before_after import BEFORE_AFTER, write_before_after
+from gmsrm_jax.training.forecast import bytes_of, flops_per_picture, measured_rate
 from gmsrm_jax.training.handover import (
     begun,
     begun_network,
     earlier_items,
     growing_items,
     shapes_given,
+    steps_done,
 )
-from gmsrm_jax.training.loop import abstract_state, lower_programs, say_flops, train_stage
+from gmsrm_jax.training.loop import abstract_state, lower_programs, train_stage
+
+_BAD_IN_A_DRY_RUN = 3  # pictures left out that are named
+_LONG_SECONDS = 24 * 3600
 
 
 def train(
@@ -41,6 +55,7 @@ def train(
     *,
     stage: str = "all",
     dry_run: bool = False,
+    details: bool = False,
     earlier: Mapping[str, pathlib.Path] | None = None,
     check: Callable[[], None] | None = None,
 ) -> bool:
@@ -53,6 +68,7 @@ def train(
         workdir: folder of everything that the run writes.
         stage: "all" but `earlier` ones, or the name of one.
         dry_run: say what would be done, and end.
+        details: say the whole config and the tables of parameters as well.
         earlier: workdirs of stages that are finished elsewhere, by name.
         check: called by process 0 before anything is trained; raises UserError if what follows the
             training could not be done.
@@ -72,7 +88,7 @@ def train(
         training = opened.enter_context(contextlib.ExitStack())
         if not alone:
             # Where one process ends, the others hang; so all go on to the first common step.
-            training.enter_context(noticed_by_steps())
+            training.enter_context(noticed_by_steps(lambda: "what was saved before stays"))
 
         def prepare() -> TrainingData:
             _check_pictures_are_there(config, "train")
@@ -99,7 +115,7 @@ def train(
         # Before the workdir holds a config that a wrong name would be part of.
         run.read_networks(specs)
         everywhere(lambda: open_text_log(None if dry_run else workdir / "train.log", first))
-        run.describe(specs, dry_run)
+        run.describe(specs, dry_run, details)
         if dry_run:
             return False
 
@@ -146,17 +162,21 @@ class Run:
             if spec.begin_from and not begun(self.workdir, spec.name):
                 self.networks[spec.name] = begun_network(self.config, spec)
 
-    def describe(self, specs: tuple[StageSpec, ...], dry_run: bool) -> None:
-        """Says what the run will do: config, devices, pictures, and every stage.
+    def describe(self, specs: tuple[StageSpec, ...], dry_run: bool, details: bool) -> None:
+        """Says what the run will do: devices, pictures, every stage, and the time it may take.
 
-        The config and the tables of parameters are on the screen of a dry run only, as are FLOPs.
+        Args:
+            specs: the stages that are wanted.
+            dry_run: nothing is trained after it.
+            details: say the config and the tables of parameters; without it these tables go to the
+                run's log file alone, and the config is what config.json holds.
 
         Raises:
             UserError: a batch cannot be split over the devices.
         """
-        aside = say if dry_run else note
         say(f"workdir: {self.workdir}")
-        aside("config:\n" + self.config.to_yaml().rstrip())
+        if details:
+            say(config_text(self.config))
         devices = jax.devices()
         say(
             f"devices: {len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
@@ -164,45 +184,72 @@ class Run:
         )
         say(f"data: {self.data.description}")
         if self.data.bad is not None:
-            self.data.bad.say_all()
-        for spec in specs:
-            stage, network = self.stages[spec.name], self.networks.get(spec.name)
-            if network is not None:
-                say(
-                    f"{stage.name}: begins as {network.source}, weights SHA-256 "
-                    f"{network.sha256[:12]}; no stage before it is trained"
-                )
-            for key, size in stage.batches.items():
-                check_batch(key, size, self.mesh, self.config.accumulation)
-            say(
-                f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
-                f"({stage.batch_size // self.mesh.size} per device), "
-                f"{stage.total_steps * stage.batch_size} pictures in all"
-            )
-            given = shapes_given(self.config, spec, self.stages)
-            state = abstract_state(stage, self.config.seed, given)
-            weights = {name: tree["params"] for name, tree in state.variables.items()}
-            weights |= {
-                f"{name} (kept)": tree["params"]
-                for name, tree in state.kept.items()
-                if isinstance(tree, dict) and tree.get("params")
-            }
-            if self.config.tensorboard:
-                from gmsrm_jax.runtime.tensorboard import parameter_table
+            self.data.bad.say_all(_BAD_IN_A_DRY_RUN if dry_run else None)
+        seconds = sum(self._describe_stage(spec, dry_run, details) for spec in specs)
+        say(f"in all: about {format_seconds(seconds)} of training")
+        if devices[0].platform == "cpu" and seconds > _LONG_SECONDS:
+            begun_with_weights = any(spec.begin_from for spec in specs)
+            other = "" if begun_with_weights else ", --config=configs/finetune.py for a first try"
+            say(f"days on a CPU: use a GPU or TPU{other}, or :runlocal to see that it runs")
 
-                aside(parameter_table(weights))
-            counts = ", ".join(f"{name} {_count(tree):,}" for name, tree in weights.items())
-            say(f"{stage.name}: parameters: {counts}")
-            if dry_run:
-                shape = (stage.batch_size, self.config.image_size, self.config.image_size)
-                batch = {
-                    "image": jax.ShapeDtypeStruct((*shape, 3), np.uint8),
-                    "mask": jax.ShapeDtypeStruct((*shape, 1), np.uint8),
-                }
-                say_flops(stage, lower_programs(stage, state, batch, self.mesh))
+    def _describe_stage(self, spec: StageSpec, dry_run: bool, details: bool) -> float:
+        """Says what a stage will do; returns the seconds that its steps are likely to take."""
+        stage, network = self.stages[spec.name], self.networks.get(spec.name)
+        if network is not None:
+            say(
+                f"{stage.name}: begins as {network.source}, weights SHA-256 "
+                f"{network.sha256[:12]}; no stage before it is trained"
+            )
+        for key, size in stage.batches.items():
+            check_batch(key, size, self.mesh, self.config.accumulation)
+        say(
+            f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
+            f"({stage.batch_size // self.mesh.size} per device), "
+            f"{stage.total_steps * stage.batch_size} pictures in all"
+        )
+        given = shapes_given(self.config, spec, self.stages)
+        state = abstract_state(stage, self.config.seed, given)
+        weights = {name: tree["params"] for name, tree in state.variables.items()}
+        weights |= {
+            f"{name} (kept)": tree["params"]
+            for name, tree in state.kept.items()
+            if isinstance(tree, dict) and tree.get("params")
+        }
+        if self.config.tensorboard and (details or not dry_run):
+            from gmsrm_jax.runtime.tensorboard import parameter_table
+
+            (say if details else note)(parameter_table(weights))
+        counts = ", ".join(f"{name} {_count(tree):,}" for name, tree in weights.items())
+        say(f"{stage.name}: parameters: {counts}")
+        left = stage.total_steps - steps_done(self.workdir, stage.name)
+        if left <= 0:
+            return 0.0
+        shape = (stage.batch_size, self.config.image_size, self.config.image_size)
+        batch = {
+            "image": jax.ShapeDtypeStruct((*shape, 3), np.uint8),
+            "mask": jax.ShapeDtypeStruct((*shape, 1), np.uint8),
+        }
+        guard = self.config.max_skipped_updates > 0
+        flops = flops_per_picture(stage, lower_programs(stage, state, batch, self.mesh, guard))
+        shown = ", ".join(f"{name} {value / 1e9:.3g}" for name, value in flops.items())
+        say(f"{stage.name}: GFLOP per picture: {shown}")
+        rate = measured_rate(self.mesh, self.config.compute_dtype)
+        # Not every process measures the same.
+        step = gather(flops["average"] * stage.batch_size / rate)[0]
+        say(
+            f"{stage.name}: about {step:.2g} s a step, {format_seconds(step * left)} for {left} "
+            f"steps, at {rate / 1e9:,.3g} GFLOP/s"
+        )
+        if dry_run:
+            gib = (bytes_of(state) + bytes_of(stage.constants)) / 2**30
+            say(f"{stage.name}: {gib:.2g} GiB of weights and optimizers, and what a step adds")
+        return step * left
 
     def train(self, spec: StageSpec) -> None:
-        """Runs a stage to its end, handing over what it begins with."""
+        """Runs a stage to its end, handing over what it begins with.
+
+        Behind the last one, the network that it began with is shown beside it, see `before_after`.
+        """
         train_stage(
             self.stages[spec.name],
             data=self.data,
@@ -215,6 +262,29 @@ class Run:
             tensorboard=self.config.tensorboard,
             max_skipped_updates=self.config.max_skipped_updates,
         )
+        last = spec.name == METHODS[self.config.method].last_stage(self.config)
+        if last and spec.begin_from:
+            self._show_before_and_after(spec)
+
+    def _show_before_and_after(self, spec: StageSpec) -> None:
+        path = self.workdir / BEFORE_AFTER
+        if from_process_0(path.exists):
+            return
+        folder = checkpoint_folder(self.workdir, spec.name)
+        checkpoints, step = open_finished(folder, "train first")
+        trained = trained_variables(self.config, checkpoints, step, self.mesh)
+        checkpoints.finish()
+        if jax.process_index() != 0:
+            return
+        try:
+            # A stage that went on was not given the network that it had begun with.
+            network = self.networks.get(spec.name) or load_pretrained(spec.begin_from)
+            after = jax.device_get(trained)
+            with writing(self.workdir):
+                pictures = self.context.validation
+                write_before_after(path, self.config, network.variables, after, pictures)
+        except UserError as error:
+            say(f"no {path}: {error}")
 
     def _given(self, spec: StageSpec) -> dict[str, Any]:
         """What `Stage.init` is given; of a stage that was begun, which is restored, the shapes."""
