@@ -3,8 +3,9 @@ r"""Table I in small: all eight methods at 64 px, on the same pictures, on one C
 Aims at methods that are trained alike, not at their best scores; docs/comparison.md has the table.
 Words of the argument, beside the usual ones: a set of pictures (kaokore, facades).
 Alike are the pictures, their order, holes, batch and rate of whatever fills (5e-4), the average of
-its weights, and about 0.8 GFLOP a filling, for which the widths below were chosen; Lahiri et al. have
-0.3, because the memory is GM-SRM's. Weights of losses are the papers', VGG layers the bundled ones.
+its weights, and about 0.8 GFLOP a filling, for which the widths below were chosen; Lahiri et al.
+have 0.3, because the memory is GM-SRM's. Weights of losses are the papers', VGG layers those that
+are bundled.
 Data: as kaokore.py and facades.py say, in data/kaokore128, data/facades and data/masks.
 VGG-19: relu1_1 to relu3_1 of the original network (CC BY 4.0), in the package.
 Length: as --kimg says; 6,000 pictures in the memory's stage, which GM-SRM and Lahiri et al. share.
