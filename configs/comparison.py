@@ -64,7 +64,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     pictures = "facades" if "facades" in words else "kaokore"
     config.name = f"comparison-{pictures}"
     config.image_size = 64
-    config.batch_size = 8
     config.log_every = 50
     config.xla_optimization_level = 1
     config.masks.train = "pic:0.5,lama_thin:0.25,free_form:0.25"
@@ -87,6 +86,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     kept = ",".join(word for word in words if word not in ("kaokore", "facades"))
     config = apply_argument(config, kept)
     with config.unlocked():
+        config.batch_size = 8
         if "model" in config:
             config.model.channel_base = 1024
             config.model.channel_max = 128
