@@ -31,7 +31,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.data.train = "bundled:facades/train"
     config.data.test = "bundled:facades/test"
-    config.data.validation_count = 24
+    config.data.validation_bounds = (24, 24)
     config.data.num_threads = 2
 
     config.memory.batch_size = 8
