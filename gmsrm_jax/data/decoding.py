@@ -14,10 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from gmsrm_jax.data.fields import MAX_PIXELS
+from gmsrm_jax.data.formats import open_picture_file
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.unreadable import UNREADABLE
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail
 # What Pillow's decoders raise for files with absurd content.
 DAMAGED = (
@@ -116,7 +116,7 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if not encoded:
         raise UnreadablePicture("the file is empty")
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+        with open_picture_file(io.BytesIO(encoded)) as picture:
             _check_size(picture, max_pixels)
             return _to_rgb(upright(picture))
     except DAMAGED as error:
@@ -172,7 +172,7 @@ def forget_xmp(picture: Image.Image) -> None:
 def reason_of(error: BaseException) -> str:
     """Says in a few words, without the file's name, why Pillow could not read a picture."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not one of {', '.join(FORMATS)}, whatever its name says"
+        return str(error)
     if isinstance(error, Image.DecompressionBombError):
         return "far too many pixels"
     if isinstance(error, MemoryError):
@@ -186,7 +186,7 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
     if not stream.read(1):
         raise UnreadablePicture("the file is empty")
     stream.seek(0)
-    with Image.open(stream, formats=FORMATS) as picture:
+    with open_picture_file(stream) as picture:
         _check_size(picture, max_pixels)
         # Phones write JPEGs with a second picture behind the first, which Pillow calls MPO.
         plain = picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB")

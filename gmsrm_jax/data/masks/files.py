@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from gmsrm_jax.data.decoding import upright
+from gmsrm_jax.data.formats import open_picture_file
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE, UNREADABLE_NPZ
@@ -36,7 +37,7 @@ def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.nd
         UserError: the file cannot be read.
     """
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb") as stream, open_picture_file(stream) as picture:
             grey = _grey(upright(picture)).resize((size, size), Image.Resampling.NEAREST)
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
