@@ -124,27 +124,29 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def resize_for_test(
-    image: np.ndarray, size: int, shorter_side: float, test_resize: str
+    image: np.ndarray, size: int, shorter_side: float, test_resize: str, nearest: bool = False
 ) -> np.ndarray:
     """Resizes a picture by the test rule, with Pillow's antialiased bicubic.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, 3], or [H, W] of a mask.
         size: side S of the result in pixels.
         shorter_side: shorter side before the centre crop, in units of S; at least 1.
         test_resize: "shorter_side": the shorter side becomes round(shorter_side * S), then the
             centre S x S is cut out, offsets rounded down; "direct": straight to S x S.
+        nearest: takes the nearest pixel, as a mask needs it.
 
     Returns:
-        uint8 [S, S, 3].
+        uint8 [S, S, 3], or [S, S] of a mask.
     """
     picture = Image.fromarray(image)
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
     if test_resize == "direct":
-        return np.array(picture.resize((size, size), Image.Resampling.BICUBIC))
+        return np.array(picture.resize((size, size), how))
     scale = round(shorter_side * size) / min(picture.size)
     width, height = round(picture.width * scale), round(picture.height * scale)
     left, top = (width - size) // 2, (height - size) // 2
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    resized = picture.resize((width, height), how)
     return np.array(resized.crop((left, top, left + size, top + size)))
 
 

@@ -50,6 +50,7 @@ _HELD = {
     "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
     "JPEG": ("L", "RGB", "CMYK"),
 }
+_SUFFIXES = {suffix: name for suffix, name in SUFFIXES.items() if name in _HELD}
 _MOST_EXIF = 65533 - len("Exif\0\0")
 _OPTIONS: dict[str, dict] = {
     "PNG": {"compress_level": 3},
@@ -57,7 +58,6 @@ _OPTIONS: dict[str, dict] = {
     "BMP": {},
     "JPEG": {"quality": 95, "subsampling": 0},
 }
-_SUFFIXES = {suffix: name for suffix, name in SUFFIXES.items() if name in _OPTIONS}
 
 
 @dataclass(frozen=True, eq=False)
