@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from exported_networks import tiny_network
+from made_up_scores import make_metrics
 from PIL import Image
 from scipy import stats
 
@@ -14,7 +15,7 @@ from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data.masks.pairs import paired_masks
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.examples import read_examples
-from gmsrm_jax.evaluation.gain import gain_line
+from gmsrm_jax.evaluation.verdicts import best_line, gain_line
 from gmsrm_jax.networks import save_pretrained
 from gmsrm_jax.runtime.errors import UserError
 
@@ -47,7 +48,7 @@ def paired(**fields):
     return paired_masks(config, pictures, len(pictures))
 
 
-def test_an_exported_network_is_scored_on_pairs_in_the_bins_that_occur(folder):
+def test_an_exported_network_is_scored_on_pairs_in_the_bins_that_occur(folder, capsys):
     save_pretrained("network", tiny_network("base"))
     words = ["evaluate", "--checkpoint", "network", "--images", "pics", "--masks", "masks"]
     assert main([*words, "--baselines", "mean", "--batch-size", "4", "--output", "out"]) == 0
@@ -72,7 +73,9 @@ def test_an_exported_network_is_scored_on_pairs_in_the_bins_that_occur(folder):
     for truth, mask in zip(examples.truth, examples.mask, strict=True):
         np.testing.assert_array_equal(truth[..., :1] > 127, mask > 0)  # hole and picture agree
     assert "60-100%" in (folder / "out" / "table_all.md").read_text()
-    assert (folder / "out" / "report.html").is_file()
+    line = "best PSNR of 2 rows: Base in 0-10%, 10-20%, 20-30%, 60-100%"
+    assert line in (folder / "out" / "report.html").read_text()
+    assert capsys.readouterr().out.splitlines()[-1] == line
 
 
 def test_masks_may_be_smaller_than_their_pictures_but_not_of_another_shape(folder):
@@ -111,6 +114,15 @@ def test_a_network_that_is_no_workdir_needs_pictures(folder, capsys):
     assert "facades-128 is no workdir" in capsys.readouterr().err
     assert main(["evaluate", "--images", "pics", "--follow", "1"]) == 2
     assert "--follow: facades-128 is no workdir" in capsys.readouterr().err
+
+
+def test_the_best_row_of_each_bin_is_named_also_where_it_is_no_network():
+    metrics = make_metrics(["GM-SRM", "smooth"], bins=("0-10%", "10-20%", "centre 50%"))
+    for name, own, other in (("0-10%", 30, 31), ("10-20%", 29, 28), ("centre 50%", 19, None)):
+        for method, mean in (("GM-SRM", own), ("smooth", other)):
+            metrics["methods"][method]["composite"][name]["psnr"]["mean"] = mean
+    assert best_line(metrics) == "best PSNR of 2 rows: smooth in 0-10%; GM-SRM in 10-20%"
+    assert best_line(make_metrics(["GM-SRM"])) == ""
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ from gmsrm_jax.evaluation.evaluate import (
     package_versions,
 )
 from gmsrm_jax.evaluation.examples import figure_examples
-from gmsrm_jax.evaluation.gain import begun_row
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
 from gmsrm_jax.evaluation.table_formats import to_text
+from gmsrm_jax.evaluation.verdicts import begun_row
 from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Variables

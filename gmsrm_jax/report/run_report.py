@@ -9,7 +9,7 @@ from PIL import Image
 
 from gmsrm_jax.evaluation.evaluate import EXAMPLES_FILE
 from gmsrm_jax.evaluation.examples import read_examples
-from gmsrm_jax.evaluation.gain import gain_line
+from gmsrm_jax.evaluation.verdicts import best_line, gain_line
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs
@@ -28,7 +28,7 @@ def report_run(
 ) -> None:
     """Writes the paper's tables and figures, and a page with them, curves and pictures.
 
-    Of a training that began with trained weights it says whether it helped.
+    Says which row fills best, and of a training that began with trained weights whether it helped.
 
     Args:
         config: the run's config.
@@ -59,9 +59,9 @@ def report_run(
                 f"{last['step']:,} steps, {last['images']:,} pictures, "
                 f"{format_seconds(last['seconds'])} of training"
             )
-    gain = gain_line(output, metrics)
-    if gain:
-        facts["fine-tuning"] = gain
+    verdicts = {"fills": best_line(metrics), "fine-tuning": gain_line(output, metrics)}
+    verdicts = {name: line for name, line in verdicts.items() if line}
+    facts |= verdicts
     figures = [figure for stage in stages[:-1] for figure in _panels(stage)]
     examples = read_examples(output / EXAMPLES_FILE)
     settings = config.evaluation
@@ -89,8 +89,8 @@ def report_run(
         config=config.to_dict(),
     )
     say(f"report: {page}")
-    if gain:
-        say(gain)
+    for line in verdicts.values():
+        say(line)
 
 
 def _panels(stage: pathlib.Path) -> list[Picture]:

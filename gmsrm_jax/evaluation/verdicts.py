@@ -1,4 +1,4 @@
-"""Whether a fine-tuning helped: its fillings beside those of the weights that it began with."""
+"""What an evaluation comes to, a line each: which row is best, whether a fine-tuning helped."""
 
 import io
 import math
@@ -13,6 +13,28 @@ _SURE = 0.95
 def begun_row(name: str) -> str:
     """The row of the weights that a training began with, by what people call them."""
     return f"before, {Path(name).name}"
+
+
+def best_line(metrics: dict[str, Any]) -> str:
+    """One line on which row has the best PSNR in which bins.
+
+    Args:
+        metrics: what metrics.json holds.
+
+    Returns:
+        The line; "" if there are no two rows to compare.
+    """
+    best: dict[str, list[str]] = {}
+    for name in metrics["mask_list"]["bins"]:
+        means = {
+            method: kinds["composite"][name]["psnr"]["mean"]
+            for method, kinds in metrics["methods"].items()
+        }
+        known = {method: mean for method, mean in means.items() if mean is not None}
+        if len(known) > 1:
+            best.setdefault(max(known, key=lambda method: known[method]), []).append(name)
+    winners = "; ".join(f"{method} in {', '.join(bins)}" for method, bins in best.items())
+    return winners and f"best PSNR of {len(metrics['methods'])} rows: {winners}"
 
 
 def gain_line(folder: Path, metrics: dict[str, Any]) -> str:
