@@ -142,9 +142,8 @@ def test_a_small_folder_keeps_a_share_that_can_be_judged_on(tmp_path, config, co
     names = sorted((f"{i}.png" for i in range(count)), key=digest)
     make(tmp_path, names)
     split, test = split_pictures(config), open_test(config)
-    share = int(0.1 * 2**64)
-    first = sum(int(digest(name)[:16], 16) < share for name in names)
-    last = sum(int(digest(name)[:16], 16) >= 2**64 - share for name in names)
+    hashes = [int(digest(name)[:16], 16) / 2**64 for name in names]
+    first, last = sum(h < 0.1 for h in hashes), sum(h >= 0.95 for h in hashes)
     assert names_of(split, split.validation) == set(names[: max(first, 4)])
     assert {test.name(i) for i in range(len(test))} == set(names[-max(last, 4) :])
     assert len(split.training) == count - len(split.validation) - len(test)
@@ -152,6 +151,7 @@ def test_a_small_folder_keeps_a_share_that_can_be_judged_on(tmp_path, config, co
 
 def test_pictures_that_are_added_hold_none_out_that_was_trained_on(tmp_path, config):
     config.data.validation_bounds, config.data.test_bounds = (4, 6), (4, 7)
+    config.data.test_fraction = 0.1
     trained = set()
     for count in (16, 24, 50, 90, 140):
         make(tmp_path, [f"{i}.png" for i in range(count)])

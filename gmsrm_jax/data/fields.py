@@ -41,7 +41,7 @@ class Data(Section):
         "auto", "folders: by train/, val/, test/; auto: folders if there is a train/", local="auto"
     )
     test_fraction: float = setting(
-        0.1, "share of data.train tested on when split by hash; 0: none", ge=0, le=1
+        0.05, "share of data.train tested on when split by hash; 0: none", ge=0, le=1
     )
     # Free, for what it changes in a training, its pictures, is compared anyway.
     test_bounds: _Bounds = setting((4, 1000), "fewest and most of these pictures", free=True)

@@ -41,6 +41,7 @@ from gmsrm_jax.methods.variables import weights_sha256
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.networks.fields import check_begin_from
 from gmsrm_jax.networks.folder import Pretrained
+from gmsrm_jax.networks.names import is_workdir
 from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
 from gmsrm_jax.runtime.errors import UserError
@@ -120,6 +121,9 @@ def _begun(config: ConfigDict) -> Pretrained | None:
     if spec is None:
         return None
     try:
+        if jax.process_count() > 1 and is_workdir(pathlib.Path(spec.begin_from)):
+            # Its checkpoint would be read in common, and the other processes are gone.
+            raise UserError(f"{spec.begin_from} is a workdir; evaluate with one process")
         network = load_pretrained(spec.begin_from)
         check_begin_from(config, network.config, spec.begin_from_field, spec.begin_from)
     except UserError as error:
