@@ -124,7 +124,7 @@ def main() -> None:
         config.image_size = args.size
         config.masks.train = args.masks
         config.data.update(train=args.images or temporary, num_threads=args.threads)
-        config.data.update(validation_count=2, test_fraction=0.0)
+        config.data.update(validation_bounds=(2, 2), test_fraction=0.0)
         stream, parts = Stream(config, args.count), parts_of(config)
         rates, costs = [], []
         for _ in range(args.repeats):

@@ -76,7 +76,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     else:
         config.data.train = "data/facades"
         config.data.note = "Place the photographs in data/facades/train and data/facades/val"
-    config.data.validation_count = 24
+    config.data.validation_bounds = (24, 24)
     config.data.num_threads = 1
     config.evaluation.masks = "data/masks"
     config.evaluation.dataset = pictures

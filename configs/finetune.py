@@ -4,8 +4,10 @@ Any folder of pictures will do, see folder.py. Stage 2 begins with all weights o
 learns your pictures; there is no stage 1, and the memory stays the one of the facades, so pictures
 of quite another kind are better trained from the beginning with folder.py. Discriminator and
 optimizers begin anew. The network and the losses are those of facades.py.
-Of your pictures 8 are kept for validation and a twentieth for the test; these must be ones that
-facades-128 has not seen either. :runlocal is the usual small network from nothing.
+Of your pictures a tenth is kept for validation and a twentieth for the test, at least 4 each; these
+must be ones that facades-128 has not seen either. The evaluation at the end fills the test pictures
+with facades-128, too, and says whether the training helped. :runlocal is the usual small network
+from nothing.
 Time: each picture 40 times, two to three pictures a second on one CPU core. No score is known in
 advance; before_after.png in the workdir shows what has changed.
 
@@ -37,7 +39,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.masks.train = "pic:0.5,lama_thin:0.25,free_form:0.25"
 
     config.data.note = "Give your own folder: --config.data.train=DIR"
-    config.data.validation_count = 8
 
     config.inpainting.begin_from = "facades-128"
     config.inpainting.epochs = 40.0

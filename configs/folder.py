@@ -1,8 +1,9 @@
 r"""Your own pictures at 128 px, with settings for a few hundred to a few thousand of them.
 
 Any folder of pictures will do, sub-folders included. With sub-folders train, val and test these are
-the splits; otherwise a twentieth of the pictures, chosen by a hash of their names, is kept for the
-evaluation, or a second folder is named. `gmsrm data DIR` looks at them first.
+the splits; otherwise a tenth of the pictures is kept for validation and a twentieth for the test,
+at least 4 each, by a hash of their names, or a second folder is named for the test. `gmsrm data
+DIR` looks at them first.
 Perceptual features are the bundled ones, up to relu3_1, so nothing has to be fetched. Stage 1
 augments, because a discriminator memorises a small set long before it has seen a million pictures.
 Time: stage 1 sees 400,000 pictures, stage 2 each of yours 100 times; meant for a GPU. No score is
@@ -27,7 +28,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.model.channel_base = 8192
     config.model.channel_max = 256
     config.model.fusion_rescale = True
-    config.data.validation_count = 24
     config.memory.length_kimg = 400.0
     config.memory.augment = "ada"
     config.memory.reconstruction_weight = 1.0

@@ -39,7 +39,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.data.test_resize = "direct"
     config.data.shorter_side = 1.0
     config.data.scale = (1.0, 1.15)
-    config.data.validation_count = 96
+    config.data.validation_bounds = (96, 96)
     config.data.num_threads = 2
 
     config.memory.grow_from = "runs/kaokore-32"

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-READ = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "MPO")  # the others must be refused
+READ = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "MPO", "AVIF")  # the others must be refused
 PILLOW_MODES = (
     *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"),
     *("LAB", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"),

@@ -12,6 +12,7 @@ from PIL import Image
 from small_stages import leaves, small_config
 
 from gmsrm_jax.commands.comparison import Row, check_rows
+from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.config import apply_argument, base_config
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.runtime.errors import UserError
@@ -56,6 +57,15 @@ def test_run_begins_with_every_weight_of_a_folder_or_a_workdir(tmp_path, capsys)
         assert (before != truth)[filled].any()
         assert abs(before - after).max() <= 1
         np.testing.assert_array_equal(before[~filled], truth[~filled])
+
+    with config.unlocked():
+        config.data.test = str(tmp_path / "test.npy")
+        config.evaluation.update(max_images=2, baselines=(), masks="generated", batch_size=8)
+    np.save(config.data.test, np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8))
+    evaluate_and_report(config, tmp_path / "second", "try")
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"against {tmp_path / 'first'}, which it began with: PSNR ")
+    assert line.endswith("2 test pictures: no clear difference, more test pictures would tell")
 
     shutil.rmtree(folder)
     train(config_of(folder), tmp_path / "first")

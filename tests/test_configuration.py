@@ -269,7 +269,9 @@ def test_whole_numbers_stand_for_reals():
         ("model.channel_base", 128),
         ("model.fusion_kernel", 2),
         ("data.pipeline", "grain"),
-        ("data.validation_count", 1),
+        ("data.validation_bounds", (1, 4)),
+        ("data.validation_bounds", (9, 8)),
+        ("data.test_bounds", (-1, 8)),
         ("memory.augment", "ADA"),
         ("memory.path_batch_shrink", 0),
         ("memory.path_batch_shrink", 3),
@@ -321,6 +323,27 @@ def test_workdir_of_an_earlier_version_goes_on_where_new_fields_have_their_defau
 
     config.inpainting.begin_from = "facades-128"
     with pytest.raises(UserError, match=r"inpainting\.begin_from \('' then, 'facades-128' now\)"):
+        check_config_of_run(config, tmp_path, "fingerprint")
+
+
+def test_workdir_of_before_there_were_shares_holds_out_the_same_pictures(tmp_path):
+    config = base_config("gm_srm")
+    config.data.validation_bounds = (24, 24)
+    remember_config(config, tmp_path, "fingerprint")
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("validation_bounds", "validation_fraction", "test_bounds"):
+        del fields[f"data.{name}"]
+    fields["data.validation_count"] = 24
+    path.write_text(json.dumps(fields), encoding="utf-8")
+
+    check_config_of_run(config, tmp_path, "fingerprint")
+    data = config_of_run(tmp_path).data
+    assert data.validation_bounds == (24, 24)
+    assert data.test_bounds[0] == 0
+
+    config.data.validation_bounds = (4, 24)
+    with pytest.raises(UserError, match=r"validation_bounds \(\[24, 24\] then, \[4, 24\] now\)"):
         check_config_of_run(config, tmp_path, "fingerprint")
 
 

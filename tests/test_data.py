@@ -33,7 +33,7 @@ def make_config(kind, train, bank="", **data):
     config.data.update(
         train=str(train),
         pipeline=kind,
-        validation_count=HELD_OUT,
+        validation_bounds=(HELD_OUT, HELD_OUT),
         test_fraction=0.0,
         num_threads=2,
     )
@@ -175,10 +175,12 @@ def test_training_scales_crops_and_flips_within_bounds(kind, sources, tmp_path):
     ramp[..., 1] = 2 * np.arange(height)[:, None]
     if kind == "tfdata":
         Image.fromarray(ramp).save(tmp_path / "ramp.png")
-        config = make_config(kind, tmp_path, validation_count=0)
+        config = make_config(kind, tmp_path, validation_fraction=0.0)
     else:
         arrays.write_pictures(tmp_path / "ramp.npy", [ramp])
-        config = make_config(kind, tmp_path / "ramp.npy", sources / "bank.npz", validation_count=0)
+        config = make_config(
+            kind, tmp_path / "ramp.npy", sources / "bank.npz", validation_fraction=0.0
+        )
     crops = np.concatenate([b["image"] for b in take(config, 3, batch_size=64)]).astype(float)
     across = (crops[:, 16, 28, 0] - crops[:, 16, 3, 0]) / 25
     down = (crops[:, 28, 16, 1] - crops[:, 3, 16, 1]) / 25
@@ -245,7 +247,7 @@ def test_training_applies_the_exif_orientation(kind, tmp_path):
     suffix, _, mode = kind.partition(" ")
     lying = Image.fromarray(np.repeat(pixels, 3, 2)).transpose(Image.Transpose.ROTATE_90)
     lying.convert(mode or "RGB").save(tmp_path / f"phone.{suffix}", exif=exif)
-    config = make_config("tfdata", tmp_path, validation_count=0, scale=(1.0, 1.0))
+    config = make_config("tfdata", tmp_path, validation_fraction=0.0, scale=(1.0, 1.0))
     crops = take(config, 1, batch_size=16)[0]["image"].astype(int)
     assert np.abs(np.diff(crops[..., 0], axis=2)).max() <= 4
     drop = crops[:, 0, :, 0].mean(1) - crops[:, -1, :, 0].mean(1)
@@ -267,7 +269,7 @@ def test_pictures_of_every_kind_come_out_right(tmp_path):
     red[6].save(tmp_path / "6-plain.tif")
     red[7].save(tmp_path / "7-plain.bmp")
     red[8].save(tmp_path / "8-progressive.jpg", progressive=True)
-    config = make_config("tfdata", tmp_path, validation_count=0)
+    config = make_config("tfdata", tmp_path, validation_fraction=0.0)
     batch = take(config, 1, batch_size=9)[0]["image"]
     assert sorted(numbers(batch)) == list(range(9))
     for path in tmp_path.glob("?-*"):
@@ -308,7 +310,7 @@ def noisy(tmp_path):
 
 
 def test_bad_pictures_are_named_and_replaced_by_the_next_good_one(noisy):
-    config = make_config("tfdata", noisy, validation_count=0, max_bad_share=0.3)
+    config = make_config("tfdata", noisy, validation_fraction=0.0, max_bad_share=0.3)
     good = take(config, 12, batch_size=6)
     bad = {"03.jpg": "cut", "04.jpg": "zeros", "13.jpg": "cut", "08.png": "wrong byte"}
     for name, kind in bad.items():
@@ -337,7 +339,7 @@ def test_bad_pictures_are_named_and_replaced_by_the_next_good_one(noisy):
 @pytest.mark.parametrize("kind", ["text", "empty"])
 def test_what_is_no_picture_is_left_out_from_the_start(kind, noisy):
     damage(noisy / "06.jpg", kind)
-    config = make_config("tfdata", noisy, validation_count=0, max_bad_share=0.1)
+    config = make_config("tfdata", noisy, validation_fraction=0.0, max_bad_share=0.1)
     data = open_data(config)
     assert data.num_examples == COUNT - 1
     assert list(data.bad.names) == ["06.jpg"]
@@ -355,7 +357,7 @@ def test_what_is_no_picture_is_left_out_from_the_start(kind, noisy):
 def test_too_many_bad_pictures_stop_the_run(count, share, words, noisy):
     for path in sorted(noisy.iterdir())[:count]:
         damage(path, "cut" if path.suffix == ".jpg" else "wrong byte")
-    config = make_config("tfdata", noisy, validation_count=0, max_bad_share=share)
+    config = make_config("tfdata", noisy, validation_fraction=0.0, max_bad_share=share)
     data = open_data(config)
     with pytest.raises(UserError, match=words) as caught:
         list(itertools.islice(data.batches(14, 0, 0), 3))
@@ -364,7 +366,7 @@ def test_too_many_bad_pictures_stop_the_run(count, share, words, noisy):
 
 
 def test_a_file_that_vanishes_stops_the_run(noisy):
-    data = open_data(make_config("tfdata", noisy, validation_count=0, max_bad_share=1.0))
+    data = open_data(make_config("tfdata", noisy, validation_fraction=0.0, max_bad_share=1.0))
     stream = data.batches(3, 0, 0)
     next(stream)
     for path in noisy.iterdir():
@@ -436,9 +438,9 @@ def test_errors_of_both_pipelines(config, tmp_path):
     with pytest.raises(UserError, match=r"7 .* 2 processes.*batch_size"):
         open_data(config).batches(7, 0, 0, process_index=0, process_count=2)
     data = config.data
-    data.validation_count = COUNT
-    assert_refused(config, f"{COUNT} training pictures", "data.validation_count")
-    data.validation_count = 0
+    data.validation_bounds = (COUNT, COUNT)
+    assert_refused(config, f"{COUNT} pictures are too few", "data.validation_bounds")
+    data.validation_bounds = (HELD_OUT, HELD_OUT)
     data.train = ""
     assert_refused(config, "data.train")
     data.train = str(tmp_path / "absent")

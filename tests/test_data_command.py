@@ -25,7 +25,7 @@ def test_a_good_folder(folder, capsys):
     assert "shorter side: 44 to 44 px" in printed
     assert "60 × 52 x 44" in printed
     assert "60 × PNG RGB" in printed
-    assert "splits: 16 training, 24 validation, 20 test" in printed
+    assert "splits: 36 training, 4 validation, 20 test" in printed
     with Image.open("sheet.png") as sheet:
         assert sheet.size == (8 * 34 - 2, 4 * 34 - 2)
         pixels = np.asarray(sheet)
@@ -48,7 +48,7 @@ def test_findings_are_named_and_make_the_status_1(folder, capsys):
         "    config = base_config()\n"
         "    config.image_size = 32\n"
         "    config.data.train = 'set'\n"
-        "    config.data.validation_count = 2\n"
+        "    config.data.validation_bounds = (2, 2)\n"
         "    config.data.max_bad_share = 0.05\n"
         "    return apply_argument(config, argument)\n"
     )
@@ -70,6 +70,33 @@ def test_too_many_bad_pictures_make_the_status_2_after_all_are_named(folder, cap
     assert all(f"train/bad{number}.jpg: the file is empty" in out for number in range(5))
     assert "5 of 65 pictures cannot be used" in err
     assert "max_bad_share = 0.01" in err
+
+
+def make_flat(folder, count):
+    folder.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (count, 40, 40, 3), np.uint8)
+    for number in range(count):
+        Image.fromarray(noise[number]).save(folder / f"{number}.png")
+
+
+def test_a_small_folder_is_divided_by_shares_or_refused_with_a_cure_that_works(folder, capsys):
+    make_flat(folder.parent / "few", 24)
+    assert main(["data", "few", "--size", "32", "--sheet", "-"]) == 0
+    assert "splits: 16 training, 4 validation, 4 test" in capsys.readouterr().out
+    make_flat(folder.parent / "fewer", 9)
+    words = ["data", "fewer", "--size", "32", "--sheet", "-"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "fewer: 9 pictures are too few: 4 for validation and 4 for the test leave 1" in error
+    assert "`gmsrm data --test`" in error
+    assert main([*words, "--test", "set/test"]) == 0
+    assert "splits: 5 training, 4 validation, 20 test" in capsys.readouterr().out
+
+
+def test_a_part_that_is_too_small_to_judge_by_is_a_finding(folder, capsys):
+    make_flat(folder.parent / "one", 1)
+    assert main(["data", "set", "--test", "one", "--size", "32", "--sheet", "-"]) == 1
+    assert "test: 1 is too few to judge by; use 4 or more" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("part", "count"), [("all", 60), ("train", 40), ("test", 20)])

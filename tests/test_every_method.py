@@ -96,7 +96,7 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
         "log_every": 1,
         "data.pipeline": "arrays",
         "data.train": str(folder / "train.npy"),
-        "data.validation_count": 4,
+        "data.validation_bounds": [4, 4],
         "masks.bank": str(folder / "masks.npz"),
         **dict.fromkeys(lengths, STEPS * BATCH / 1000),
         **dict.fromkeys(rates, 1e-3),

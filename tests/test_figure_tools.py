@@ -298,7 +298,7 @@ def test_a_sample_depends_on_the_seed_and_its_number_alone(tool, tmp_path):
 
 
 def test_memory_with_an_encoder_is_asked_with_the_pictures_kept_aside(tool, tmp_path):
-    config = memory_config(memory__code_source="encoder", data__validation_count=2)
+    config = memory_config(memory__code_source="encoder", data__validation_bounds=(2, 2))
     kept = snapshot(config)
     for name, layer in kept["generator"]["params"]["memory"].items():
         if name.startswith(("up_", "conv_")):  # no noise, so that the pictures alone tell samples

@@ -156,7 +156,7 @@ TRAINING = [
     # 401 pictures, of which none is tested on: no evaluation follows.
     "--config.data.train=bundled:facades/train",
     "--config.data.test_fraction=0.0",
-    "--config.data.validation_count=8",
+    "--config.data.validation_bounds=8,8",
     "--config.memory.validation_samples=8",
     "--config.memory.length_kimg=0.04",
     "--config.inpainting.epochs=0.1",

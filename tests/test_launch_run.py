@@ -279,7 +279,7 @@ def real_arguments(tmp_path):
         "data.pipeline": "arrays",
         "data.train": tmp_path / "train.npy",
         "data.test": tmp_path / "test.npy",
-        "data.validation_count": 8,
+        "data.validation_bounds": "8,8",
         "masks.bank": tmp_path / "masks.npz",
         "model.channel_base": 128,
         "model.channel_max": 8,

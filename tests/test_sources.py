@@ -2,13 +2,15 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from gmsrm_jax.assets import asset_path
 from gmsrm_jax.data.arrays import write_pictures
 from gmsrm_jax.data.fields import Data
+from gmsrm_jax.data.formats import FORMATS
 from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.data.sources import open_pictures
+from gmsrm_jax.inference.picture_io import open_picture
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import open_text_log
 
@@ -21,6 +23,7 @@ def save(path, shade=0, size=(40, 40)):
 def test_list_images_is_recursive_sorted_and_blind_to_case(tmp_path):
     (tmp_path / "b").mkdir()
     names = ["b/1.JPG", "B.png", "a.webp", "c.Tiff", "d.jpeg", "e.bmp", "f.tif", "фото 测试 ä.PNG"]
+    names += ["g.jfif", "h.JPE", "i.avif"]
     hidden = [".thumbnails/x.png", "b/.png.part", "b/._1.JPG"]
     for name in [*names, "notes.txt", *hidden]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -58,12 +61,64 @@ def test_links_to_nothing_are_bad_pictures(tmp_path):
 def test_list_images_says_what_it_found_instead(tmp_path):
     with pytest.raises(UserError, match="no files"):
         list_images(tmp_path)
-    for name in ("a.heic", "b.heic", "README"):
+    for name in ("a.gif", "b.gif", "README"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match=r"\*\.jpg.*2 × \.heic, 1 × no suffix"):
+    with pytest.raises(UserError, match=r"\*\.jpg.*2 × \.gif, 1 × no suffix"):
         list_images(tmp_path)
     with pytest.raises(UserError, match="absent"):
         list_images(tmp_path / "absent")
+
+
+def test_files_of_other_kinds_are_counted_once(tmp_path, capsys):
+    open_text_log(None)
+    for name in ("a.png", "b/c.JPG", "b/IMG_1.MOV", "e.gif", "f.GIF", "README", "n\n.p\n"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for _ in range(2):
+        assert len(list_images(tmp_path)) == 2
+    kinds = "2 × .gif, 1 × .mov, 1 × .p\\n, 1 × no suffix"
+    line = f"{tmp_path}: 5 files of other kinds are not read ({kinds})\n"
+    assert capsys.readouterr().out == line
+
+
+@pytest.mark.skipif("HEIF" in FORMATS, reason="pillow-heif is installed")
+def test_what_brings_a_kind_is_said_in_a_folder_and_of_a_file(tmp_path, capsys):
+    open_text_log(None)
+    save(tmp_path / "a.png")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    list_images(tmp_path)
+    assert (
+        "1 file of another kind is not read (1 × .heic; `pip install pillow-heif` for .heic)"
+        in (capsys.readouterr().out)
+    )
+    for name in ("IMG_1.HEIC", "a.jpg"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+        with pytest.raises(UserError, match="a HEIF file; `pip install pillow-heif` lets it"):
+            open_picture(tmp_path / name)
+    with pytest.raises(UserError, match=r"a\.jpg: a HEIF file; `pip install pillow-heif`"):
+        open_pictures(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ("AVIF", "HEIF") if kind in FORMATS])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_pictures_of_phones_are_read_upright(tmp_path, kind, turn):
+    path = tmp_path / {"AVIF": "a.avif", "HEIF": "a.HEIC"}[kind]
+    ramp = np.repeat(np.arange(0, 240, 5, dtype=np.uint8)[:, None], 40, 1)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    Image.fromarray(ramp).convert("RGB").save(path, kind, exif=exif.tobytes(), quality=95)
+    expected = np.rot90(ramp, {1: 0, 6: -1}[turn])[..., None]
+    for read in (open_pictures(str(tmp_path)).image(0), open_picture(path).rgb):
+        np.testing.assert_allclose(read.astype(int), np.repeat(expected, 3, 2), atol=6)
+
+
+def test_a_folder_of_which_nothing_can_be_used_says_why(tmp_path):
+    for number in range(5):
+        save(tmp_path / f"{number}.png", size=(20, 20))
+    wanted = r"none of its 5 .*\(0\.png: 20 x 20 px, and a side needs 32 px; 1\.png.*and 2 more\)"
+    for share in (0.01, 1.0):
+        with pytest.raises(UserError, match=wanted):
+            open_pictures(str(tmp_path), Data(max_bad_share=share))
 
 
 def test_headers_of_many_files_are_read_in_their_order(tmp_path):

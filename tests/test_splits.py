@@ -1,12 +1,16 @@
 import hashlib
+import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gmsrm_jax.commands.config_files import read_config_file
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.data.splits import open_test, split_pictures
 from gmsrm_jax.runtime.errors import UserError
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 
 
 @pytest.fixture
@@ -14,7 +18,7 @@ def config(tmp_path):
     config = base_config()
     config.image_size = 32
     config.data.train = str(tmp_path / "set")
-    config.data.validation_count = 2
+    config.data.validation_bounds = (2, 2)
     return config
 
 
@@ -128,8 +132,46 @@ def test_a_lone_train_folder_has_no_test(tmp_path, config):
 def test_too_few_pictures(tmp_path, config):
     make(tmp_path, ["0.png", "1.png"])
     config.data.test_fraction = 0.0
-    with pytest.raises(UserError, match=r"2 training pictures.*validation_count = 2"):
+    with pytest.raises(UserError, match=r"2 pictures are too few: 2 for .*validation_bounds"):
         split_pictures(config)
+
+
+@pytest.mark.parametrize("count", [16, 40, 300])
+def test_a_small_folder_keeps_a_share_that_can_be_judged_on(tmp_path, config, count):
+    config.data.validation_bounds = base_config().data.validation_bounds
+    names = sorted((f"{i}.png" for i in range(count)), key=digest)
+    make(tmp_path, names)
+    split, test = split_pictures(config), open_test(config)
+    hashes = [int(digest(name)[:16], 16) / 2**64 for name in names]
+    first, last = sum(h < 0.1 for h in hashes), sum(h >= 0.95 for h in hashes)
+    assert names_of(split, split.validation) == set(names[: max(first, 4)])
+    assert {test.name(i) for i in range(len(test))} == set(names[-max(last, 4) :])
+    assert len(split.training) == count - len(split.validation) - len(test)
+
+
+def test_pictures_that_are_added_hold_none_out_that_was_trained_on(tmp_path, config):
+    config.data.validation_bounds, config.data.test_bounds = (4, 6), (4, 7)
+    config.data.test_fraction = 0.1
+    trained = set()
+    for count in (16, 24, 50, 90, 140):
+        make(tmp_path, [f"{i}.png" for i in range(count)])
+        split, test = split_pictures(config), open_test(config)
+        held_out = names_of(split, split.validation) | {test.name(i) for i in range(len(test))}
+        assert len(held_out) == len(split.validation) + len(test)
+        assert trained.isdisjoint(held_out)
+        trained |= names_of(split, split.training)
+    assert (len(split.validation), len(test)) == (6, 7)
+
+
+def test_configs_for_a_folder_divide_it_alike(tmp_path):
+    make(tmp_path, [f"{i}.png" for i in range(40)])
+    found = []
+    for name in ("folder", "finetune"):
+        config = read_config_file(str(CONFIGS / f"{name}.py"))
+        config.data.train = str(tmp_path / "set")
+        split = split_pictures(config)
+        found.append((len(split.training), len(split.validation), len(open_test(config))))
+    assert found == [(32, 4, 4)] * 2
 
 
 def test_another_set_of_pictures_has_another_fingerprint(tmp_path, config):

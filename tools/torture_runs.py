@@ -50,7 +50,7 @@ def make_data(folder: pathlib.Path) -> list[str]:
         "data.pipeline": "arrays",
         "data.train": folder / "train.npy",
         "data.test_fraction": 0.0,
-        "data.validation_count": 8,
+        "data.validation_bounds": "8,8",
         "masks.bank": folder / "masks.npz",
         "log_every": 3,
         "xla_optimization_level": 0,

@@ -5,7 +5,8 @@ and kinds, those that cannot be used, and duplicates. Writes a sheet of training
 masks.
 
 Exit status: 0 everything is fine; 1 training can start, but something was found (pictures left out,
-or the same picture in training and test); 2 it cannot start.
+too few to judge by in validation or test, or the same picture in training and test); 2 it cannot
+start.
 """
 
 import argparse
@@ -135,7 +136,6 @@ def _config(args: argparse.Namespace) -> ConfigDict:
     else:
         config = base_config()
         config.image_size = 128
-        config.data.validation_count = 24
         config.data.train = args.target
         if args.target.endswith(".npy"):
             config.data.pipeline = "arrays"
@@ -208,6 +208,13 @@ def _print_splits(config: ConfigDict, looks: dict[str, Inspection | None]) -> in
     train, others = looks["train"], looks["test"]
     different = {id(look): look for look in (train, others) if look is not None}
     findings = sum(len(look.bad) for look in different.values())
+    parts = [("validation", len(split.validation), config.data.validation_bounds[0])]
+    if test is not None:
+        parts.append(("test", len(test), config.data.test_bounds[0]))
+    for part, count, fewest in parts:
+        if count < fewest:
+            print(f"{part}: {count} is too few to judge by; use {fewest} or more")
+            findings += 1
     if test is None or train is None or others is None:
         return findings
     trained = {train.digests.get(split.pictures.name(int(i))) for i in split.training} - {None}

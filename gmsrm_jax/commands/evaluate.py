@@ -3,7 +3,8 @@
 Fills the holes of test pictures with a trained network, and writes metrics.json, per_image.csv, the
 paper's tables (Markdown, LaTeX, HTML) and figures, and report.html. What was scored before is not
 scored again, and an evaluation that was stopped goes on. Options that are not given are as in the
-training's config.
+training's config, or of a network that is no workdir as configs have them by default. A training
+that began with trained weights is compared with these.
 """
 
 import argparse
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gmsrm_jax.commands import Subparsers, add_command
-from gmsrm_jax.commands.scoring import evaluate_and_report
+from gmsrm_jax.commands.options import add_checkpoint, add_offline
+from gmsrm_jax.commands.scoring import evaluate_and_report, evaluate_and_report_network
 from gmsrm_jax.runtime.errors import UserError
 
 _POLL_SECONDS = 10.0
@@ -23,11 +25,24 @@ _POLL_SECONDS = 10.0
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `evaluate`."""
-    add = add_command(subparsers, "evaluate", __doc__, run).add_argument
-    add("--checkpoint", required=True, metavar="WORKDIR", help="the workdir of a training")
-    add("--output", metavar="DIR", help="default: WORKDIR/evaluation and WORKDIR/report.html")
+    parser = add_command(subparsers, "evaluate", __doc__, run)
+    add_checkpoint(parser)
+    add_offline(parser)
+    add = parser.add_argument
+    add(
+        "--output",
+        metavar="DIR",
+        help="default: WORKDIR/evaluation and WORKDIR/report.html; evaluation/NAME of a network"
+        " that is no workdir",
+    )
     add("--images", metavar="SPEC", help="the test pictures, as config.data.test; see --dataset")
-    add("--masks", metavar="SPEC", help="a mask list *.npz, a folder of masks, or generated")
+    add(
+        "--masks",
+        metavar="SPEC",
+        help="generated (drawn by --seed), a mask list *.npz, or a folder: of masks named like the"
+        " pictures, one for each, or of any others, dealt by --seed so that each picture has one of"
+        " every bin",
+    )
     black = "black is the hole in that folder"
     add("--invert", dest="invert_masks", action="store_true", default=None, help=black)
     add(
@@ -71,12 +86,23 @@ def run(args: argparse.Namespace) -> None:
     from gmsrm_jax.config.of_run import config_of_run
     from gmsrm_jax.evaluation.run import export_test_set
     from gmsrm_jax.methods import METHODS
+    from gmsrm_jax.networks import load_pretrained
     from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.runtime.log import open_text_log
 
-    workdir = Path(args.checkpoint).expanduser()
-    config = config_of_run(workdir)
+    network = None if _is_workdir(args) else load_pretrained(args.checkpoint, args.offline)
+    workdir = Path(args.checkpoint or "").expanduser()
+    if network is None:
+        config = config_of_run(workdir)
+    elif args.images:
+        config = network.config.copy_and_resolve_references()
+    else:
+        raise UserError(
+            f"{network.source} is no workdir, whose config would name test pictures; give --images"
+        )
     with config.unlocked():
+        if network is not None:
+            config.name = Path(network.source).name
         if args.images:
             config.data.test = args.images
             # The training's name would put the paper's rows beside other pictures.
@@ -94,6 +120,10 @@ def run(args: argparse.Namespace) -> None:
         return
     command = shlex.join(["gmsrm", *sys.argv[1:]])
     output = Path(args.output).expanduser() if args.output else None
+    if network is not None:
+        output = output or Path("evaluation", config.name)
+        evaluate_and_report_network(config, network, command, output)
+        return
     if args.follow is None:
         evaluate_and_report(config, workdir, command, output)
         return
@@ -104,6 +134,23 @@ def run(args: argparse.Namespace) -> None:
 
     last = METHODS[config.method].last_stage(config)
     _follow(checkpoint_folder(workdir, last), args.follow, score)
+
+
+def _is_workdir(args: argparse.Namespace) -> bool:
+    """Whether --checkpoint names the workdir of a training.
+
+    Raises:
+        UserError: it does not, and is to be followed.
+    """
+    from gmsrm_jax.assets import BUNDLED_NETWORK
+    from gmsrm_jax.networks.names import is_workdir
+
+    name = args.checkpoint
+    if name and name != BUNDLED_NETWORK and is_workdir(Path(name).expanduser()):
+        return True
+    if args.follow is not None:
+        raise UserError(f"--follow: {name or BUNDLED_NETWORK} is no workdir of a training")
+    return False
 
 
 def _follow(folder: Path, patience: float, score: Callable[[int], None]) -> None:

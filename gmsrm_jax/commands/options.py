@@ -89,18 +89,28 @@ def _number(section: type[Section], name: str, text: str) -> Any:
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `load_inpainter` reads."""
+    add_checkpoint(parser)
+    add_device(parser)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Adds --checkpoint, which says what `networks.load_pretrained` loads."""
     parser.add_argument(
         "--checkpoint",
         metavar="NAME|DIR",
         help="weights: a name, an exported folder, the workdir of a training or org/name of the"
         " Hugging Face Hub (default: facades-128, bundled)",
     )
-    add_device(parser)
+
+
+def add_offline(parser: argparse.ArgumentParser) -> None:
+    """Adds --offline."""
+    parser.add_argument("--offline", action="store_true", help="download no weights")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Adds --offline and --device, which say how and where weights are loaded."""
-    parser.add_argument("--offline", action="store_true", help="download no weights")
+    add_offline(parser)
     parser.add_argument(
         "--device",
         default="auto",

@@ -1,10 +1,14 @@
 """Scores with their report, as training, `gmsrm evaluate` and `gmsrm compare` end with them."""
 
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from gmsrm_jax.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from gmsrm_jax.networks.folder import Pretrained
 
 
 class NotScored(UserError):
@@ -35,13 +39,45 @@ def evaluate_and_report(
             missing.
     """
     from gmsrm_jax.evaluation.run import evaluate_run
-    from gmsrm_jax.report.run_report import report_run
 
     metrics = evaluate_run(config, workdir, output, step)
-    if not metrics:
-        return
-    page = (workdir if output is None else output) / "report.html"
-    report_run(config, workdir, output or workdir / "evaluation", page, metrics, command)
+    if metrics:
+        page = (workdir if output is None else output) / "report.html"
+        _report(config, workdir, output or workdir / "evaluation", page, metrics, command)
+
+
+def evaluate_and_report_network(
+    config: ConfigDict, network: "Pretrained", command: str, output: pathlib.Path
+) -> None:
+    """Scores a trained network that is no workdir, see `evaluate_and_report`.
+
+    Args:
+        config: of the network, with the test set and what is scored.
+        network: what fills.
+        command: what to type to do it again, for the report.
+        output: where to write.
+
+    Raises:
+        UserError: there is no test set.
+        NotScored: see `evaluate_and_report`.
+    """
+    from gmsrm_jax.evaluation.run import evaluate_network
+
+    metrics = evaluate_network(config, network, output)
+    _report(config, None, output, output / "report.html", metrics, command)
+
+
+def _report(
+    config: ConfigDict,
+    workdir: pathlib.Path | None,
+    output: pathlib.Path,
+    page: pathlib.Path,
+    metrics: dict[str, Any],
+    command: str,
+) -> None:
+    from gmsrm_jax.report.run_report import report_run
+
+    report_run(config, workdir, output, page, metrics, command)
     lacking = metrics["facts"]["not_scored"]
     if lacking:
         raise NotScored("; ".join(f"{name} was not scored: {why}" for name, why in lacking.items()))

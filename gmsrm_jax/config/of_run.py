@@ -16,6 +16,8 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.log import say
 
 _PICTURES = "training pictures"
+# Of the shared fields, those that came later: how it was before.
+_BEFORE = {"data.test_bounds": [0, 1 << 40]}
 
 
 def check_config_of_run(config: ConfigDict, workdir: pathlib.Path, pictures: str | None) -> None:
@@ -125,12 +127,13 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
             f"{path}: from a version of the program whose checkpoints this one does not read; make "
             "a folder of it with that version's `gmsrm export`, which is read here, or train again"
         )
-    return fields
+    count = fields.pop("data.validation_count", None)  # of before there were shares
+    return fields if count is None else {**fields, "data.validation_bounds": [count, count]}
 
 
 def _as_then(method: str) -> dict[str, Any]:
     """Every field of a method as it was before it was a field, or with its default."""
-    return {**flatten(base_config(method).to_dict()), **METHODS[method].before}
+    return {**flatten(base_config(method).to_dict()), **_BEFORE, **METHODS[method].before}
 
 
 def _free(config: ConfigDict) -> set[str]:

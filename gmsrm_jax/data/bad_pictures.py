@@ -43,9 +43,14 @@ class BadPictures:
         self.names = dict(found or {})
         self._max_share = max_share
         self._unshared: dict[str, str] = {}
-        self._check()
         if len(self.names) == listed:
-            raise UserError(f"{location}: none of its {listed} pictures can be used")
+            raise UserError(
+                printable(
+                    f"{location}: none of its {listed} pictures can be used ({self._first()}); "
+                    "repair them, or name others"
+                )
+            )
+        self._check()
 
     def add(self, name: str, reason: str) -> None:
         """Leaves a picture out and says so; does nothing the second time."""
@@ -81,14 +86,19 @@ class BadPictures:
         reason = self.names[name]
         return printable(f"left out {name}: {reason} ({place} of {self.listed} in {self.location})")
 
+    def _first(self) -> str:
+        """The first names with their reasons, and the number of the others."""
+        first = "; ".join(f"{name}: {why}" for name, why in list(self.names.items())[:_NAMED])
+        more = len(self.names) - _NAMED
+        return first + (f"; and {more} more" if more > 0 else "")
+
     def _check(self) -> None:
         count = len(self.names)
         if count > self._max_share * self.listed:
-            first = "; ".join(f"{name}: {why}" for name, why in list(self.names.items())[:_NAMED])
-            more = f"; and {count - _NAMED} more" if count > _NAMED else ""
             message = (
-                f"{self.location}: {count} of {self.listed} pictures cannot be used ({first}{more})"
-                f", more than data.max_bad_share = {self._max_share:g} allows; `gmsrm data` lists "
-                f"all; repair or remove them, or raise --config.data.max_bad_share"
+                f"{self.location}: {count} of {self.listed} pictures cannot be used "
+                f"({self._first()}), more than data.max_bad_share = {self._max_share:g} allows; "
+                "`gmsrm data` lists all; repair or remove them, or raise "
+                "--config.data.max_bad_share"
             )
             raise UserError(printable(message))

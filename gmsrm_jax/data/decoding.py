@@ -14,10 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from gmsrm_jax.data.fields import MAX_PIXELS
+from gmsrm_jax.data.formats import open_picture_file
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.unreadable import UNREADABLE
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MIN_SIDE = 32  # pixels; nothing smaller can fill a training crop with detail
 # What Pillow's decoders raise for files with absurd content.
 DAMAGED = (
@@ -116,7 +116,7 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if not encoded:
         raise UnreadablePicture("the file is empty")
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+        with open_picture_file(io.BytesIO(encoded)) as picture:
             _check_size(picture, max_pixels)
             return _to_rgb(upright(picture))
     except DAMAGED as error:
@@ -124,27 +124,29 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def resize_for_test(
-    image: np.ndarray, size: int, shorter_side: float, test_resize: str
+    image: np.ndarray, size: int, shorter_side: float, test_resize: str, nearest: bool = False
 ) -> np.ndarray:
     """Resizes a picture by the test rule, with Pillow's antialiased bicubic.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, 3], or [H, W] of a mask.
         size: side S of the result in pixels.
         shorter_side: shorter side before the centre crop, in units of S; at least 1.
         test_resize: "shorter_side": the shorter side becomes round(shorter_side * S), then the
             centre S x S is cut out, offsets rounded down; "direct": straight to S x S.
+        nearest: takes the nearest pixel, as a mask needs it.
 
     Returns:
-        uint8 [S, S, 3].
+        uint8 [S, S, 3], or [S, S] of a mask.
     """
     picture = Image.fromarray(image)
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
     if test_resize == "direct":
-        return np.array(picture.resize((size, size), Image.Resampling.BICUBIC))
+        return np.array(picture.resize((size, size), how))
     scale = round(shorter_side * size) / min(picture.size)
     width, height = round(picture.width * scale), round(picture.height * scale)
     left, top = (width - size) // 2, (height - size) // 2
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    resized = picture.resize((width, height), how)
     return np.array(resized.crop((left, top, left + size, top + size)))
 
 
@@ -172,7 +174,7 @@ def forget_xmp(picture: Image.Image) -> None:
 def reason_of(error: BaseException) -> str:
     """Says in a few words, without the file's name, why Pillow could not read a picture."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not one of {', '.join(FORMATS)}, whatever its name says"
+        return str(error)
     if isinstance(error, Image.DecompressionBombError):
         return "far too many pixels"
     if isinstance(error, MemoryError):
@@ -186,7 +188,7 @@ def _header(stream: BinaryIO, max_pixels: int) -> Header:
     if not stream.read(1):
         raise UnreadablePicture("the file is empty")
     stream.seek(0)
-    with Image.open(stream, formats=FORMATS) as picture:
+    with open_picture_file(stream) as picture:
         _check_size(picture, max_pixels)
         # Phones write JPEGs with a second picture behind the first, which Pillow calls MPO.
         plain = picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB")

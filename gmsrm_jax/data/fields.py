@@ -1,11 +1,28 @@
 """The fields of training and test pictures, and of the holes of training."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import pydantic
 
 from gmsrm_jax.runtime.fields import Section, setting
 
 # Larger pictures are taken for decompression bombs; Pillow warns from here and refuses twice that.
 MAX_PIXELS = 89_478_485
+
+
+def _bounds(value: tuple[int, int]) -> tuple[int, int]:
+    if not 0 <= value[0] <= value[1]:
+        raise ValueError("use two whole numbers from 0, the smaller one first")
+    return value
+
+
+def _two_at_least(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] < 2:
+        raise ValueError("use two whole numbers from 2, the smaller one first")
+    return value
+
+
+_Bounds = Annotated[tuple[int, int], pydantic.AfterValidator(_bounds)]
 
 
 class Data(Section):
@@ -26,18 +43,23 @@ class Data(Section):
     test_fraction: float = setting(
         0.05, "share of data.train tested on when split by hash; 0: none", ge=0, le=1
     )
+    # Free, for what it changes in a training, its pictures, is compared anyway.
+    test_bounds: _Bounds = setting((4, 1000), "fewest and most of these pictures", free=True)
     note: str = setting(
         "", "where the pictures come from; a part of the error when they are missing", free=True
     )
     pipeline: Literal["tfdata", "arrays"] = setting(
         "tfdata", "arrays: pictures and masks from memory, no TensorFlow", local="tfdata"
     )
-    validation_count: int = setting(
-        100,
-        "pictures of val/, or held out of training by a hash of the name; stage 1's snapshot is "
-        "chosen by them",
-        ge=2,
-        local=16,
+    validation_fraction: float = setting(
+        0.1,
+        "share of data.train held out of training by a hash of the name, if there is no val/; "
+        "stage 1's snapshot is chosen by them",
+        gt=0,
+        le=1,
+    )
+    validation_bounds: Annotated[_Bounds, pydantic.AfterValidator(_two_at_least)] = setting(
+        (4, 100), "fewest and most of these pictures; of a val/, the most", local=(4, 16)
     )
     shorter_side: float = setting(
         1.25, "shorter side after the resize, in image sizes (320 at 256)", ge=1

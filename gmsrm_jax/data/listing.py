@@ -1,19 +1,22 @@
 """Finds picture files in a folder."""
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from gmsrm_jax.data.bad_pictures import printable
+from gmsrm_jax.data.formats import SUFFIXES, counted
 from gmsrm_jax.runtime.errors import UserError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from gmsrm_jax.runtime.log import say
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
     """Lists the pictures of a folder and its subfolders by suffix, in any case.
 
-    Names that begin with a dot are left out, as are folders of such a name.
+    Names that begin with a dot are left out, as are folders of such a name. Files of kinds that are
+    not read are counted by suffix, which is said, once for a folder.
 
     Returns:
         Paths sorted by their relative POSIX path.
@@ -43,13 +46,23 @@ def picture_names(folder: str | os.PathLike) -> list[str]:
         else:
             others[suffix or "no suffix"] += 1
     if not found:
-        instead = ", ".join(f"{n} × {suffix}" for suffix, n in others.most_common(5)) or "no files"
+        instead = printable(counted(others)) or "no files"
         wanted = " ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise UserError(
             f"{folder}: no pictures ({wanted}) in it or its subfolders, found {instead}; "
             f"put pictures there or name another folder"
         )
+    if others:
+        total = others.total()
+        files = "1 file of another kind is" if total == 1 else f"{total} files of other kinds are"
+        _say_once(printable(f"{folder}: {files} not read ({counted(others)})"))
     return sorted(found)
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """Says a line the first time, for a run lists its folders again and again."""
+    say(line)
 
 
 def walk(folder: str | os.PathLike) -> Iterator[str]:

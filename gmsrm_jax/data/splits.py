@@ -3,6 +3,10 @@
 Without a test set of its own, a set is divided by the sub-folders train, val and test if it has a
 `train`, by the splits that a TFDS set comes with, and otherwise by a hash of each name. Pictures of
 a test folder within the training folder are for the test alone.
+
+By hash means: the names in the order of their SHA-256; the test has the last ones, validation the
+first ones, each as many as lie in its share of all hashes, and never fewer or more than its bounds.
+So no picture that was trained on is ever held out because others were added.
 """
 
 import hashlib
@@ -20,6 +24,7 @@ from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
 _BY_FOLDER = "sub-folders "  # how a rule by folders begins
+_HASHES = 2**64
 
 
 @dataclass(frozen=True)
@@ -86,33 +91,35 @@ class Split:
 def split_pictures(config: ConfigDict) -> Split:
     """Opens config.data.train and divides it.
 
-    Validation pictures are up to config.data.validation_count ones of the sub-folder `val`, if that
-    is not the test set, or else so many of the training pictures. Which ones depends on the SHA-256
-    of each name alone, so that adding or removing pictures moves few others.
+    Validation pictures are those of the sub-folder `val`, if that is not the test set, or else a
+    share of the training pictures, by hash.
 
     Raises:
-        UserError: too few pictures.
+        UserError: too few pictures: more would be held out than trained on.
     """
-    pictures = open_pictures(config.data.train, config.data)
+    pictures, data = open_pictures(config.data.train, config.data), config.data
     parts, rule = _parts(pictures, config)
-    training, validation = parts["train"], parts["validation"]
-    held_out = not len(validation)
-    source = training if held_out else validation
-    count = config.data.validation_count
-    if held_out and count >= len(source):
-        raise UserError(
-            f"{pictures.location}: {len(source)} training pictures, of which "
-            f"config.data.validation_count = {count} are to be held out and at least one left: add "
-            f"pictures or change --config.data.validation_count"
-        )
-    order = sorted(source.tolist(), key=lambda index: _digest(pictures.name(index)))
-    chosen = np.sort(np.array(order[:count], np.int64))
-    if held_out:
-        training = np.sort(np.array(order[count:], np.int64))
-        origin = "held out of the training pictures, by a hash of the name"
+    there = len(parts["validation"])
+    source = parts["validation" if there else "train"].tolist()
+    order = sorted(source, key=lambda index: _digest(pictures.name(index)))
+    share = (data.validation_fraction, data.validation_bounds)
+    if there:
+        count = min(there, share[1][1])
+        origin = f"{count} of the {there} pictures that are there for it, at most {share[1][1]}"
     else:
-        origin = f"{len(chosen)} of the {len(source)} pictures that are there for it"
-    return Split(pictures, training, chosen, rule, f"{origin} (data.validation_count = {count})")
+        below = round(share[0] * _HASHES)
+        count = _number(sum(_hash(pictures.name(index)) < below for index in source), *share)
+        origin = f"of the training pictures, {_in_words(*share)}"
+    training = parts["train"].tolist() if there else order[count:]
+    tested = 0 if rule.startswith(_BY_FOLDER) else len(parts["test"])
+    if not there and len(training) < max(count + tested, 1):
+        cure = "name a folder of others for the test (data.test, `gmsrm data --test`), "
+        raise UserError(
+            f"{pictures.location}: {len(source) + tested} pictures are too few: {count} for "
+            f"validation and {tested} for the test leave {len(training)} to train on; add "
+            f"pictures, {cure if tested else ''}or lower data.validation_bounds"
+        )
+    return Split(pictures, _ascending(training), _ascending(order[:count]), rule, origin)
 
 
 def has_test_pictures(config: ConfigDict) -> bool:
@@ -136,14 +143,12 @@ def open_test(config: ConfigDict) -> Pictures:
     pictures = open_pictures(data.train, data)
     parts, rule = _parts(pictures, config)
     if not len(parts["test"]):
-        cure = "or --config.data.test_fraction above 0"
+        cure = "or data.test_fraction above 0"
         if rule.startswith(_BY_FOLDER):
-            cure = (
-                "make a sub-folder `test`, or train without a test (--config.data.test_fraction=0)"
-            )
+            cure = "make a sub-folder `test`, or train without a test (data.test_fraction=0)"
         raise UserError(
-            f"{pictures.location}: no test pictures ({rule or 'all are for training'}); set "
-            f"--config.data.test, {cure}"
+            f"{pictures.location}: no test pictures ({rule or 'all are for training'}); name a "
+            f"folder of them (data.test, `gmsrm data --test`), {cure}"
         )
     return Part(pictures, parts["test"])
 
@@ -204,10 +209,12 @@ def _roles(names: list[str], location: str, config: ConfigDict) -> tuple[list[st
         return _by_folder(names, folders, has_test=bool(config.data.test))
     if config.data.test or _own_test_split(config):
         return ["train"] * len(names), ""
-    limit = round((1.0 - config.data.test_fraction) * 2**64)
-    roles = ["test" if int.from_bytes(_digest(name)[:8]) >= limit else "train" for name in names]
-    share = f"{100.0 * config.data.test_fraction:g} %"
-    return roles, f"{roles.count('test')} for the test ({share}, by a hash of the name)"
+    share = (config.data.test_fraction, config.data.test_bounds)
+    limit = round((1.0 - share[0]) * _HASHES)
+    count = _number(sum(_hash(name) >= limit for name in names), *share)
+    tested = set(sorted(names, key=_digest, reverse=True)[:count])
+    roles = ["test" if name in tested else "train" for name in names]
+    return roles, f"{len(tested)} for the test ({_in_words(*share)})"
 
 
 def _by_folder(names: list[str], folders: Counter[str], has_test: bool) -> tuple[list[str], str]:
@@ -223,5 +230,23 @@ def _by_folder(names: list[str], folders: Counter[str], has_test: bool) -> tuple
     return roles, rule + (f", {outside} pictures outside of them not used" if outside else "")
 
 
+def _ascending(indices: list[int]) -> np.ndarray:
+    return np.sort(np.array(indices, np.int64))
+
+
+def _number(found: int, share: float, bounds: tuple[int, int]) -> int:
+    """How many pictures are held out, of which `found` have a hash within the share."""
+    return min(max(found, bounds[0]), bounds[1]) if share else 0
+
+
+def _in_words(share: float, bounds: tuple[int, int]) -> str:
+    return f"{100.0 * share:g} %, by a hash of the name, but {bounds[0]} to {bounds[1]}"
+
+
 def _digest(name: str) -> bytes:
     return hashlib.sha256(os.fsencode(name)).digest()
+
+
+def _hash(name: str) -> int:
+    """A number from 0 to below _HASHES."""
+    return int.from_bytes(_digest(name)[:8])

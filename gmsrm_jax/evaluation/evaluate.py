@@ -113,7 +113,7 @@ def evaluate(
     frames = score_frames(masks, filled, arrays)
     metrics = {
         **_facts(worker, test_set, facts),
-        **means_as_json(frames, masks.bins),
+        **means_as_json(frames, masks.scored),
         "run": _run(worker.total, float(arrays["seconds"].sum())),
     }
     if worker.samples:
@@ -240,7 +240,7 @@ def _examples(
 
     return Examples(
         pictures=tuple(masks.names[example // len(bins)] for example in wanted),
-        bins=tuple(bins[example % len(bins)] for example in wanted),
+        bins=tuple(masks.labels[example] for example in wanted),
         ratios=masks.ratios.reshape(-1)[list(wanted)],
         methods=methods,
         truth=arrays["kept/truth"][order],
@@ -256,13 +256,14 @@ def _distribution(
     arrays: Mapping[str, np.ndarray],
     judge: Judge,
 ) -> dict[str, dict[str, Any]]:
-    """FID, P-IDS and U-IDS of each method, by bin; bins that a method left out are missing."""
+    """FID, P-IDS and U-IDS of each method, by bin, if it filled all of it, 2 pictures or more."""
     count, real = len(masks.bins), arrays["truth/features"]
+    places = {name: np.flatnonzero(np.array(masks.labels) == name) for name in masks.scored}
     return {
         method: {
-            name: judge.compare_sets(arrays[f"{number}/features"][place::count], real)
-            for place, name in enumerate(masks.bins)
-            if which[place::count].all()
+            name: judge.compare_sets(arrays[f"{number}/features"][own], real[own // count])
+            for name, own in places.items()
+            if which[own].all() and len(own) > 1
         }
         for number, (method, which) in enumerate(filled.items())
     }

@@ -108,7 +108,7 @@ def figure_examples(
         count: pictures to draw, at most as many as there are.
 
     Returns:
-        Example indices, picture · len(bins) + bin, without the bins that `bins` lacks.
+        Example indices, picture · len(bins) + bin; of `bins` without any of these, the first.
 
     Raises:
         UserError: a wanted picture is not among `names`.
@@ -130,5 +130,5 @@ def figure_examples(
     for row, picture in enumerate(chosen):
         wanted = [irregular[row % len(irregular)]] if irregular else []
         wanted += [ABLATION_BIN] if ABLATION_BIN in bins else []
-        examples += [picture * len(bins) + list(bins).index(name) for name in wanted]
+        examples += [picture * len(bins) + list(bins).index(n) for n in wanted or bins[:1]]
     return examples

@@ -2,6 +2,8 @@
 
 import importlib.util
 import pathlib
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -23,11 +25,12 @@ from gmsrm_jax.metrics.inception import InceptionWeights, load_inception
 from gmsrm_jax.metrics.lpips import LpipsWeights, load_lpips
 from gmsrm_jax.metrics.perceptual import VGG_HOLE, VGG_HOLE_LAYER
 from gmsrm_jax.nn.vgg import VggWeights, load_vgg19
-from gmsrm_jax.runtime.devices import replicated
+from gmsrm_jax.runtime.devices import replicated, to_every_device
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 
 UNTRAINED_ROW = "untrained network"
+_NONE: Mapping[str, Variables] = MappingProxyType({})
 
 
 def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str]]:
@@ -59,14 +62,22 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
     return Judge(networks, inception, vgg), hashes, lacking
 
 
-def open_predictions(config: ConfigDict, mask_list: MaskList) -> dict[str, Predictions]:
+def open_predictions(
+    config: ConfigDict, mask_list: MaskList, others: Collection[str] = ()
+) -> dict[str, Predictions]:
     """Opens the folders of other programs' pictures, by the names of their rows.
+
+    Args:
+        config: the run's config.
+        mask_list: of the test set.
+        others: names of further rows.
 
     Raises:
         UserError: two rows would have one name, or see `Predictions`.
     """
     own = METHODS[config.method].row(config).title
-    taken = {own, _mean_row(own), UNTRAINED_ROW, *(each.title for each in CLASSICAL.values())}
+    taken = {*others, own, _mean_row(own), UNTRAINED_ROW}
+    taken |= {each.title for each in CLASSICAL.values()}
     taken |= {f"{name} (paper)" for name in (*published.TYPES, *published.VARIANTS)}
     found: dict[str, Predictions] = {}
     for word in config.evaluation.predictions:
@@ -78,7 +89,7 @@ def open_predictions(config: ConfigDict, mask_list: MaskList) -> dict[str, Predi
 
 
 def open_methods(
-    config: ConfigDict, variables: Variables, mesh: Mesh
+    config: ConfigDict, variables: Variables, mesh: Mesh, begun: Mapping[str, Variables] = _NONE
 ) -> tuple[dict[str, Fill], dict[str, int]]:
     """Returns the rows of the tables but for predictions, and the samples of each hole.
 
@@ -86,6 +97,7 @@ def open_methods(
         config: the run's config.
         variables: of the trained network.
         mesh: devices that share a batch.
+        begun: further weights of the same network, by the names of their rows.
 
     Raises:
         UserError: several samples are wanted without noise.
@@ -105,6 +117,13 @@ def open_methods(
         samples[own] = settings.samples if filler.draws else 1
     if settings.noise != "sampled" and filler.draws:
         rows[_mean_row(own)] = _filled_by(filler, settings.seed, mean=True)
+    for name, weights in begun.items():
+        rows[name] = _filled_by(
+            filler,
+            settings.seed,
+            variables=to_every_device(weights, mesh),
+            mean=filler.draws and settings.noise == "mean",
+        )
     for name in settings.baselines:
         if name == UNTRAINED:
             untrained = jax.jit(

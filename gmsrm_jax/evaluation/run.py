@@ -1,5 +1,6 @@
 """From a trained workdir to scores, tables and a report."""
 
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -14,6 +15,7 @@ from gmsrm_jax.config.of_run import check_config_of_run
 from gmsrm_jax.data.masks.assignment import open_mask_list
 from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.data.masks.list_file import MaskList, write_mask_list
+from gmsrm_jax.data.masks.pairs import paired_masks
 from gmsrm_jax.data.sources import EncodedPictures, Pictures
 from gmsrm_jax.data.splits import open_test
 from gmsrm_jax.evaluation.batches import EvaluationSet, evaluated_names, pictures_sha256
@@ -30,12 +32,19 @@ from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
 from gmsrm_jax.evaluation.predictions import export_inputs
 from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
 from gmsrm_jax.evaluation.table_formats import to_text
+from gmsrm_jax.evaluation.verdicts import begun_row
 from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.methods import METHODS
+from gmsrm_jax.methods.base import Variables
 from gmsrm_jax.methods.classical import check_packages
 from gmsrm_jax.methods.variables import weights_sha256
+from gmsrm_jax.networks import load_pretrained
+from gmsrm_jax.networks.fields import check_begin_from
+from gmsrm_jax.networks.folder import Pretrained
+from gmsrm_jax.networks.names import is_workdir
 from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
+from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import Progress, say
 from gmsrm_jax.runtime.processes import everywhere
 
@@ -76,14 +85,68 @@ def evaluate_run(
     checkpoints.finish()
     if jax.process_index() != 0:
         return {}
+    begun = _begun(config)
+    facts = {
+        "checkpoint": str(folder),
+        "checkpoint_step": step,
+        "began_with": begun and {"name": begun.source, "sha256": begun.sha256},
+    }
+    rows = {begun_row(begun.source): begun.variables} if begun else {}
+    return _evaluated(config, variables, facts, output or workdir / "evaluation", rows)
+
+
+def evaluate_network(
+    config: ConfigDict, network: Pretrained, output: pathlib.Path
+) -> dict[str, Any]:
+    """Scores a trained network as `evaluate_run` does a checkpoint.
+
+    Args:
+        config: of the network, with the test set and what is scored.
+        network: what fills.
+        output: where to write.
+
+    Returns:
+        What metrics.json holds, see `evaluate_run`.
+
+    Raises:
+        UserError: there is no test set.
+    """
+    facts = {"checkpoint": network.source, "checkpoint_step": None, "began_with": None}
+    return _evaluated(config, network.variables, facts, output, {})
+
+
+def _begun(config: ConfigDict) -> Pretrained | None:
+    """The network that the training began with; None if there was none, or it is gone."""
+    spec = METHODS[config.method].begins_from(config)
+    if spec is None:
+        return None
+    try:
+        if jax.process_count() > 1 and is_workdir(pathlib.Path(spec.begin_from)):
+            # Its checkpoint would be read in common, and the other processes are gone.
+            raise UserError(f"{spec.begin_from} is a workdir; evaluate with one process")
+        network = load_pretrained(spec.begin_from)
+        check_begin_from(config, network.config, spec.begin_from_field, spec.begin_from)
+    except UserError as error:
+        say(f"evaluation: not compared with the weights that the training began with: {error}")
+        return None
+    return dataclasses.replace(network, source=spec.begin_from)
+
+
+def _evaluated(
+    config: ConfigDict,
+    variables: Variables,
+    facts: dict[str, Any],
+    output: pathlib.Path,
+    begun: dict[str, Variables],
+) -> dict[str, Any]:
+    """Scores weights, and `begun` beside them, by row; facts are those of the weights' source."""
     mesh = local_mesh()
     variables = to_every_device(variables, mesh)
     pictures, mask_list = open_test_set(config)
     judge, measure_weights, lacking = open_judge(config)
-    predictions = open_predictions(config, mask_list)
+    predictions = open_predictions(config, mask_list, begun)
     facts = {
-        "checkpoint": str(folder),
-        "checkpoint_step": step,
+        **facts,
         "weights_sha256": weights_sha256(variables),
         "method": config.method,
         "variant": config.variant,
@@ -93,12 +156,13 @@ def evaluate_run(
         "not_scored": lacking,
         "config": json.loads(config.to_json()),
     }
-    output = output or workdir / "evaluation"
     metrics = scores_of(output, facts, mask_list)
     if metrics is not None:
-        say(f"evaluation: step {step} was scored before, nothing to do")
+        step = facts["checkpoint_step"]
+        what = facts["checkpoint"] if step is None else f"step {step}"
+        say(f"evaluation: {what} was scored before, nothing to do")
         return metrics
-    methods, samples = open_methods(config, variables, mesh)
+    methods, samples = open_methods(config, variables, mesh, begun)
     covered = {name: given.covered for name, given in predictions.items()}
     rows = Rows({**methods, **predictions}, samples, covered)
     return _score(config, rows, _test_set(config, pictures, mask_list), judge, facts, output)
@@ -133,7 +197,7 @@ def open_test_set(config: ConfigDict) -> tuple[Pictures, MaskList]:
         UserError: batch size, test pictures or masks cannot be used.
     """
     pictures, names = _open_pictures(config)
-    return pictures, open_mask_list(config, names)
+    return pictures, paired_masks(config, pictures, len(names)) or open_mask_list(config, names)
 
 
 def export_test_set(config: ConfigDict, folder: pathlib.Path) -> None:
@@ -183,7 +247,10 @@ def _score(
     settings, mask_list = config.evaluation, test_set.mask_list
     write_mask_list(output / "mask_list.npz", mask_list)
     names, bins = mask_list.names, mask_list.bins
-    say(f"evaluation: {len(names)} pictures × {len(bins)} masks, {len(rows.methods)} methods")
+    say(
+        f"evaluation: {len(names)} pictures × {len(bins)} masks ({mask_list.source}), "
+        f"{len(rows.methods)} methods"
+    )
     progress = Progress("evaluation", 0, len(names) * len(bins), 1)
     evaluation = evaluate(
         rows,

@@ -38,7 +38,7 @@ def score_frames(
         {
             "picture": np.repeat(masks.names, len(masks.bins)),
             "mask_index": np.arange(masks.ratios.size),
-            "bin": np.tile(masks.bins, len(masks.names)),
+            "bin": masks.labels,
             "ratio": [f"{ratio:.6f}" for ratio in masks.ratios.flat],
             "mask_sha256": np.concatenate([*masks.hashes]),
         }

@@ -17,13 +17,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from gmsrm_jax.data.decoding import (
     DAMAGED,
-    FORMATS,
     ORIENTATION,
     TURNS,
     forget_xmp,
     orientation_of,
     reason_of,
 )
+from gmsrm_jax.data.formats import FORMATS, open_picture_file
 from gmsrm_jax.inference.pixel_layouts import LAYOUTS
 from gmsrm_jax.inference.tiff_files import (
     DESCRIPTIVE,
@@ -155,7 +155,7 @@ def open_upright(
 
 def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
     try:
-        with Image.open(stream, formats=FORMATS) as image:
+        with open_picture_file(stream) as image:
             unpacking = _unpacking(image)
             if ";16" not in unpacking or image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
                 if isinstance(image, TiffImageFile) and is_misread(image.tag_v2, unpacking):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gmsrm_jax.data.bad_pictures import printable
-from gmsrm_jax.data.listing import SUFFIXES, list_images
+from gmsrm_jax.data.formats import SUFFIXES
+from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.inference.picture_io import format_of
 from gmsrm_jax.runtime.errors import UserError
 

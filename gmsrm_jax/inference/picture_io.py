@@ -28,6 +28,7 @@ from PIL import Image
 
 from gmsrm_jax.data.decoding import DAMAGED
 from gmsrm_jax.data.fields import MAX_PIXELS
+from gmsrm_jax.data.formats import SUFFIXES
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.icc import Profile, open_profile
 from gmsrm_jax.inference.image_files import ImageSource, Upright, as_source, name_of, open_upright
@@ -41,15 +42,6 @@ PictureSource = ImageSource | np.ndarray
 FilledPicture = Image.Image | np.ndarray
 
 _ARRAY_LAYOUTS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_SUFFIXES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
 # Modes that each format holds bit for bit; of others, Pillow or the reader makes something else.
 _HELD = {
     "PNG": ("1", "L", "LA", "RGB", "RGBA", "I;16", "I"),
@@ -58,6 +50,7 @@ _HELD = {
     "TIFF": ("1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"),
     "JPEG": ("L", "RGB", "CMYK"),
 }
+_SUFFIXES = {suffix: name for suffix, name in SUFFIXES.items() if name in _HELD}
 _MOST_EXIF = 65533 - len("Exif\0\0")
 _OPTIONS: dict[str, dict] = {
     "PNG": {"compress_level": 3},
@@ -297,13 +290,13 @@ def format_of(path: str | os.PathLike) -> str:
     """Returns the format that a file's name asks for.
 
     Raises:
-        UserError: a suffix of no format known.
+        UserError: a suffix of no format that is written.
     """
     if not isinstance(path, str | os.PathLike):
         raise UserError(f"path: {path!r}; give the name of a file")
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in _SUFFIXES:
-        raise UserError(f"{path}: the suffix {suffix!r}; use one of: {', '.join(_SUFFIXES)}")
+        raise UserError(f"{path}: the suffix {suffix!r}; written are: {', '.join(_SUFFIXES)}")
     return _SUFFIXES[suffix]
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gmsrm_jax.evaluation.evaluate import EXAMPLES_FILE
 from gmsrm_jax.evaluation.examples import read_examples
+from gmsrm_jax.evaluation.verdicts import best_line, gain_line
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs
@@ -19,7 +20,7 @@ from gmsrm_jax.runtime.log import format_seconds, read_log, say
 
 def report_run(
     config: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: pathlib.Path | None,
     output: pathlib.Path,
     page: pathlib.Path,
     metrics: dict[str, Any],
@@ -27,35 +28,41 @@ def report_run(
 ) -> None:
     """Writes the paper's tables and figures, and a page with them, curves and pictures.
 
+    Says which row fills best, and of a training that began with trained weights whether it helped.
+
     Args:
         config: the run's config.
-        workdir: of the training.
+        workdir: of the training; None of a network that comes without one.
         output: folder of the evaluation, where tables and figures go.
         page: the report's file.
         metrics: what metrics.json of that folder holds.
         command: what to type to do it again.
     """
     method = METHODS[config.method]
-    stages = [spec.name for spec in method.stages_of(config)]
+    stages = [] if workdir is None else [workdir / s.name for s in method.stages_of(config)]
+    step, sha256 = (metrics["facts"][name] for name in ("checkpoint_step", "weights_sha256"))
+    source = metrics["facts"]["checkpoint"] if step is None else f"step {step:,}"
     curves: list[Curve] = []
     facts: dict[str, Any] = {
         "method": method.row(config).title,
         "picture size": f"{config.image_size} px",
         "test pictures": metrics["pictures"],
-        "weights": f"step {metrics['facts']['checkpoint_step']:,}, SHA-256 "
-        f"{metrics['facts']['weights_sha256'][:16]}…",
+        "weights": f"{source}, SHA-256 {sha256[:16]}…",
         "devices": f"{metrics['run']['devices']} × {metrics['run']['device']}",
     }
     for stage in stages:
-        lines = read_log(workdir / stage / "log.jsonl")
+        lines = read_log(stage / "log.jsonl")
         if lines:
-            curves += curves_from_log(stage, lines)
+            curves += curves_from_log(stage.name, lines)
             last = lines[-1]
-            facts[f"{stage} stage"] = (
+            facts[f"{stage.name} stage"] = (
                 f"{last['step']:,} steps, {last['images']:,} pictures, "
                 f"{format_seconds(last['seconds'])} of training"
             )
-    figures = [figure for stage in stages[:-1] for figure in _panels(workdir, stage)]
+    verdicts = {"fills": best_line(metrics), "fine-tuning": gain_line(output, metrics)}
+    verdicts = {name: line for name, line in verdicts.items() if line}
+    facts |= verdicts
+    figures = [figure for stage in stages[:-1] for figure in _panels(stage)]
     examples = read_examples(output / EXAMPLES_FILE)
     settings = config.evaluation
     paper = write_outputs(
@@ -82,18 +89,20 @@ def report_run(
         config=config.to_dict(),
     )
     say(f"report: {page}")
+    for line in verdicts.values():
+        say(line)
 
 
-def _panels(workdir: pathlib.Path, stage: str) -> list[Picture]:
+def _panels(stage: pathlib.Path) -> list[Picture]:
     """The newest of each kind of picture that a stage made of itself."""
     newest: dict[str, pathlib.Path] = {}
-    for path in sorted((workdir / stage / "panels").glob("*_*.png")):
+    for path in sorted((stage / "panels").glob("*_*.png")):
         newest[path.stem.rpartition("_")[0]] = path
     return [
         Picture(
-            f"{stage}: {kind.replace('_', ' ')}",
+            f"{stage.name}: {kind.replace('_', ' ')}",
             np.asarray(Image.open(path).convert("RGB")),
-            f"a grid of pictures from the last validation of the stage {stage}",
+            f"a grid of pictures from the last validation of the stage {stage.name}",
         )
         for kind, path in newest.items()
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from gmsrm_jax.data.formats import SUFFIXES
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.fields import choices
@@ -20,7 +21,6 @@ from gmsrm_jax.serve.page_events import PageEvents, plain
 from gmsrm_jax.serve.worker import Worker
 
 _BRUSH = "#ff2d55"
-_FORMATS = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"]
 _KNOWS = 120  # characters of what is said of the weights
 _HEIGHT = 520  # pixels on the screen of what is painted on, and of the result
 _SWEEP_SECONDS, _KEPT_SECONDS = 60, 1800  # of files of uploads and results
@@ -147,7 +147,7 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
 
 
 def _file(label: str) -> gr.File:
-    return gr.File(label=label, file_types=_FORMATS, height=140, elem_id=label.lower())
+    return gr.File(label=label, file_types=list(SUFFIXES), height=140, elem_id=label.lower())
 
 
 def _editor() -> gr.ImageEditor:

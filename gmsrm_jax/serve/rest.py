@@ -17,6 +17,7 @@ from pydantic import ValidationError, create_model
 from starlette.exceptions import HTTPException
 
 import gmsrm_jax
+from gmsrm_jax.data.formats import FORMATS
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.options import FillOptions
@@ -62,7 +63,7 @@ class _Files(Section):
     """A picture with a hole to fill."""
 
     image: str = setting(
-        ..., "the picture's file in base64, also as a data: URL: JPEG, PNG, WebP, BMP or TIFF"
+        ..., f"the picture's file in base64, also as a data: URL: one of {', '.join(FORMATS)}"
     )
     mask: str | None = setting(
         None,

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from gmsrm_jax.data.listing import SUFFIXES, walk
+from gmsrm_jax.data.formats import SUFFIXES
+from gmsrm_jax.data.listing import walk
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 
@@ -76,7 +77,7 @@ def find_pictures(root: Path, place: Callable[[str, str], Place | None]) -> Foun
         for member, _ in _members(container):
             path = member if container == root else f"{own_name}/{member}"
             folder, _, file = path.rpartition("/")
-            if file.startswith(".") or not file.lower().endswith(SUFFIXES):
+            if file.startswith(".") or not file.lower().endswith(tuple(SUFFIXES)):
                 continue
             put = place(folder, file)
             if put is None:

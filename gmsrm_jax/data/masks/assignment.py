@@ -123,8 +123,9 @@ def assign_from_folder(
     if empty:
         raise UserError(
             f"mask folder {folder}: none of its {len(found)} masks has a hole of "
-            f"{', '.join(empty)} at {size} px; add some, let masks be drawn ('generated'), or if "
-            "black is the hole there, say --invert or --config.evaluation.invert_masks=True"
+            f"{', '.join(empty)} at {size} px; add some, name each mask like its picture to score "
+            "these pairs alone, let masks be drawn ('generated'), or if black is the hole there, "
+            "say --invert or --config.evaluation.invert_masks=True"
         )
     orders = []
     for index, members in enumerate(by_bin):

@@ -7,6 +7,7 @@ from gmsrm_jax.runtime.errors import UserError
 # The bins of the paper's tables: lower bound excluded, upper bound included.
 RATIO_BINS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
 CENTRE_RATIOS = (0.25, 0.5)
+LARGER = "60-100%"  # the label of what the paper does not score
 
 
 def ratio_bin(ratio: float) -> int | None:
@@ -21,6 +22,12 @@ def bin_name(index: int) -> str:
     """Returns the label of a bin of RATIO_BINS, "0-10%" for the first."""
     low, high = RATIO_BINS[index]
     return f"{round(100 * low)}-{round(100 * high)}%"
+
+
+def size_name(ratio: float) -> str:
+    """Returns the label of a hole of any size above 0: that of its bin, or LARGER."""
+    index = ratio_bin(ratio)
+    return LARGER if index is None else bin_name(index)
 
 
 def hole_ratio(mask: np.ndarray) -> float:

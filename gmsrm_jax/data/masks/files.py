@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from gmsrm_jax.data.decoding import upright
+from gmsrm_jax.data.formats import open_picture_file
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE, UNREADABLE_NPZ
@@ -35,13 +36,22 @@ def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.nd
     Raises:
         UserError: the file cannot be read.
     """
-    try:
-        with Image.open(path) as picture:
-            grey = _grey(upright(picture)).resize((size, size), Image.Resampling.NEAREST)
-    except UNREADABLE as error:
-        raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
+    grey = read_grey(path).resize((size, size), Image.Resampling.NEAREST)
     hole = (np.asarray(grey) >= 128) != invert
     return hole.astype(np.uint8)[..., None]
+
+
+def read_grey(path: str | os.PathLike) -> Image.Image:
+    """Reads a mask picture as `read_mask` does, in its own size: mode L, 0..255.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream, open_picture_file(stream) as picture:
+            return _grey(upright(picture))
+    except UNREADABLE as error:
+        raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
 
 
 def _grey(picture: Image.Image) -> Image.Image:

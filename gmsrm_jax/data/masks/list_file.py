@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from gmsrm_jax.data.masks.bins import BIN_NAMES, hole_ratio
+from gmsrm_jax.data.masks.bins import BIN_NAMES, LARGER, hole_ratio, size_name
 from gmsrm_jax.data.masks.files import pack_masks, unpack_masks
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
+
+PAIRED = "own mask"
+"""The only name in `MaskList.bins` where each picture has a mask of its own, of any size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,7 @@ class MaskList:
 
     Attributes:
         names: P picture names.
-        bins: B names, such as "20-30%" or "centre 25%".
+        bins: B names, such as "20-30%" or "centre 25%"; or PAIRED alone.
         size: S [px].
         seed: what the choice was drawn with.
         source: where the masks come from, one line.
@@ -50,6 +53,20 @@ class MaskList:
         return np.reshape(ratios, self.packed.shape[:2])
 
     @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """P * B names of what each mask is scored as: its bin."""
+        if self.bins == (PAIRED,):
+            return tuple(size_name(ratio) for ratio in self.ratios.flat)
+        return self.bins * len(self.names)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The bins that occur among `labels`, in their order."""
+        if self.bins != (PAIRED,):
+            return self.bins
+        return tuple(name for name in (*BIN_NAMES, LARGER) if name in self.labels)
+
+    @cached_property
     def hashes(self) -> tuple[tuple[str, ...], ...]:
         """P tuples of B SHA-256 digests (hex) of the mask's S² bytes of 0 and 1."""
         digests = [
@@ -72,9 +89,13 @@ class MaskList:
 
     def facts(self) -> dict[str, Any]:
         """What a result states about its masks, as JSON values."""
+        labels, ratios = np.array(self.labels), self.ratios.reshape(-1)
         bins = {
-            name: {"count": len(self.names), "mean_ratio": float(self.ratios[:, position].mean())}
-            for position, name in enumerate(self.bins)
+            name: {
+                "count": int((labels == name).sum()),
+                "mean_ratio": float(ratios[labels == name].mean()),
+            }
+            for name in self.scored
         }
         return {
             "source": self.source,
@@ -118,7 +139,12 @@ class MaskList:
 
 
 def build_mask_list(
-    names: Sequence[str], size: int, seed: int, source: str, masks: Iterator[list[np.ndarray]]
+    names: Sequence[str],
+    size: int,
+    seed: int,
+    source: str,
+    masks: Iterator[list[np.ndarray]],
+    bins: tuple[str, ...] = BIN_NAMES,
 ) -> MaskList:
     """Packs masks.
 
@@ -127,10 +153,11 @@ def build_mask_list(
         size: side S [px].
         seed: what the choice was drawn with.
         source: where the masks come from, one line.
-        masks: for each picture the masks of all `BIN_NAMES`, uint8 [S, S, 1].
+        masks: for each picture the masks of all `bins`, uint8 [S, S, 1].
+        bins: see `MaskList`.
     """
     packed = np.stack([pack_masks(np.stack(row)) for row in masks])
-    return MaskList(tuple(names), BIN_NAMES, size, seed, source, packed)
+    return MaskList(tuple(names), bins, size, seed, source, packed)
 
 
 def write_mask_list(path: str | os.PathLike[str], mask_list: MaskList) -> None:

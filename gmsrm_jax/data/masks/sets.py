@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from gmsrm_jax.assets import resolve_path
-from gmsrm_jax.data.listing import SUFFIXES, list_images
+from gmsrm_jax.data.formats import SUFFIXES
+from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.data.masks.bins import center_mask, hole_ratio
 from gmsrm_jax.data.masks.files import (
     pack_masks,
