@@ -61,8 +61,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the experiment's config; the argument's words are above."""
     config = base_config()
     words = [word for word in (argument or "").split(",") if word]
-    pictures = "facades" if "facades" in words else "kaokore"
-    config.name = f"comparison-{pictures}"
+    sets = [word for word in words if word in ("kaokore", "facades")]
+    pictures = sets[-1] if sets else "kaokore"
+    config.name = "-".join(["comparison", *sets])
     config.image_size = 64
     config.log_every = 50
     config.xla_optimization_level = 1
@@ -83,8 +84,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.evaluation.baselines = ("telea", "ns", "smooth", "mean")
     config.evaluation.perceptual = ("vgg_hole",)
     config.evaluation.batch_size = 20
-    kept = ",".join(word for word in words if word not in ("kaokore", "facades"))
-    config = apply_argument(config, kept)
+    config = apply_argument(config, ",".join(word for word in words if word not in sets))
     with config.unlocked():
         config.batch_size = 8
         if "model" in config:

@@ -86,9 +86,14 @@ def test_read_mask_takes_the_upper_half_of_16_bits(tmp_path):
 def test_read_mask_sees_the_hole_that_people_fill(tmp_path):
     """Evaluations and `gmsrm inpaint` take a file for the same mask, whatever its kind."""
     random = np.random.default_rng(3)
-    grey = Image.fromarray(random.integers(0, 256, (6, 6), np.uint8))
-    alpha = Image.fromarray(random.integers(0, 256, (6, 6), np.uint8))
-    colours = Image.merge("RGB", (grey, alpha, grey))
+
+    def drawn() -> Image.Image:
+        """Nearly black and nearly white."""
+        white = random.random((6, 6)) < 0.5
+        return Image.fromarray(np.uint8(235 * white + random.integers(0, 20, (6, 6))))
+
+    grey, alpha = drawn(), drawn()
+    colours = Image.merge("RGB", (grey, grey, grey))
     palette = grey.quantize(8)
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
