@@ -169,29 +169,6 @@ def test_one_and_four_devices_give_the_same_scores(workdir, tmp_path):
                         np.testing.assert_allclose(cell["mean"], other["mean"], rtol=1e-4)
 
 
-def test_shares_of_several_programs_give_the_files_of_one(workdir, tmp_path):
-    words = ["evaluate", "--checkpoint", workdir / "gm_srm", "--batch-size", 2, "--output"]
-    whole, shares = tmp_path / "whole", tmp_path / "shares"
-    assert gmsrm(*words, whole, devices=1).returncode == 0
-    missing = gmsrm(*words, shares, "--join", 2, devices=1)
-    assert missing.returncode == 2
-    assert "share 0/2 lacks 2 of its 2 parts; share 1/2 lacks 2 of its 2" in missing.stderr
-    for index in range(2):
-        share = gmsrm(*words, shares, "--shard", f"{index}/2", devices=1)
-        assert share.returncode == 0, share.stderr
-        assert not (shares / "metrics.json").exists()
-    joined = gmsrm(*words, shares, "--join", 2, devices=1)
-    assert joined.returncode == 0, joined.stderr
-    first, second = metrics_of(whole), metrics_of(shares)
-    for metrics in (first, second):
-        for key in ("seconds", "examples_per_second"):
-            assert metrics["run"].pop(key) > 0
-    assert first == second
-    for name in ("per_image.csv", "mask_list.npz", "examples.npz", "table_all.md"):
-        assert (whole / name).read_bytes() == (shares / name).read_bytes()
-    assert (shares / "report.html").exists()
-
-
 def test_follow_scores_a_checkpoint_and_ends(workdir, tmp_path):
     run = workdir / "base"
     words = ["evaluate", "--checkpoint", run, "--output", tmp_path, "--follow", 1]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported_networks import exported
+from made_workdir import made_workdir
 from PIL import Image
 
 from gmsrm_jax.cli import main
@@ -209,3 +211,57 @@ def test_a_share_that_was_killed_is_done_again_alone(inpaint, weights):
             Path("whole", line["outputs"][0]["path"]).read_bytes()
         )
     assert sum(line["status"] == "skipped" for line in told("out")) <= 4  # threads that write
+
+
+def metrics_of(folder):
+    """What metrics.json holds, without what depends on the clock."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert all(metrics["run"].pop(key) > 0 for key in ("seconds", "examples_per_second"))
+    return metrics
+
+
+def end_well(processes):
+    said = [process.communicate(timeout=600)[0] for process in processes]
+    assert not any(process.returncode for process in processes), said
+    return said
+
+
+@pytest.mark.slow  # it starts Python five times
+def test_scores_of_several_processes_are_those_of_one(tmp_path):
+    workdir = made_workdir(tmp_path)
+    (tmp_path / "config.py").write_text(
+        "import pathlib\nfrom made_workdir import made_config\n\n"
+        "def get_config(_=None):\n    return made_config(pathlib.Path(__file__).parent)\n"
+    )
+
+    def start(module, *words, **environment):
+        paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        return subprocess.Popen(
+            [sys.executable, "-m", f"gmsrm_jax.{module}", *map(str, words)],
+            env={**os.environ, **paths, "JAX_NUM_CPU_DEVICES": "1", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    words = ["evaluate", "--checkpoint", workdir, "--output"]
+    shares = [start("cli", *words, tmp_path / "shares", "--shard", f"{i}/2") for i in range(2)]
+    end_well(shares)
+    end_well([start("cli", *words, tmp_path / "shares", "--join", 2)])
+    shared = metrics_of(tmp_path / "shares")
+    for count in (1, 2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        cluster = {"GMSRM_COORDINATOR": address, "GMSRM_NUM_PROCESSES": str(count)}
+        given = [f"--config={tmp_path}/config.py", f"--workdir={workdir}", "--mode=evaluate"]
+        said = end_well(
+            [start("main", *given, **cluster, GMSRM_PROCESS_ID=str(i)) for i in range(count)]
+        )
+        assert ("share 0/2 of 5 pictures" in said[0]) == (count == 2)
+        assert metrics_of(workdir / "evaluation") == shared
+        for name in ("per_image.csv", "examples.npz", "table_all.md"):
+            found = (workdir / "evaluation" / name).read_bytes()
+            assert found == (tmp_path / "shares" / name).read_bytes()
+        assert not (workdir / "evaluation" / "unfinished").exists()
+        (workdir / "evaluation" / "metrics.json").unlink()
