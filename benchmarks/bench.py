@@ -1,6 +1,6 @@
 """Speed, memory and start-up of a method's stages and of its filling, in one run.
 
-    python -m benchmarks.bench [--preset cpu|h200|tiny] [--method NAME] [--set FIELD=VALUE]
+    python -m benchmarks.bench [--preset cpu|h200|tiny] [--method NAME] [--config.FIELD=VALUE]
         [--sections training,startup] [--stages NAME,NAME] [--budget SECONDS] [--json FILE]
         [--markdown FILE] [--profile DIR] [--torch-python PATH] [--checkpoint DIR] [--threads N]
         [--cache DIR]
@@ -26,6 +26,8 @@ from typing import Any
 from benchmarks.presets import PRESETS, ROOT, SECTIONS, Preset, make_config
 from benchmarks.tables import add_shares, markdown
 from benchmarks.twin import has_torch
+from gmsrm_jax.commands import Parser
+from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.config.fields import flatten
 from gmsrm_jax.methods import DEFAULT, METHODS
 from gmsrm_jax.runtime.errors import UserError
@@ -159,14 +161,12 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = Parser(prog="python -m benchmarks.bench", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--preset", default="cpu", choices=list(PRESETS), help="sizes (default: %(default)s)")
     trained = [name for name, method in METHODS.items() if method.stages is not None]
     add("--method", default=DEFAULT, choices=trained, help="default: %(default)s")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field")
+    add_fields(parser)
     add("--stages", default="", help="names of stages; default: all of the method's")
     add("--sections", default="", help=f"of {','.join(SECTIONS)}; default: the preset's")
     add("--budget", type=float, default=0.0, help="seconds for everything; 0: the preset's")

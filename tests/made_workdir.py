@@ -1,4 +1,4 @@
-"""The workdir of a training that never was: a tiny network of made-up weights, and test pictures."""
+"""The workdir of a training that never was: a tiny network of made-up weights, and pictures."""
 
 import pathlib
 

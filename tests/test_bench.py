@@ -177,8 +177,8 @@ def test_every_stage_is_timed_with_each_batch_and_lazy_programs_with_the_first(m
     ("options", "words"),
     [
         (["--stages=first"], "--stages=first; gm_srm has memory, inpainting"),
-        (["--set=model.fusion_kernel=2"], "config.model.fusion_kernel = 2; use one of: 1, 3"),
-        (["--set=tset=2"], "'tset=2': no field of this name"),
+        (["--config.model.fusion_kernel=2"], "config.model.fusion_kernel = 2; use one of: 1, 3"),
+        (["--config.tset=2"], "--config.tset=2: no field of this name"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(module, options, words):

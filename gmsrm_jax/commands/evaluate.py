@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from gmsrm_jax.commands import Subparsers, add_command
-from gmsrm_jax.commands.options import add_checkpoint, add_offline, add_shares, share_of
+from gmsrm_jax.commands.config_files import change_fields
+from gmsrm_jax.commands.options import (
+    add_checkpoint,
+    add_fields,
+    add_offline,
+    add_shares,
+    share_of,
+)
 from gmsrm_jax.commands.scoring import evaluate_and_report, evaluate_and_report_network
 from gmsrm_jax.runtime.errors import UserError
 
@@ -77,6 +84,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="score the newest checkpoint, and each newest one after it, into OUTPUT/step_N, until"
         " none came for so long",
     )
+    add_fields(parser)
     add_shares(parser)
 
 
@@ -119,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
             value: Any = getattr(args, field, None)
             if value is not None:
                 config.evaluation[field] = tuple(value) if isinstance(value, list) else value
+    change_fields(config, args.set)
     check_config(config)
     open_text_log(None)
     set_up_jax(config.matmul_precision)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gmsrm_jax.commands import FIELD, Parser
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Section, choices
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     from gmsrm_jax.inference.inpainter import Inpainter
 
 _Section = TypeVar("_Section", bound=Section)
+
+
+def add_fields(parser: Parser, what: str = "a field of the config") -> None:
+    """Adds --config.FIELD=VALUE, for `change_fields`: a list of FIELD=VALUE as `set`."""
+    parser.takes_fields = True
+    parser.add_argument(
+        FIELD,
+        dest="set",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help=f"change {what}, such as --config.data.test=DIR; can be repeated",
+    )
 
 
 def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
