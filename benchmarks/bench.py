@@ -120,17 +120,24 @@ class Bench:
             self._scaling(machine)
         elif name == "inference":
             self.run("inference", {"job": "inference", "checkpoint": args.checkpoint})
+        elif name == "use":
+            job = {"job": "use", "torch_python": self._torch("big-LaMa's network")}
+            self.run("use", job)
         elif name == "startup":
             job = {"job": "startup", "checkpoint": args.checkpoint, "stages": self._stages}
             self.run("startup", job)
         elif name == "twin" and args.method != DEFAULT:
             self.skip("twin", f"its blocks are those of {METHODS[DEFAULT].title}")
         elif name == "twin":
-            python = args.torch_python
-            if not has_torch(python):
-                python = None
-                self.skip("twin in PyTorch", "install torch, or name a Python that has it")
-            self.run("twin", {"job": "twin", "torch_python": python}, {"JAX_PLATFORMS": "cpu"})
+            job = {"job": "twin", "torch_python": self._torch("twin in PyTorch")}
+            self.run("twin", job, {"JAX_PLATFORMS": "cpu"})
+
+    def _torch(self, what: str) -> str | None:
+        """A Python with PyTorch, if there is one."""
+        if has_torch(self._args.torch_python):
+            return self._args.torch_python
+        self.skip(what, "install torch, or name a Python that has it")
+        return None
 
     def _scaling(self, machine: dict[str, Any]) -> None:
         stage, batch = self._stages[0], self._preset.batches[0]
