@@ -1,6 +1,6 @@
 """Memory and time of the training steps at the paper's size, 256 px.
 
-    python -m benchmarks.full_size [--run] [--method=NAME] [--set=FIELD=VALUE]
+    python -m benchmarks.full_size [--run] [--method=NAME] [--config.FIELD=VALUE]
         [--programs=memory/main,inpainting/main]
 
 Compiles each training program of a method's stages for the shapes of its paper and prints XLA's
