@@ -29,7 +29,7 @@ DIR = {
     "show": "masks",
     "--image": "photos",
 }
-SIDE, SHARES = 64, 8
+SIDE, SHARES = 32, 8
 
 
 def write_pictures(folder: Path, seed: int, count: int) -> None:
