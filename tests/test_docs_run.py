@@ -50,7 +50,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("gmsrm_jax", "docs", "configs"):
         Path(name).symlink_to(ROOT / name)
-    for folder, seed, count in (("pictures/train", 0, 30), ("pictures/test", 30, 3)):
+    for folder, seed, count in (("pictures/train", 0, 30), ("pictures/test", 30, 4)):
         write_pictures(Path(folder), seed, count)
     write_pictures(Path("photos"), 0, 8)
     Path("masks").mkdir()
