@@ -1,6 +1,6 @@
 """Speed, memory and start-up of a method's stages and of its filling, in one run.
 
-    python -m benchmarks.bench [--preset cpu|h200|tiny] [--method NAME] [--set FIELD=VALUE]
+    python -m benchmarks.bench [--preset cpu|h200|tiny] [--method NAME] [--config.FIELD=VALUE]
         [--sections training,startup] [--stages NAME,NAME] [--budget SECONDS] [--json FILE]
         [--markdown FILE] [--profile DIR] [--torch-python PATH] [--checkpoint DIR] [--threads N]
         [--cache DIR]
@@ -26,6 +26,8 @@ from typing import Any
 from benchmarks.presets import PRESETS, ROOT, SECTIONS, Preset, make_config
 from benchmarks.tables import add_shares, markdown
 from benchmarks.twin import has_torch
+from gmsrm_jax.commands import Parser
+from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.config.fields import flatten
 from gmsrm_jax.methods import DEFAULT, METHODS
 from gmsrm_jax.runtime.errors import UserError
@@ -118,17 +120,24 @@ class Bench:
             self._scaling(machine)
         elif name == "inference":
             self.run("inference", {"job": "inference", "checkpoint": args.checkpoint})
+        elif name == "use":
+            job = {"job": "use", "torch_python": self._torch("big-LaMa's network")}
+            self.run("use", job)
         elif name == "startup":
             job = {"job": "startup", "checkpoint": args.checkpoint, "stages": self._stages}
             self.run("startup", job)
         elif name == "twin" and args.method != DEFAULT:
             self.skip("twin", f"its blocks are those of {METHODS[DEFAULT].title}")
         elif name == "twin":
-            python = args.torch_python
-            if not has_torch(python):
-                python = None
-                self.skip("twin in PyTorch", "install torch, or name a Python that has it")
-            self.run("twin", {"job": "twin", "torch_python": python}, {"JAX_PLATFORMS": "cpu"})
+            job = {"job": "twin", "torch_python": self._torch("twin in PyTorch")}
+            self.run("twin", job, {"JAX_PLATFORMS": "cpu"})
+
+    def _torch(self, what: str) -> str | None:
+        """A Python with PyTorch, if there is one."""
+        if has_torch(self._args.torch_python):
+            return self._args.torch_python
+        self.skip(what, "install torch, or name a Python that has it")
+        return None
 
     def _scaling(self, machine: dict[str, Any]) -> None:
         stage, batch = self._stages[0], self._preset.batches[0]
@@ -159,14 +168,12 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = Parser(prog="python -m benchmarks.bench", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--preset", default="cpu", choices=list(PRESETS), help="sizes (default: %(default)s)")
     trained = [name for name, method in METHODS.items() if method.stages is not None]
     add("--method", default=DEFAULT, choices=trained, help="default: %(default)s")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field")
+    add_fields(parser)
     add("--stages", default="", help="names of stages; default: all of the method's")
     add("--sections", default="", help=f"of {','.join(SECTIONS)}; default: the preset's")
     add("--budget", type=float, default=0.0, help="seconds for everything; 0: the preset's")

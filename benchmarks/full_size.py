@@ -1,6 +1,6 @@
 """Memory and time of the training steps at the paper's size, 256 px.
 
-    python -m benchmarks.full_size [--run] [--method=NAME] [--set=FIELD=VALUE]
+    python -m benchmarks.full_size [--run] [--method=NAME] [--config.FIELD=VALUE]
         [--programs=memory/main,inpainting/main]
 
 Compiles each training program of a method's stages for the shapes of its paper and prints XLA's
@@ -10,7 +10,6 @@ resident memory and the step's seconds are printed too. VGG-19 weights are rando
 sizes and times matter.
 """
 
-import argparse
 import gc
 import pathlib
 import resource
@@ -23,7 +22,9 @@ import jax
 import numpy as np
 
 from benchmarks.stages import build_stage, with_random_vgg19
+from gmsrm_jax.commands import Parser
 from gmsrm_jax.commands.config_files import change_fields
+from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.config.fields import base_config
 from gmsrm_jax.methods import DEFAULT, METHODS
 from gmsrm_jax.methods.base import Stage
@@ -99,12 +100,10 @@ def measure(
 
 def main() -> None:
     """Measures what the arguments ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--run", action="store_true", help="execute a step of each program")
     parser.add_argument("--method", default=DEFAULT, help="default: %(default)s")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field"
-    )
+    add_fields(parser)
     parser.add_argument("--programs", default="", help="STAGE/NAME,…; default: all")
     args = parser.parse_args()
     wanted = [name for name in args.programs.split(",") if name]

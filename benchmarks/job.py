@@ -61,6 +61,10 @@ def main() -> None:
         from benchmarks.filling import measure_filling
 
         measure_filling(preset, config, emit, **job)
+    elif kind == "use":
+        from benchmarks.use import measure_use
+
+        measure_use(preset, emit, **job)
     elif kind == "twin":
         from benchmarks.twin import measure_twin
 

@@ -14,7 +14,7 @@ from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.config.fields import RUNLOCAL, apply_argument, base_config
 
 ROOT = pathlib.Path(__file__).parent.parent
-SECTIONS = ("training", "scaling", "inference", "startup", "twin")
+SECTIONS = ("training", "scaling", "inference", "use", "startup", "twin")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -169,6 +169,17 @@ _TABLES: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
         ),
     ),
     (
+        "What people do, with the bundled weights:",
+        "use",
+        (
+            _PROGRAM,
+            ("px", _field("pixels"), ""),
+            ("threads", _field("threads"), "d"),
+            *_SECONDS,
+            ("best CPU [s]", _field("cpu_seconds"), ".4g"),
+        ),
+    ),
+    (
         "Start of a process:",
         "startup",
         (

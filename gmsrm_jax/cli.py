@@ -1,14 +1,13 @@
 """The `gmsrm` command: filling holes, evaluating, converting, one subcommand for each."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from absl import logging
 
 import gmsrm_jax
 from gmsrm_jax.commands import (
+    Parser,
     compare,
     convert,
     data,
@@ -26,16 +25,9 @@ from gmsrm_jax.runtime.errors import UserError
 _COMMANDS = (compare, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser, and the parsers of its subcommands, that take no abbreviated options."""
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**{"allow_abbrev": False, **kwargs})
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Returns the parser with all subcommands; parsed arguments have the subcommand as `run`."""
-    parser = _Parser(
+    parser = Parser(
         prog="gmsrm", description="Fills holes in pictures, and trains what fills them."
     )
     parser.add_argument("--version", action="version", version=f"gmsrm {gmsrm_jax.__version__}")

@@ -10,3 +10,9 @@ execute() {
     "$@"
   fi
 }
+
+# A word as a string of YAML.
+quoted() {
+  local text=${1//\\/\\\\}
+  printf '"%s"' "${text//\"/\\\"}"
+}

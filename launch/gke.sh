@@ -38,11 +38,6 @@ fi
 # Spot hosts are taken away 30 s after the signal.
 grace=${GRACE_SECONDS:-$([[ ${SPOT:-} == 1 ]] && echo 25 || echo 120)}
 
-quoted() {
-  local text=${1//\\/\\\\}
-  printf '"%s"' "${text//\"/\\\"}"
-}
-
 # Every pod gets all it needs from its own index: no access to the cluster's API, no service
 # account, no package `kubernetes`. Exit status 2 and 3 would come again, so they end the JobSet.
 # Anything else (75, a lost host, a crash) starts all hosts again: one alone cannot go on.

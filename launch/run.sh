@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# What every host runs, whatever started it: python -m gmsrm_jax.main with the arguments given.
-# Python takes this shell's place, so that signals reach it. Variables: launch/README.md.
+# What every host runs, whatever started it: python -m gmsrm_jax.main with the arguments given, or
+# the gmsrm command that they begin with. Python takes this shell's place, so that signals reach it. Variables: launch/README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+program=gmsrm_jax.main
+if [[ ${1:--} != -* ]]; then program=gmsrm_jax.cli; fi
 
 # In a SLURM step JAX takes one GPU only, that of SLURM_LOCALID, unless it is told which.
 if [[ -n ${GMSRM_EXPECTED_LOCAL_DEVICES:-} && -z ${JAX_LOCAL_DEVICE_IDS:-} ]]; then
@@ -16,7 +18,7 @@ if [[ ${DRY_RUN:-} == 1 ]]; then
   do
     command+=("$name=${!name}")
   done
-  command+=(python -m gmsrm_jax.main "$@")
+  command+=(python -m "$program" "$@")
   printf 'cd %q\n' "$PWD"
   if [[ -n ${VENV:-} ]]; then printf 'source %q\n' "$VENV/bin/activate"; fi
   printf '%q ' "${command[@]}"
@@ -38,4 +40,4 @@ if [[ -n ${JAX_COMPILATION_CACHE_DIR:-} ]]; then
   (umask 077 && mkdir -p "$JAX_COMPILATION_CACHE_DIR")
 fi
 
-exec python -m gmsrm_jax.main "$@"
+exec python -m "$program" "$@"

@@ -56,7 +56,7 @@ def gmsrm(*words, devices=4):
 
 
 def compare(workdir):
-    changes = [word for change in SHORT for word in ("--set", change)]
+    changes = [f"--config.{change}" for change in SHORT]
     words = ["compare", "--config", "configs/paris.py:runlocal", "--workdir", workdir, *changes]
     return gmsrm(*words, devices=1)
 

@@ -25,7 +25,7 @@ from gmsrm_jax.metrics import Definition
 from gmsrm_jax.runtime.errors import UserError
 
 ROWS = ("Base", "GM-BM", "GM-CSV", "GM-SRM")
-COMMAND = "gmsrm compare --config c_d.py --set 'a=(\"b\",)' --seeds 0,3"
+COMMAND = "gmsrm compare --config c_d.py --config.a='(\"b\",)' --seeds 0,3"
 COSTS = {
     name: Cost(1_234_567 + place, 89_000 * place, 0.5 + place, 0.01 * (place + 1), "cpu", 30_000, 9)
     for place, name in enumerate(ROWS)

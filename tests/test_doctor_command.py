@@ -1,9 +1,11 @@
 """`gmsrm doctor`: what it prints and returns for good, broken and missing things."""
 
+import configparser
 import hashlib
 import importlib.metadata
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -217,6 +219,10 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     monkeypatch.setattr(doctor, "_ENOUGH_DISK", 1.0)
     requires = [
         "jax>=0.10",
+        "pandas>=3.0",
+        "clu>=0.0.12",
+        'tensorflow-cpu>=2.20; platform_machine == "x86_64" and sys_platform == "linux"',
+        'tensorflow>=2.20; platform_machine != "x86_64" or sys_platform != "linux"',
         'scikit-image>=0.24; extra == "eval"',
         'numpy>=2; extra == "eval"',
         'jax[cuda13]; extra == "cuda13"',
@@ -228,10 +234,26 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     assert "extra eval: without scikit-image: pip install 'gmsrm-jax[eval]'" in out
     assert "extra cuda13" not in out
     assert "no tensorflow" in out
-    without(monkeypatch, "optax")
+    assert "training from folders: without tensorflow: pip install gmsrm-jax" in out
+    without(monkeypatch, "optax", "pandas", "clu")
     status, out = look(capsys)
     assert status == 1
     assert "! optax is missing: pip install optax" in out
+    assert "! pandas is missing: pip install pandas, or -r requirements/fill.txt" in out
+    assert "training from folders: without clu, tensorflow: pip install gmsrm-jax" in out
+
+
+def test_what_filling_needs_is_what_the_package_requires_but_for_training():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    whole = setup["options"]["install_requires"].split("\n")
+    filling = (ROOT / "requirements" / "fill.txt").read_text().splitlines()
+
+    def names(lines):
+        return {re.match(r"[\w-]+", line)[0] for line in lines if line and line[0] != "#"}
+
+    assert names(whole) - names(filling) == set(doctor._BEYOND_FILLING)
+    assert {line.split(";")[0] for line in whole} >= {x for x in filling if x and x[0] != "#"}
 
 
 def test_open_cache_little_disk_and_missing_files_need_a_look(own_cache, capsys, monkeypatch):

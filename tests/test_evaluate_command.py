@@ -50,6 +50,26 @@ def test_other_pictures_do_not_get_the_rows_of_the_trainings_data_set(workdir, c
     assert names == ["Places2", "test pictures", "CelebA-HQ256"]
 
 
+def test_fields_are_changed_as_in_training(workdir, calls, capsys):
+    words = ["evaluate", "--checkpoint", str(workdir)]
+    assert main([*words, "--config.evaluation.seed=7", "--config.evaluation.baselines=()"]) == 0
+    assert (calls[0][0].evaluation.seed, calls[0][0].evaluation.baselines) == (7, ())
+    assert main([*words, "--config.evaluation.sead=7"]) == 2
+    assert "--config.evaluation.sead=7: no field of this name" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["doctor", "--config.evaluation.seed=7"])  # reads no config
+    assert "unrecognized arguments: --config.evaluation.seed=7" in capsys.readouterr().err
+
+
+def test_shares_go_with_one_program_s_options_only(workdir, calls, capsys):
+    words = ["evaluate", "--checkpoint", str(workdir)]
+    for option in (["--shard", "0/2"], ["--join", "2"]):
+        assert main([*words, *option, "--follow", "1"]) == 2
+        assert "--follow is for one program" in capsys.readouterr().err
+    assert main([*words, "--shard", "1/2"]) == 0
+    assert str(calls[0][-2]) == "1/2"
+
+
 def test_perceptual_measures_are_those_that_there_are(workdir, calls, capsys):
     words = ["evaluate", "--checkpoint", str(workdir), "--perceptual"]
     assert main([*words, "vgg_hole,lpips_vgg,lpips_alex,fid"]) == 0

@@ -12,11 +12,19 @@ from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.data.masks.list_file import build_mask_list
 from gmsrm_jax.data.sources import open_pictures
 from gmsrm_jax.evaluation.batches import EvaluationSet, image_kinds, pictures_sha256
-from gmsrm_jax.evaluation.evaluate import METRICS_FILE, PARTS_FOLDER, PER_IMAGE_FILE, evaluate
+from gmsrm_jax.evaluation.evaluate import (
+    EXAMPLES_FILE,
+    METRICS_FILE,
+    PARTS_FOLDER,
+    PER_IMAGE_FILE,
+    evaluate,
+    evaluate_share,
+)
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.scores import SAMPLES
 from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.shares import Share
 
 SIZE, COUNT = 32, 6
 TOTAL = COUNT * len(BIN_NAMES)
@@ -46,6 +54,8 @@ def score(methods, pictures, mask_list, **options):
     rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
     test_set = EvaluationSet(pictures, mask_list, **place)
     options = {"batch_size": 2, "panel_rows": 3, **options}
+    if "share" in options:
+        return evaluate_share(options.pop("share"), Rows(methods, **rows), test_set, **options)
     return evaluate(Rows(methods, **rows), test_set, **options)
 
 
@@ -235,10 +245,56 @@ def test_a_damaged_part_is_done_again(pictures, mask_list, tmp_path):
 
     with pytest.raises(Stopped):
         score({"m": drawn}, pictures, mask_list, progress=stop, output_dir=tmp_path)
-    part = sorted((tmp_path / PARTS_FOLDER).glob("*.npz"))[-1]
+    part = sorted((tmp_path / PARTS_FOLDER).rglob("*.npz"))[-1]
     part.write_bytes(part.read_bytes()[:-100])
     result = score({"m": drawn}, pictures, mask_list, output_dir=tmp_path)
     assert result.metrics["methods"] == score({"m": drawn}, pictures, mask_list).metrics["methods"]
+
+
+def test_shares_joined_are_one_evaluation(pictures, mask_list, tmp_path):
+    seen = []
+
+    def watched(image, mask, index):
+        seen.extend(index.tolist())
+        return drawn(image, mask, index)
+
+    def run(name, **options):
+        return score(
+            {"drawn": watched, "flat": mean_colour},
+            pictures,
+            mask_list,
+            **{"samples": {"drawn": 2}, "output_dir": tmp_path / name, **options},
+        )
+
+    whole = run("whole")
+    filled = sorted(seen)
+    seen.clear()
+    run("shares", share=Share(2, 4))
+    with pytest.raises(UserError, match="share 0/4 lacks 2 of its 2 parts; share 1/4 lacks 2 of"):
+        run("shares", joined=4)
+    for index in (0, 1, 3):
+        run("shares", share=Share(index, 4))
+    assert sorted(seen) == filled  # none is filled twice, none left out
+    with pytest.raises(UserError, match="share 3/4 lacks 1 of its 1 parts"):
+        run("shares", joined=4, facts={"step": 2})  # of another checkpoint
+    joined = run("shares", joined=4)
+    assert sorted(seen) == filled
+    for metrics in (whole.metrics, joined.metrics):
+        assert metrics["run"].pop("seconds") > 0
+        assert metrics["run"].pop("examples_per_second") > 0
+    assert joined.metrics == whole.metrics
+    for name in (PER_IMAGE_FILE, EXAMPLES_FILE):
+        first, second = ((tmp_path / f / name).read_bytes() for f in ("whole", "shares"))
+        assert first == second
+    assert not (tmp_path / "shares" / PARTS_FOLDER).exists()
+
+    # A part that cannot be read is one that is missing.
+    for index in range(2):
+        run("damaged", share=Share(index, 2))
+    part = sorted((tmp_path / "damaged" / PARTS_FOLDER).rglob("*.npz"))[1]
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(UserError, match="share 1/2 lacks 1 of its 3 parts"):
+        run("damaged", joined=2)
 
 
 def test_wanted_examples_are_kept_after_the_spread_ones(pictures, mask_list):

@@ -491,7 +491,7 @@ def two_pictures(tmp_path: pathlib.Path) -> tuple[np.ndarray, list[str]]:
         "data.test_resize=direct",
         "evaluation.masks=generated",
     ]
-    return truths, [str(TOOLS.parent / "configs/demo.py"), *(f"--set={x}" for x in fields)]
+    return truths, [str(TOOLS.parent / "configs/demo.py"), *(f"--config.{x}" for x in fields)]
 
 
 def test_distance_scale_is_that_of_the_truth_moved_or_blurred(tool, two_pictures):
@@ -541,8 +541,8 @@ def test_distance_scale_is_that_of_the_truth_moved_or_blurred(tool, two_pictures
     ("options", "words"),
     [
         (["none.py"], "none.py"),
-        (["--set=data.test=none"], "none"),
-        (["--set=data.tset=x"], "tset"),
+        (["--config.data.test=none"], "none"),
+        (["--config.data.tset=x"], "tset"),
     ],
 )
 def test_distance_scale_refuses_in_one_line(tool, two_pictures, options, words):

@@ -541,3 +541,29 @@ def test_every_wrong_argument_is_named(call: Callable, message: str) -> None:
     with pytest.raises(UserError) as caught:
         call(small_inpainter(), photo(20, 20), square_hole(20, 20, 5))
     assert message in str(caught.value)
+
+
+def test_compiled_programs_are_kept_as_the_commands_keep_them(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = "jax_compilation_cache_dir"
+    before = jax.config.values[option]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "gmsrm-jax" / "xla"
+    try:
+        jax.config.update(option, None)
+        for _ in range(2):
+            Inpainter(small_pretrained(), device="cpu")
+        assert jax.config.values[option] == str(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert capsys.readouterr().err.count(f"compiles the network, unless it is in {folder}") == 1
+        jax.config.update(option, str(tmp_path / "of the program"))
+        Inpainter(small_pretrained(), device="cpu")
+        assert jax.config.values[option] == str(tmp_path / "of the program")
+        # A user without a home is told, and served.
+        jax.config.update(option, None)
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+        Inpainter(small_pretrained(), device="cpu")
+        assert "no compile cache" in capsys.readouterr().err
+    finally:
+        jax.config.update(option, before)

@@ -17,8 +17,10 @@ from launching import (
     program_arguments,
     shell,
     stand_in,
+    virtual_environment,
 )
 
+from gmsrm_jax.cli import build_parser
 from gmsrm_jax.runtime import processes
 
 README = (LAUNCH / "README.md").read_text()
@@ -120,6 +122,47 @@ def test_the_readme_s_commands_start_the_program(tmp_path, row, find):
     arguments = find(done.stdout.splitlines()[-1] if row[0] in "`ls" else done.stdout)
     check_arguments(arguments)
     assert arguments == [word for word in ARGUMENTS if word in command]
+
+
+SHARES = ["inpaint", "--image", "--mask", "--output", "--skip-existing"]
+
+
+@pytest.mark.parametrize(
+    ("row", "given", "share"),
+    [
+        ("slurm_array.sbatch", {}, "--shard=auto"),
+        ("slurm_array.sbatch", {"SHARES": 8}, "--shard=auto/8"),
+        ("`launch/run.sh inpaint", {}, "--shard=3/8"),
+        ("indexed_job.sh", {}, "--shard=auto/8"),
+    ],
+)
+def test_the_readme_s_commands_start_shares(tmp_path, row, given, share):
+    (command,) = readme_command(row)
+    stand_in(
+        tmp_path,
+        "sbatch",
+        'while [[ $1 == --* ]]; do shift; done; SLURM_ARRAY_TASK_ID=3 exec bash "$@"',
+    )
+    venv = virtual_environment(tmp_path / "venv", 'printf "%s\\n" "$@"')
+    done = shell(
+        command.replace("VENV=.venv", f"VENV={venv}"),
+        given | ({"DRY_RUN": 1} if "job" in row else {"VENV": venv}),
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    if "job" in row:
+        job = yaml.safe_load(done.stdout)["spec"]
+        assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 8, 8)
+        (pod,) = job["template"]["spec"]["containers"]
+        (rule,) = job["podFailurePolicy"]["rules"]
+        assert rule["onExitCodes"]["containerName"] == pod["name"]
+        words = ["-m", "gmsrm_jax.cli", *pod["args"]]
+    else:
+        words = done.stdout.splitlines()
+    assert words[:2] == ["-m", "gmsrm_jax.cli"]
+    assert [word for word in words[2:] if word in SHARES] == SHARES
+    assert words[-1] == share
+    build_parser().parse_args(words[2:])
 
 
 def test_the_readme_s_container_and_skypilot_commands_give_arguments_that_exist():
@@ -251,6 +294,9 @@ def test_jobset_options():
         ("launch/tpu_vm.sh go", {"PROJECT": "p", "ZONE": "z", "TPU": "t"}, "'go'"),
         ("launch/local_processes.sh --config=x", {}, "'--config=x'"),
         ("bash launch/slurm.sbatch --config=x", {}, "--gpus-per-node"),
+        ("bash launch/slurm_array.sbatch inpaint", {}, "--array"),
+        ("launch/indexed_job.sh inpaint", GKE, "SHARES"),
+        ("launch/indexed_job.sh", GKE | {"SHARES": 8}, "inpaint or evaluate"),
     ],
 )
 def test_what_is_missing_is_named(line, variables, word):

@@ -119,7 +119,7 @@ def test_the_command_prints_a_row_for_each_level(tool, tmp_path, capsys):
 
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split("|")[1]) for line in lines if re.match(r"\| \d", line)] == LEVELS
-    assert tool.main([config, str(folder), "--set=image_size=64"]) == 2
+    assert tool.main([config, str(folder), "--config.image_size=64"]) == 2
     assert re.fullmatch(r"probe_network: error: .* 32 px.* 64;.*\n", capsys.readouterr().err)
 
 

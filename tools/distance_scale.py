@@ -5,7 +5,6 @@ table gives the distance from the truth, and PSNR, in each bin of hole sizes: a 
 distances of fillings on. What lies along the rows stays in its place when they are moved.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +14,9 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageFilter
 
 from gmsrm_jax import metrics
+from gmsrm_jax.commands import Parser
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
+from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.evaluation.run import open_test_set
@@ -76,18 +77,10 @@ def distance_scale(config: ConfigDict) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table and returns the exit status, 2 after an error that is one line."""
-    parser = argparse.ArgumentParser(
-        description="Measures the VGG distance of moved and blurred truths.", allow_abbrev=False
-    )
+    parser = Parser(description="Measures the VGG distance of moved and blurred truths.")
     add = parser.add_argument
     add("config", metavar="FILE", help="a config file *.py[:ARGUMENT]")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a field of the config, such as data.test=DIR; can be repeated",
-    )
+    add_fields(parser)
     args = parser.parse_args(arguments)
     open_text_log(None)
     try:

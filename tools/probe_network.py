@@ -12,7 +12,6 @@ In holes of 30 to 60 %, with noise at its mean, the table gives for each level o
 Below it stands what PSNR loses when every code is replaced by its mean over the training pictures.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +23,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax import metrics
+from gmsrm_jax.commands import Parser
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
+from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.splits import split_pictures
@@ -240,20 +241,12 @@ def table_of(probe: Probe, fit: Holes, test: Holes) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table and returns the exit status, 2 after an error that is one line."""
-    parser = argparse.ArgumentParser(
-        description="Says which parts of a trained GM-SRM are alive.", allow_abbrev=False
-    )
+    parser = Parser(description="Says which parts of a trained GM-SRM are alive.")
     add = parser.add_argument
     add("config", metavar="FILE", help="a config file *.py[:ARGUMENT], for pictures and masks")
     add("network", metavar="NETWORK", help="a workdir, an exported folder, or facades-128")
     add("--pictures", type=int, default=240, metavar="N", help="at most so many (default: 240)")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a field of the config, such as data.test=DIR; can be repeated",
-    )
+    add_fields(parser)
     args = parser.parse_args(arguments)
     open_text_log(None)
     try:

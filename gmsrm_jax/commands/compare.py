@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
+from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,13 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
         " needed for rows of several methods",
     )
     add("--workdir", metavar="DIR", help="default: runs/ and the config's name, and -comparison")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a field of every config that has it, such as pconv.width=32; can be repeated",
-    )
+    add_fields(parser, "a field of every config that has it")
     add(
         "--seeds",
         metavar="A,B",
@@ -152,7 +147,7 @@ def _read_seeds(text: str) -> Sequence[int]:
         seeds.append(int(word))
     if len(seeds) == 1:
         raise UserError(
-            f"--seeds {text!r}: one seed has no spread; write two or more, or --set seed={seeds[0]}"
-            " without --seeds"
+            f"--seeds {text!r}: one seed has no spread; write two or more, or"
+            f" --config.seed={seeds[0]} without --seeds"
         )
     return seeds

@@ -50,7 +50,7 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
         field, equals, text = change.partition("=")
         if not equals or field not in known:
             raise UserError(
-                f"{change!r}: no field of this name; write FIELD=VALUE, such as batch_size=16 "
+                f"--config.{change}: no field of this name; write --config.FIELD=VALUE "
                 "(gmsrm_jax/config/fields.py and gmsrm_jax/methods list them)"
             )
         *rooms, name = field.split(".")
@@ -61,5 +61,5 @@ def change_fields(config: ConfigDict, changes: Sequence[str]) -> None:
             parent[name] = tuple(value) if isinstance(before, tuple) else value
         except (ValueError, SyntaxError, TypeError) as error:
             raise UserError(
-                f"{change!r}: {text!r} is no {type(before).__name__}, which {field} is"
+                f"--config.{change}: {text!r} is no {type(before).__name__}, which {field} is"
             ) from error

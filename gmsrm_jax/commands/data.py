@@ -18,8 +18,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.commands import Subparsers, add_command
-from gmsrm_jax.commands.config_files import is_config_file, read_config_file
-from gmsrm_jax.commands.options import try_folder, whole, writing
+from gmsrm_jax.commands.config_files import change_fields, is_config_file, read_config_file
+from gmsrm_jax.commands.options import add_fields, try_folder, whole, writing
 from gmsrm_jax.data.bad_pictures import BadPictures, printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
@@ -37,7 +37,8 @@ _SHEET_ROWS = 4
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds `data`."""
-    add = add_command(subparsers, "data", __doc__, run).add_argument
+    parser = add_command(subparsers, "data", __doc__, run)
+    add = parser.add_argument
     add(
         "target",
         metavar="CONFIG|PICTURES",
@@ -83,6 +84,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add("--prepare", action="store_true", help="download and prepare a TFDS set first")
     add("--tfds-dir", default="", metavar="DIR", help="where TFDS sets lie")
     add("--manual-dir", default="", metavar="DIR", help="of what --prepare needs by hand")
+    add_fields(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,6 +141,7 @@ def _config(args: argparse.Namespace) -> ConfigDict:
         config.data.train = args.target
         if args.target.endswith(".npy"):
             config.data.pipeline = "arrays"
+    change_fields(config, args.set)
     config.data.test = args.test or config.data.test
     config.data.tfds_dir = args.tfds_dir or config.data.tfds_dir
     config.image_size = args.size or config.image_size

@@ -32,6 +32,8 @@ from gmsrm_jax.runtime.sha256sums import (
 _DISTRIBUTION = "gmsrm-jax"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu")
+# What requirements/fill.txt leaves out of all that the package requires.
+_BEYOND_FILLING = ("clu", "importlib_resources", "tensorboard", *_TENSORFLOW, "tensorflow-datasets")
 _ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", NETWORK_FOLDER)
 # What an exported network cannot be read without; the modules that read one need JAX.
 _NETWORK_FILES = ("config.json", "model.safetensors")
@@ -127,21 +129,33 @@ def _versions() -> Iterator[str]:
 
 
 def _extras() -> Iterator[str]:
-    """One line for each extra of plain packages; those that only select a kind of JAX have none."""
+    """What is missing of the package's requirements, and one line for each extra.
+
+    Extras that only select a kind of JAX have none.
+    """
     try:
         required = importlib.metadata.requires(_DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         yield f"  {_DISTRIBUTION} runs from its folder, not installed: optional packages not known"
         return
-    extras: dict[str, list[str]] = {}
+    extras: dict[str, list[str]] = {"": []}
     for line in required:
-        found = re.match(r"""([\w.-]+)[^;\[]*;.*extra == ["']([\w-]+)["']""", line)
-        if found:
-            extras.setdefault(found[2], []).append(found[1])
+        found = re.match(r"""([\w.-]+)([^;]*)(?:;.*extra == ["']([\w-]+)["'])?""", line)
+        if found and "[" not in found[2]:
+            extras.setdefault(found[3] or "", []).append(found[1])
+    # Of TensorFlow's two distributions, which have one name to Python, one is enough.
+    there = {*_PACKAGES, _TENSORFLOW[1], *(_TENSORFLOW if any(map(_version, _TENSORFLOW)) else ())}
+    missing = [name for name in extras.pop("") if name not in there and not _version(name)]
+    for name in missing:
+        if name not in _BEYOND_FILLING:
+            yield f"! {name} is missing: pip install {name}, or -r requirements/fill.txt"
+    beyond = ", ".join(name for name in missing if name in _BEYOND_FILLING)
+    if beyond:
+        yield f"  training from folders: without {beyond}: pip install {_DISTRIBUTION}"
     for extra, names in sorted(extras.items()):
-        missing = ", ".join(name for name in names if not _version(name))
-        install = f"without {missing}: pip install '{_DISTRIBUTION}[{extra}]'"
-        yield f"  extra {extra}: {install if missing else ', '.join(names)}"
+        missing_there = ", ".join(name for name in names if not _version(name))
+        install = f"without {missing_there}: pip install '{_DISTRIBUTION}[{extra}]'"
+        yield f"  extra {extra}: {install if missing_there else ', '.join(names)}"
 
 
 def _devices() -> Iterator[str]:

@@ -4,7 +4,8 @@ Fills the holes of test pictures with a trained network, and writes metrics.json
 paper's tables (Markdown, LaTeX, HTML) and figures, and report.html. What was scored before is not
 scored again, and an evaluation that was stopped goes on. Options that are not given are as in the
 training's config, or of a network that is no workdir as configs have them by default. A training
-that began with trained weights is compared with these.
+that began with trained weights is compared with these. --shard I/N scores a share; the same command
+with --join N in its place writes what a single one would, when all shares are done.
 """
 
 import argparse
@@ -16,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from gmsrm_jax.commands import Subparsers, add_command
-from gmsrm_jax.commands.options import add_checkpoint, add_offline
+from gmsrm_jax.commands.config_files import change_fields
+from gmsrm_jax.commands.options import (
+    add_checkpoint,
+    add_fields,
+    add_offline,
+    add_shares,
+    share_of,
+)
 from gmsrm_jax.commands.scoring import evaluate_and_report, evaluate_and_report_network
 from gmsrm_jax.runtime.errors import UserError
 
@@ -76,6 +84,8 @@ def add_parser(subparsers: Subparsers) -> None:
         help="score the newest checkpoint, and each newest one after it, into OUTPUT/step_N, until"
         " none came for so long",
     )
+    add_fields(parser)
+    add_shares(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -90,6 +100,11 @@ def run(args: argparse.Namespace) -> None:
     from gmsrm_jax.runtime.jax_setup import set_up_jax
     from gmsrm_jax.runtime.log import open_text_log
 
+    share = share_of(args)
+    for option in ("export_inputs", "follow"):
+        if (share or args.join) and getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise UserError(f"--{name} is for one program; leave --shard and --join out")
     network = None if _is_workdir(args) else load_pretrained(args.checkpoint, args.offline)
     workdir = Path(args.checkpoint or "").expanduser()
     if network is None:
@@ -112,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
             value: Any = getattr(args, field, None)
             if value is not None:
                 config.evaluation[field] = tuple(value) if isinstance(value, list) else value
+    change_fields(config, args.set)
     check_config(config)
     open_text_log(None)
     set_up_jax(config.matmul_precision)
@@ -120,12 +136,13 @@ def run(args: argparse.Namespace) -> None:
         return
     command = shlex.join(["gmsrm", *sys.argv[1:]])
     output = Path(args.output).expanduser() if args.output else None
+    joined = args.join or 0
     if network is not None:
         output = output or Path("evaluation", config.name)
-        evaluate_and_report_network(config, network, command, output)
+        evaluate_and_report_network(config, network, command, output, share, joined)
         return
     if args.follow is None:
-        evaluate_and_report(config, workdir, command, output)
+        evaluate_and_report(config, workdir, command, output, None, share, joined)
         return
     folder = output or workdir / "evaluation"
 

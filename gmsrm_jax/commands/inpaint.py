@@ -3,7 +3,8 @@
 Fills the holes of pictures of any size and kind. White in the mask is the hole. Every pixel outside
 it stays as it is. Folders are read with their subfolders; the mask of NAME is named NAME or
 NAME_mask, in a folder of its own or beside it. What became of each picture of a folder is added to
-manifest.jsonl.
+manifest.jsonl. --shard I/N fills one of N shares, by the pictures' names, with a manifest of its
+own; the same command with --join N in its place puts the manifests of all shares together.
 
 Exit status: 0 all pictures are done; 1 some could not be filled, which are named, or no picture had
 a hole; 2 an error before anything was begun, or of weights or manifest that none could go on with;
@@ -23,8 +24,10 @@ from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import (
     add_network,
     add_section,
+    add_shares,
     load_inpainter,
     section_of,
+    share_of,
     try_folder,
     writing,
 )
@@ -48,6 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_network(parser)
     add_section(parser, FillOptions)
     _add_writing(parser)
+    add_shares(parser)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """Fills what the options say; returns the exit status."""
     from gmsrm_jax.inference.manifest import Manifest
     from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
+    from gmsrm_jax.inference.shares import jobs_of, manifest_of
     from gmsrm_jax.runtime.log import Progress, open_text_log, say
 
     started = time.monotonic()
@@ -104,18 +109,25 @@ def run(args: argparse.Namespace) -> int:
     images, output = Path(args.image).expanduser(), Path(args.output).expanduser()
     pairs = find_pairs(images, Path(args.mask).expanduser() if args.mask else None)
     plan = plan_outputs(pairs, images, output, options.num_samples, args.format == "same")
-    there = existing_outputs(plan.jobs)
+    jobs, share = plan.jobs, share_of(args)
+    parted = share is not None or args.join
+    path = plan.folder / "manifest.jsonl" if images.is_dir() or parted else None
+    if args.manifest:
+        path = Path(args.manifest).expanduser()
+    if path and args.join:
+        return _join(path, args.join, jobs)
+    if path and share is not None:
+        jobs, path = jobs_of(jobs, share), manifest_of(path, share)
+        say(f"share {share}: {len(jobs)} of {len(plan.jobs)} pictures")
+    there = existing_outputs(jobs)
     if there and not (args.overwrite or args.skip_existing):
         raise UserError(
             f"{len(there)} outputs exist already ({named(there)}); pass --overwrite to replace "
             "them, or --skip-existing to do only what is missing"
         )
     present = set(there) if args.skip_existing else set()
-    todo = [job for job in plan.jobs if not present.issuperset(job.outputs)]
-    skipped = [job for job in plan.jobs if present.issuperset(job.outputs)]
-    path = plan.folder / "manifest.jsonl" if images.is_dir() else None
-    if args.manifest:
-        path = Path(args.manifest).expanduser()
+    todo = [job for job in jobs if not present.issuperset(job.outputs)]
+    skipped = [job for job in jobs if present.issuperset(job.outputs)]
     told = f"; manifest {printable(str(path))}" if path else ""
     with writing(plan.folder, "--output"):
         try_folder(plan.folder)
@@ -153,7 +165,23 @@ def run(args: argparse.Namespace) -> int:
         f"{filled} filled, {unfilled}{failed} failed, {len(skipped)} skipped in {seconds:.1f} s on "
         f"{inpainter.device}{told}"
     )
-    return 1 if failed or not filled else 0
+    # In a share it is chance whether any picture has a hole.
+    return 1 if failed or (share is None and not filled) else 0
+
+
+def _join(path: Path, count: int, jobs: "Sequence[Job]") -> int:
+    """Joins the manifests of shares; returns the exit status that a single run would have."""
+    from gmsrm_jax.inference.shares import join_manifests
+    from gmsrm_jax.runtime.log import say
+
+    with writing(path, "--manifest"):
+        found = join_manifests(path, count, jobs)
+    unfilled = f"{found['copied']} copied (no hole), " if found["copied"] else ""
+    say(
+        f"{found['ok']} filled, {unfilled}{found['failed']} failed, {found['skipped']} skipped in "
+        f"{count} shares; manifest {printable(str(path))}"
+    )
+    return 1 if found["failed"] or not found["ok"] + found["skipped"] else 0
 
 
 def _append_skipped(manifest: "Manifest", jobs: "Sequence[Job]") -> None:

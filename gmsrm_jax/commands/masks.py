@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gmsrm_jax.commands import Subparsers, add_command
-from gmsrm_jax.commands.config_files import is_config_file, read_config_file
-from gmsrm_jax.commands.options import whole, writing
+from gmsrm_jax.commands.config_files import change_fields, is_config_file, read_config_file
+from gmsrm_jax.commands.options import add_fields, whole, writing
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -55,7 +55,8 @@ def add_parser(subparsers: Subparsers) -> None:
     pack("--invert", **_INVERT)
     _add_output(pack, "BANK.npz", "the bank to write")
 
-    assign = add_command(actions, "assign", _assign.__doc__, _assign).add_argument
+    assigning = add_command(actions, "assign", _assign.__doc__, _assign)
+    assign = assigning.add_argument
     assign(
         "--images",
         required=True,
@@ -70,6 +71,7 @@ def add_parser(subparsers: Subparsers) -> None:
     assign("--masks", default="generated", metavar="generated|DIR", help=masks_help)
     assign("--invert", **_INVERT)
     _add_output(assign, "LIST.npz", "the list to write")
+    add_fields(assigning)
 
     show = add_command(actions, "show", _show.__doc__, _show).add_argument
     show("masks", metavar="PATH|SPEC", help=f"as above, or {_SAMPLER}; a path goes first")
@@ -145,7 +147,11 @@ def _assign(args: argparse.Namespace) -> None:
     if args.invert and args.masks == "generated":
         raise UserError("--invert is for a folder of masks; leave it out, or give --masks=DIR")
     if is_config_file(args.images):
-        pictures = open_test(read_config_file(args.images))
+        given = read_config_file(args.images)
+        change_fields(given, args.set)
+        pictures = open_test(given)
+    elif args.set:
+        raise UserError("--config.FIELD changes a config file; name one such as configs/demo.py")
     else:
         pictures = open_pictures(args.images, split="test")
         if any(pictures.name(index).startswith("train/") for index in range(len(pictures))):

@@ -8,14 +8,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gmsrm_jax.commands import FIELD, Parser
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Section, choices
+from gmsrm_jax.runtime.shares import Share, read_share
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.inpainter import Inpainter
 
 _Section = TypeVar("_Section", bound=Section)
+
+
+def add_fields(parser: Parser, what: str = "a field of the config") -> None:
+    """Adds --config.FIELD=VALUE, for `change_fields`: a list of FIELD=VALUE as `set`."""
+    parser.takes_fields = True
+    parser.add_argument(
+        FIELD,
+        dest="set",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help=f"change {what}, such as --config.data.test=DIR; can be repeated",
+    )
 
 
 def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
@@ -126,6 +141,32 @@ def add_address(parser: argparse.ArgumentParser, port: int, remote: str) -> None
     add("--host", default="127.0.0.1", metavar="ADDRESS", help=f"address to listen on {shown}")
     add("--port", type=whole(0, 65535), default=port, metavar="N", help=f"0: any free one {shown}")
     add("--allow-remote", action="store_true", help=f"{remote} Traffic is not encrypted.")
+
+
+def add_shares(parser: argparse.ArgumentParser) -> None:
+    """Adds --shard, which `share_of` reads, and --join."""
+    shares = parser.add_mutually_exclusive_group()
+    shares.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do only share I of N, from 0 to N-1; auto takes both from a SLURM array, auto/N the"
+        " share from that or an indexed Kubernetes job",
+    )
+    shares.add_argument(
+        "--join",
+        type=whole(1),
+        metavar="N",
+        help="do nothing but put together what N shares did, with otherwise the same options",
+    )
+
+
+def share_of(args: argparse.Namespace) -> Share | None:
+    """The share that --shard names, None without it.
+
+    Raises:
+        UserError: there is no such share.
+    """
+    return None if args.shard is None else read_share(args.shard)
 
 
 def load_inpainter(args: argparse.Namespace) -> "Inpainter":

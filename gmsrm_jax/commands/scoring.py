@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.shares import Share
 
 if TYPE_CHECKING:
     from gmsrm_jax.networks.folder import Pretrained
@@ -21,10 +22,12 @@ def evaluate_and_report(
     command: str,
     output: pathlib.Path | None = None,
     step: int | None = None,
+    share: Share | None = None,
+    joined: int = 0,
 ) -> None:
     """Scores a checkpoint of a workdir, and writes tables, figures and a report.
 
-    With several processes all of them call this; process 0 scores and writes.
+    With several processes all of them call this; each scores a share, and process 0 writes.
 
     Args:
         config: the run's config.
@@ -32,6 +35,8 @@ def evaluate_and_report(
         command: what to type to do it again, for the report.
         output: where to write; None for `evaluation` and `report.html` in the workdir.
         step: of the checkpoint; None for the newest.
+        share: only this one, of which nothing is written but its scores.
+        joined: join so many shares that were scored; 0: score.
 
     Raises:
         UserError: there is no checkpoint, or no test set.
@@ -40,14 +45,19 @@ def evaluate_and_report(
     """
     from gmsrm_jax.evaluation.run import evaluate_run
 
-    metrics = evaluate_run(config, workdir, output, step)
+    metrics = evaluate_run(config, workdir, output, step, share, joined)
     if metrics:
         page = (workdir if output is None else output) / "report.html"
         _report(config, workdir, output or workdir / "evaluation", page, metrics, command)
 
 
 def evaluate_and_report_network(
-    config: ConfigDict, network: "Pretrained", command: str, output: pathlib.Path
+    config: ConfigDict,
+    network: "Pretrained",
+    command: str,
+    output: pathlib.Path,
+    share: Share | None = None,
+    joined: int = 0,
 ) -> None:
     """Scores a trained network that is no workdir, see `evaluate_and_report`.
 
@@ -56,6 +66,8 @@ def evaluate_and_report_network(
         network: what fills.
         command: what to type to do it again, for the report.
         output: where to write.
+        share: see `evaluate_and_report`.
+        joined: see `evaluate_and_report`.
 
     Raises:
         UserError: there is no test set.
@@ -63,8 +75,9 @@ def evaluate_and_report_network(
     """
     from gmsrm_jax.evaluation.run import evaluate_network
 
-    metrics = evaluate_network(config, network, output)
-    _report(config, None, output, output / "report.html", metrics, command)
+    metrics = evaluate_network(config, network, output, share, joined)
+    if metrics:
+        _report(config, None, output, output / "report.html", metrics, command)
 
 
 def _report(

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from gmsrm_jax.data.masks.list_file import MaskList
@@ -24,6 +23,7 @@ from gmsrm_jax.evaluation.scores import SAMPLES, means_as_json, per_image_csv, s
 from gmsrm_jax.evaluation.worker import Rows, Worker
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.shares import Share
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.csv"
@@ -67,6 +67,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    joined: int = 0,
 ) -> Evaluation:
     """Fills every picture's holes with every method and scores the results.
 
@@ -83,52 +84,161 @@ def evaluate(
         output_dir: folder for metrics.json, per_image.csv and examples.npz; None writes nothing.
         facts: what else metrics.json shall state, such as config and checkpoint; JSON values.
         progress: called with (examples done, examples in all) after each batch.
+        joined: fill nothing, but join what `evaluate_share` did in so many shares; 0: fill.
 
     Returns:
         The metrics and the examples kept.
 
     Raises:
         UserError: size or names of the mask list are not those evaluated, an output is not
-            finite, or sets are to be compared and there is one picture only.
+            finite, or sets are to be compared and there is one picture only; or a share is not
+            finished.
         ValueError: an output has another shape than its input, or there is no method.
     """
-    if not rows.methods:
-        raise ValueError("evaluate needs at least one method")
-    test_set.check()
-    masks, judge, facts = test_set.mask_list, judge or Judge(), dict(facts or {})
-    if judge.compares_sets and len(masks.names) < 2:
-        raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
-    wanted = [*spread(len(masks.names), len(masks.bins), panel_rows), *kept]
-    worker = Worker(rows, judge, set(wanted), len(masks.names) * len(masks.bins), len(masks.bins))
-    folder = None if output_dir is None else Path(output_dir)
-    parts = Parts(
-        None if folder is None else folder / PARTS_FOLDER,
-        _depends_on(worker, test_set, batch_size, facts),
-    )
-    arrays = _joined(list(_parts(worker, test_set, batch_size, parts, progress)))
-    filled = rows.filled(worker.total)
-    for number, name in enumerate(rows.methods):
-        if name in rows.covered:
-            _check_not_the_truth(name, arrays[f"{number}/exact"][filled[name]])
-    frames = score_frames(masks, filled, arrays)
-    metrics = {
-        **_facts(worker, test_set, facts),
-        **means_as_json(frames, masks.scored),
-        "run": _run(worker.total, float(arrays["seconds"].sum())),
-    }
-    if worker.samples:
-        metrics |= {"sample_kinds": dict(SAMPLES), "sample_counts": worker.samples}
-    if judge.compares_sets:
-        metrics["distribution"] = _distribution(masks, filled, arrays, judge)
-    evaluation = Evaluation(metrics, _examples(masks, tuple(filled), arrays, wanted))
-    if folder is not None:
-        write_examples(folder / EXAMPLES_FILE, evaluation.examples)
-        write_atomically(folder / PER_IMAGE_FILE, per_image_csv(frames))
-        # Last, so that its presence says that the evaluation is complete.
-        text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
-        write_atomically(folder / METRICS_FILE, f"{text}\n".encode())
-        parts.clear()
-    return evaluation
+    work = _Work(rows, test_set, batch_size, judge, panel_rows, kept, output_dir, facts)
+    if joined:
+        work.check_finished(joined)
+    return work.outcome(_joined(list(work.parts(work.numbers, progress))))
+
+
+def evaluate_share(
+    share: Share,
+    rows: Rows,
+    test_set: EvaluationSet,
+    *,
+    output_dir: str | Path,
+    batch_size: int,
+    judge: Judge | None = None,
+    panel_rows: int = 8,
+    kept: Sequence[int] = (),
+    facts: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Does a share of an evaluation, into the folder in which `evaluate` finds it.
+
+    Args:
+        share: which; shares are even to a few batches.
+        rows: and all others are those of `evaluate`.
+        test_set: all pictures.
+        output_dir: the same for all shares, on a disk that they have in common.
+        batch_size: see `evaluate`.
+        judge: see `evaluate`.
+        panel_rows: see `evaluate`.
+        kept: see `evaluate`.
+        facts: see `evaluate`.
+        progress: see `evaluate`; of this share.
+
+    Raises:
+        UserError: see `evaluate`.
+    """
+    work = _Work(rows, test_set, batch_size, judge, panel_rows, kept, output_dir, facts)
+    for _ in work.parts([number for number in work.numbers if share.has(number)], progress):
+        pass  # it is on disk
+
+
+class _Work:
+    """An evaluation in numbered parts of a few batches, and its outcome."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        test_set: EvaluationSet,
+        batch_size: int,
+        judge: Judge | None,
+        panel_rows: int,
+        kept: Sequence[int],
+        output_dir: str | Path | None,
+        facts: Mapping[str, Any] | None,
+    ):
+        if not rows.methods:
+            raise ValueError("evaluate needs at least one method")
+        test_set.check()
+        masks, judge, self._facts = test_set.mask_list, judge or Judge(), dict(facts or {})
+        if judge.compares_sets and len(masks.names) < 2:
+            raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
+        self._test_set, self._batch_size = test_set, batch_size
+        self._wanted = [*spread(len(masks.names), len(masks.bins), panel_rows), *kept]
+        total = len(masks.names) * len(masks.bins)
+        self._worker = Worker(rows, judge, set(self._wanted), total, len(masks.bins))
+        self._folder = None if output_dir is None else Path(output_dir)
+        self._disk = Parts(
+            None if self._folder is None else self._folder / PARTS_FOLDER,
+            _depends_on(self._worker, test_set, batch_size, self._facts),
+        )
+        self._starts = range(0, total, batch_size * _BATCHES_IN_A_PART)
+        self.numbers = range(len(self._starts))
+
+    def parts(
+        self, numbers: Sequence[int], progress: Callable[[int, int], None] | None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The scores of some parts; those that are on disk are not made again."""
+        spans = [self._span(number) for number in numbers]
+        done, total = 0, sum(map(len, spans))
+        for number, span in zip(numbers, spans, strict=True):
+            part = self._disk.load(number)
+            if part is None:
+                batches = []
+                for image, mask, index, count in load_batches(
+                    self._test_set, self._batch_size, span.start, span.stop
+                ):
+                    batches.append(self._worker.work(image, mask, index, count))
+                    if progress is not None:
+                        progress(done + int(index[count - 1]) + 1 - span.start, total)
+                part = _joined(batches)
+                self._disk.save(number, part)
+            elif progress is not None:
+                progress(done + len(span), total)
+            done += len(span)
+            yield part
+
+    def check_finished(self, count: int) -> None:
+        """Checks that every part is on disk.
+
+        Raises:
+            UserError: names the shares, of `count`, that are not finished.
+        """
+        faults = []
+        for share in (Share(index, count) for index in range(count)):
+            own = [number for number in self.numbers if share.has(number)]
+            missing = [number for number in own if self._disk.load(number) is None]
+            if missing:
+                faults.append(f"share {share} lacks {len(missing)} of its {len(own)} parts")
+        if faults:
+            raise UserError(
+                f"{self._folder}: {'; '.join(faults)}; run it again with --shard and the same "
+                "options, checkpoint, pictures and versions, then join"
+            )
+
+    def outcome(self, arrays: dict[str, np.ndarray]) -> Evaluation:
+        """Means and examples of the joined parts, which are written, and the parts removed."""
+        worker, masks = self._worker, self._test_set.mask_list
+        filled = worker.rows.filled(worker.total)
+        for number, name in enumerate(worker.rows.methods):
+            if name in worker.rows.covered:
+                _check_not_the_truth(name, arrays[f"{number}/exact"][filled[name]])
+        frames = score_frames(masks, filled, arrays)
+        metrics = {
+            **_stated(worker, self._test_set, self._facts),
+            **means_as_json(frames, masks.scored),
+            "run": _run(worker.total, arrays),
+        }
+        if worker.samples:
+            metrics |= {"sample_kinds": dict(SAMPLES), "sample_counts": worker.samples}
+        if worker.judge.compares_sets:
+            metrics["distribution"] = _distribution(masks, filled, arrays, worker.judge)
+        examples = _examples(masks, tuple(filled), arrays, self._wanted)
+        if self._folder is not None:
+            write_examples(self._folder / EXAMPLES_FILE, examples)
+            write_atomically(self._folder / PER_IMAGE_FILE, per_image_csv(frames))
+            # Last, so that its presence says that the evaluation is complete.
+            text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
+            write_atomically(self._folder / METRICS_FILE, f"{text}\n".encode())
+            self._disk.clear()
+        return Evaluation(metrics, examples)
+
+    def _span(self, number: int) -> range:
+        start = self._starts[number]
+        return range(start, min(start + self._starts.step, self._worker.total))
 
 
 def _depends_on(
@@ -154,32 +264,7 @@ def _depends_on(
     }
 
 
-def _parts(
-    worker: Worker,
-    test_set: EvaluationSet,
-    batch_size: int,
-    parts: Parts,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[dict[str, np.ndarray]]:
-    """The scores of all examples, part by part; those that are on disk are not made again."""
-    length = batch_size * _BATCHES_IN_A_PART
-    for number, start in enumerate(range(0, worker.total, length)):
-        stop = min(start + length, worker.total)
-        part = parts.load(number)
-        if part is None:
-            batches = []
-            for image, mask, index, count in load_batches(test_set, batch_size, start, stop):
-                batches.append(worker.work(image, mask, index, count))
-                if progress is not None:
-                    progress(int(index[count - 1]) + 1, worker.total)
-            part = _joined(batches)
-            parts.save(number, part)
-        elif progress is not None:
-            progress(stop, worker.total)
-        yield part
-
-
-def _facts(worker: Worker, test_set: EvaluationSet, facts: dict[str, Any]) -> dict[str, Any]:
+def _stated(worker: Worker, test_set: EvaluationSet, facts: dict[str, Any]) -> dict[str, Any]:
     """What metrics.json says of what was scored."""
     return {
         "definitions": {n: entry._asdict() for n, entry in worker.judge.definitions.items()},
@@ -194,12 +279,13 @@ def _facts(worker: Worker, test_set: EvaluationSet, facts: dict[str, Any]) -> di
     }
 
 
-def _run(examples: int, seconds: float) -> dict[str, Any]:
+def _run(examples: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    seconds = float(arrays["seconds"].sum())
     return {
-        "seconds": round(seconds, 3),
-        "examples_per_second": round(examples / seconds, 3),
-        "devices": jax.device_count(),
-        "device": jax.devices()[0].device_kind,
+        "seconds": round(seconds, 3),  # of all processes together
+        "examples_per_second": round(examples / seconds, 3),  # of one of them
+        "devices": int(arrays["devices"].max()),  # likewise
+        "device": ", ".join(sorted(set(arrays["device"].tolist()))),
         "versions": package_versions(),
     }
 

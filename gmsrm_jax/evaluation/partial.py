@@ -1,5 +1,9 @@
-"""Finished parts of an evaluation on disk, so that one that was stopped goes on where it was."""
+"""Finished parts of an evaluation on disk, so that one that was stopped goes on where it was.
 
+Several programs may work on one evaluation: what they write under a number is the same.
+"""
+
+import hashlib
 import io
 import json
 import shutil
@@ -12,31 +16,28 @@ import numpy as np
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
-_KEY_FILE = "key.json"
-
 
 class Parts:
     """Numbered parts, each a dict of arrays, that belong to one evaluation."""
 
     def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
-        """Opens a folder; parts of an evaluation with another key are removed.
+        """Prepares for the parts of one key; those of others are not seen.
 
         Args:
-            folder: None keeps nothing.
+            folder: for the parts of every key; None keeps nothing.
             key: what the arrays depend on, as JSON values.
         """
         self._folder = folder
-        if folder is None:
-            return
         text = json.dumps(key, sort_keys=True, ensure_ascii=False)
-        path = folder / _KEY_FILE
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_atomically(path, text.encode())
+        self._key = hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def has(self, number: int) -> bool:
+        """Whether a part is on disk."""
+        return self._folder is not None and self._path(number).exists()
 
     def load(self, number: int) -> dict[str, np.ndarray] | None:
         """Returns a part, None if it is not finished."""
-        if self._folder is None or not self._path(number).exists():
+        if not self.has(number):
             return None
         try:
             with np.load(self._path(number), allow_pickle=False) as file:
@@ -52,10 +53,10 @@ class Parts:
             write_atomically(self._path(number), buffer.getvalue())
 
     def clear(self) -> None:
-        """Removes the folder, when the outcome is written."""
+        """Removes the parts of every key, when the outcome is written."""
         if self._folder is not None:
-            shutil.rmtree(self._folder)
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path:
         assert self._folder is not None
-        return self._folder / f"{number:06d}.npz"
+        return self._folder / self._key / f"{number:06d}.npz"

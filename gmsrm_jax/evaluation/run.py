@@ -24,12 +24,13 @@ from gmsrm_jax.evaluation.evaluate import (
     METRICS_FILE,
     PER_IMAGE_FILE,
     evaluate,
+    evaluate_share,
     package_versions,
 )
 from gmsrm_jax.evaluation.examples import figure_examples
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.paper_tables import UNNAMED, full_table
-from gmsrm_jax.evaluation.predictions import export_inputs
+from gmsrm_jax.evaluation.predictions import Predictions, export_inputs
 from gmsrm_jax.evaluation.rows import open_judge, open_methods, open_predictions
 from gmsrm_jax.evaluation.table_formats import to_text
 from gmsrm_jax.evaluation.verdicts import begun_row
@@ -46,7 +47,8 @@ from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import Progress, say
-from gmsrm_jax.runtime.processes import everywhere
+from gmsrm_jax.runtime.processes import everywhere, from_process_0
+from gmsrm_jax.runtime.shares import Share
 
 
 def evaluate_run(
@@ -54,27 +56,31 @@ def evaluate_run(
     workdir: pathlib.Path,
     output: pathlib.Path | None = None,
     step: int | None = None,
+    share: Share | None = None,
+    joined: int = 0,
 ) -> dict[str, Any]:
     """Scores a checkpoint of the stage that fills, and writes the scores and what was filled.
 
     What was scored before with this config, on these pictures, masks, predictions, weights and
     versions, is not scored again, and an evaluation that was stopped goes on.
 
-    With several processes all of them call this and read the checkpoint; process 0 scores, on its
-    own devices, and the others return.
+    With several processes all of them call this; each scores a share on its own devices, and
+    process 0 joins them.
 
     Args:
         config: the run's config.
         workdir: a folder that `train` filled.
         output: where to write; None for `evaluation` in the workdir.
         step: of the checkpoint; None for the newest.
+        share: fill and score this one alone.
+        joined: fill nothing, and join so many shares that are done; 0: fill.
 
     Returns:
         What metrics.json holds, with reasons in facts.not_scored for each measure whose weights are
-        missing; nothing in other processes than the first.
+        missing; nothing for a share, and in other processes than the first.
 
     Raises:
-        UserError: there is no checkpoint, or no test set.
+        UserError: there is no checkpoint, or no test set, or a share to be joined is not finished.
     """
     folder = checkpoint_folder(workdir, METHODS[config.method].last_stage(config))
     checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
@@ -83,8 +89,6 @@ def evaluate_run(
     # Before the masks are drawn, for a training that goes on removes its older checkpoints.
     variables = trained_variables(config, checkpoints, step, data_mesh())
     checkpoints.finish()
-    if jax.process_index() != 0:
-        return {}
     begun = _begun(config)
     facts = {
         "checkpoint": str(folder),
@@ -92,11 +96,16 @@ def evaluate_run(
         "began_with": begun and {"name": begun.source, "sha256": begun.sha256},
     }
     rows = {begun_row(begun.source): begun.variables} if begun else {}
-    return _evaluated(config, variables, facts, output or workdir / "evaluation", rows)
+    output = output or workdir / "evaluation"
+    return _evaluated(config, variables, facts, output, rows, share, joined)
 
 
 def evaluate_network(
-    config: ConfigDict, network: Pretrained, output: pathlib.Path
+    config: ConfigDict,
+    network: Pretrained,
+    output: pathlib.Path,
+    share: Share | None = None,
+    joined: int = 0,
 ) -> dict[str, Any]:
     """Scores a trained network as `evaluate_run` does a checkpoint.
 
@@ -104,15 +113,17 @@ def evaluate_network(
         config: of the network, with the test set and what is scored.
         network: what fills.
         output: where to write.
+        share: see `evaluate_run`.
+        joined: see `evaluate_run`.
 
     Returns:
         What metrics.json holds, see `evaluate_run`.
 
     Raises:
-        UserError: there is no test set.
+        UserError: there is no test set, or a share to be joined is not finished.
     """
     facts = {"checkpoint": network.source, "checkpoint_step": None, "began_with": None}
-    return _evaluated(config, network.variables, facts, output, {})
+    return _evaluated(config, network.variables, facts, output, {}, share, joined)
 
 
 def _begun(config: ConfigDict) -> Pretrained | None:
@@ -122,7 +133,7 @@ def _begun(config: ConfigDict) -> Pretrained | None:
         return None
     try:
         if jax.process_count() > 1 and is_workdir(pathlib.Path(spec.begin_from)):
-            # Its checkpoint would be read in common, and the other processes are gone.
+            # Its checkpoint would be read in common, for the devices of one process.
             raise UserError(f"{spec.begin_from} is a workdir; evaluate with one process")
         network = load_pretrained(spec.begin_from)
         check_begin_from(config, network.config, spec.begin_from_field, spec.begin_from)
@@ -138,34 +149,50 @@ def _evaluated(
     facts: dict[str, Any],
     output: pathlib.Path,
     begun: dict[str, Variables],
+    share: Share | None,
+    joined: int,
 ) -> dict[str, Any]:
     """Scores weights, and `begun` beside them, by row; facts are those of the weights' source."""
     mesh = local_mesh()
     variables = to_every_device(variables, mesh)
-    pictures, mask_list = open_test_set(config)
-    judge, measure_weights, lacking = open_judge(config)
-    predictions = open_predictions(config, mask_list, begun)
-    facts = {
-        **facts,
-        "weights_sha256": weights_sha256(variables),
-        "method": config.method,
-        "variant": config.variant,
-        "test_pictures_sha256": pictures_sha256(pictures, len(mask_list.names)),
-        "predictions_sha256": {name: given.sha256 for name, given in predictions.items()},
-        "measure_weights_sha256": measure_weights,
-        "not_scored": lacking,
-        "config": json.loads(config.to_json()),
-    }
-    metrics = scores_of(output, facts, mask_list)
+
+    def opened() -> tuple[EvaluationSet, Judge, dict[str, Predictions], dict[str, Any]]:
+        pictures, mask_list = open_test_set(config)
+        judge, measure_weights, lacking = open_judge(config)
+        predictions = open_predictions(config, mask_list, begun)
+        stated = {
+            **facts,
+            "weights_sha256": weights_sha256(variables),
+            "method": config.method,
+            "variant": config.variant,
+            "test_pictures_sha256": pictures_sha256(pictures, len(mask_list.names)),
+            "predictions_sha256": {name: given.sha256 for name, given in predictions.items()},
+            "measure_weights_sha256": measure_weights,
+            "not_scored": lacking,
+            "config": json.loads(config.to_json()),
+        }
+        return _test_set(config, pictures, mask_list), judge, predictions, stated
+
+    test_set, judge, predictions, stated = everywhere(opened)
+    metrics = from_process_0(lambda: scores_of(output, stated, test_set.mask_list))
     if metrics is not None:
-        step = facts["checkpoint_step"]
-        what = facts["checkpoint"] if step is None else f"step {step}"
+        step = stated["checkpoint_step"]
+        what = stated["checkpoint"] if step is None else f"step {step}"
         say(f"evaluation: {what} was scored before, nothing to do")
-        return metrics
-    methods, samples = open_methods(config, variables, mesh, begun)
+        return metrics if jax.process_index() == 0 else {}
+    methods, samples = everywhere(lambda: open_methods(config, variables, mesh, begun))
     covered = {name: given.covered for name, given in predictions.items()}
     rows = Rows({**methods, **predictions}, samples, covered)
-    return _score(config, rows, _test_set(config, pictures, mask_list), judge, facts, output)
+
+    def score(share: Share | None) -> dict[str, Any]:
+        return _score(config, rows, test_set, judge, stated, output, share, joined)
+
+    if jax.process_count() > 1:
+        own = Share(jax.process_index(), jax.process_count())
+        everywhere(lambda: score(own))
+        if own.index:
+            return {}
+    return score(share)
 
 
 def check_evaluation(config: ConfigDict) -> None:
@@ -242,28 +269,42 @@ def _score(
     judge: Judge,
     facts: dict[str, Any],
     output: pathlib.Path,
+    share: Share | None,
+    joined: int,
 ) -> dict[str, Any]:
-    """Scores all methods, and prints the table."""
+    """Scores all methods, and prints the table; of a share it only keeps the scores."""
     settings, mask_list = config.evaluation, test_set.mask_list
     write_mask_list(output / "mask_list.npz", mask_list)
     names, bins = mask_list.names, mask_list.bins
+    what = "" if share is None else f"share {share} of "
     say(
-        f"evaluation: {len(names)} pictures × {len(bins)} masks ({mask_list.source}), "
+        f"evaluation: {what}{len(names)} pictures × {len(bins)} masks ({mask_list.source}), "
         f"{len(rows.methods)} methods"
     )
-    progress = Progress("evaluation", 0, len(names) * len(bins), 1)
-    evaluation = evaluate(
-        rows,
-        test_set,
-        batch_size=settings.batch_size,
-        output_dir=output,
-        facts=facts,
-        panel_rows=settings.panel_rows,
-        kept=figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed),
-        judge=judge,
-        progress=lambda done, total: progress.update(done, ""),
-    )
-    progress.close()
+    progress: Progress | None = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or Progress("evaluation", 0, total, 1)
+        progress.update(done, "")
+
+    given: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "output_dir": output,
+        "facts": facts,
+        "panel_rows": settings.panel_rows,
+        "kept": figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed),
+        "judge": judge,
+        "progress": tell,
+    }
+    try:
+        if share is not None:
+            evaluate_share(share, rows, test_set, **given)
+            return {}
+        evaluation = evaluate(rows, test_set, joined=joined, **given)
+    finally:
+        if progress is not None:
+            progress.close()
     say(to_text(full_table({settings.dataset or UNNAMED: evaluation.metrics})))
     return evaluation.metrics
 

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from gmsrm_jax.evaluation.batches import IMAGE_KINDS, Fill, fill_holes, image_kinds
@@ -72,7 +73,12 @@ class Worker:
             result[f"{number}/exact"] = share[:count]
             result[f"kept/{number}/composite"] = kinds[0][rows]
             result[f"kept/{number}/raw"] = np.rint(kinds[2][rows]).astype(np.uint8)
-        return result | {"seconds": np.array([time.monotonic() - started])}
+        devices = jax.local_devices()
+        return result | {
+            "seconds": np.array([time.monotonic() - started]),
+            "devices": np.array([len(devices)]),
+            "device": np.array([devices[0].device_kind]),
+        }
 
     def _further_samples(
         self,

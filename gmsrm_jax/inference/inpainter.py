@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Square
 from gmsrm_jax.runtime.devices import find_device
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.jax_setup import use_compile_cache
 
 ImageLike = PictureSource | Picture
 MaskLike = PictureSource | Mask | None
@@ -81,6 +83,9 @@ class Inpainter:
     def __init__(self, pretrained: Any, *, device: str = "auto", max_batch: int | None = None):
         """Puts a network on a device.
 
+        Compiled programs are kept between processes, in the user's cache folder if JAX is told of
+        no other, which is said once on the standard error.
+
         Args:
             pretrained: what `gmsrm_jax.networks.load_pretrained` returns.
             device: "auto", "cpu", "gpu" or "tpu".
@@ -95,6 +100,12 @@ class Inpainter:
                 f"pretrained: {pretrained!r} is no network; use Inpainter.from_pretrained"
             )
         self._pretrained = pretrained
+        cache = use_compile_cache()
+        if cache:  # a program of somebody else: the commands have one before they come here
+            print(
+                f"gmsrm: the first filling compiles the network, unless it is in {cache}",
+                file=sys.stderr,
+            )
         place = find_device(device)
         # LLVM's level 1 halves the time to compile; the convolutions are not its work.
         self._filler = pretrained.filler(

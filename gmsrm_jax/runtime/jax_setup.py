@@ -1,11 +1,12 @@
 """What a program sets in JAX before its first computation."""
 
-import os
 import sys
 
 import jax
 
 from gmsrm_jax.runtime.files import user_cache
+
+_FOLDER = "jax_compilation_cache_dir"
 
 
 def set_up_jax(matmul_precision: str, device: str = "auto") -> None:
@@ -13,25 +14,30 @@ def set_up_jax(matmul_precision: str, device: str = "auto") -> None:
 
     With the device "cpu", JAX takes hold of no accelerator.
     """
-    _use_compile_cache()
+    use_compile_cache()
     jax.config.update("jax_default_matmul_precision", matmul_precision)
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
 
 
-def _use_compile_cache() -> None:
+def use_compile_cache() -> str | None:
     """Keeps compiled programs in the user's own cache folder, unless JAX is told of another.
 
     The folder is for its owner only (0700): whoever can write to it can run code in a program that
     reads it.
+
+    Returns:
+        The folder if this call chose it; None if there is one already, or none that can be used,
+        which is said.
     """
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    folder = user_cache() / "xla"
+    if getattr(jax.config, _FOLDER):
+        return None
     try:
+        folder = user_cache() / "xla"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         print(f"gmsrm: no compile cache: {error}; every start compiles anew", file=sys.stderr)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+        return None
+    jax.config.update(_FOLDER, str(folder))
+    return str(folder)
