@@ -85,6 +85,7 @@ def page_text(metrics, examples, tmp_path_factory):
         title=NASTY,
         command=f"run --config={NASTY}",
         facts={NASTY: NASTY},
+        verdicts=[f"best of all: {NASTY}"],
         metrics=metrics,
         panels=panel_rows(examples, "GM-SRM"),
         curves=curves_from_log(NASTY, RECORDS),
@@ -116,6 +117,12 @@ def test_nothing_is_fetched(page, page_text):
     style = page_text.split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_what_came_out_is_first_then_pictures_then_tables(page):
+    text = "".join(page.text)
+    places = [text.index(words) for words in ("best of all: ", "Filled pictures", "Scores")]
+    assert places == sorted(places) and text.index(f"run --config={NASTY}") > places[-1]
 
 
 def test_text_is_escaped(page, page_text):

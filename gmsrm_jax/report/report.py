@@ -26,6 +26,7 @@ def write_report(
     title: str,
     command: str,
     facts: Mapping[str, Any],
+    verdicts: Sequence[str] = (),
     metrics: Mapping[str, Any] | None = None,
     paper: PaperOutputs | None = None,
     panels: Sequence[PanelRow] = (),
@@ -39,7 +40,8 @@ def write_report(
         path: the HTML file.
         title: heading.
         command: what to type to do it again.
-        facts: what a reader wants to know first, such as devices, steps and time; name to value.
+        facts: what was run, such as devices, steps and time; name to value.
+        verdicts: what came out, a line each; they stand first.
         metrics: an evaluation's metrics, see `evaluate`.
         paper: tables and figures in the paper's layout, see `paper_report.write_outputs`; with
             them, the scores of every hole size are folded.
@@ -53,6 +55,7 @@ def write_report(
         title=title,
         command=command,
         facts=facts,
+        verdicts=verdicts,
         metrics=metrics,
         paper=paper,
         paper_tables=[_divided(table) for table in paper.tables] if paper else [],

@@ -59,9 +59,7 @@ def report_run(
                 f"{last['step']:,} steps, {last['images']:,} pictures, "
                 f"{format_seconds(last['seconds'])} of training"
             )
-    verdicts = {"fills": best_line(metrics), "fine-tuning": gain_line(output, metrics)}
-    verdicts = {name: line for name, line in verdicts.items() if line}
-    facts |= verdicts
+    verdicts = [line for line in (best_line(metrics), gain_line(output, metrics)) if line]
     figures = [figure for stage in stages[:-1] for figure in _panels(stage)]
     examples = read_examples(output / EXAMPLES_FILE)
     settings = config.evaluation
@@ -79,6 +77,7 @@ def report_run(
         title=f"{method.title}, {config.name}",
         command=command,
         facts=facts,
+        verdicts=verdicts,
         metrics=metrics,
         paper=paper,
         panels=panel_rows(
@@ -89,7 +88,7 @@ def report_run(
         config=config.to_dict(),
     )
     say(f"report: {page}")
-    for line in verdicts.values():
+    for line in verdicts:
         say(line)
 
 
