@@ -166,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
         f"{inpainter.device}{told}"
     )
     # In a share it is chance whether any picture has a hole.
-    return 1 if failed or (share is None and not filled) else 0
+    return 1 if failed or (share is None and not filled and not skipped) else 0
 
 
 def _join(path: Path, count: int, jobs: "Sequence[Job]") -> int:
