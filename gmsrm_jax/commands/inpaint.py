@@ -34,6 +34,7 @@ from gmsrm_jax.commands.options import (
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.shares import Join, Share
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.bulk import BulkFiller
@@ -110,13 +111,12 @@ def run(args: argparse.Namespace) -> int:
     pairs = find_pairs(images, Path(args.mask).expanduser() if args.mask else None)
     plan = plan_outputs(pairs, images, output, options.num_samples, args.format == "same")
     jobs, share = plan.jobs, share_of(args)
-    parted = share is not None or args.join
-    path = plan.folder / "manifest.jsonl" if images.is_dir() or parted else None
+    path = plan.folder / "manifest.jsonl" if images.is_dir() or share else None
     if args.manifest:
         path = Path(args.manifest).expanduser()
-    if path and args.join:
-        return _join(path, args.join, jobs)
-    if path and share is not None:
+    if path and isinstance(share, Join):
+        return _join(path, share.count, jobs)
+    if path and isinstance(share, Share):
         jobs, path = jobs_of(jobs, share), manifest_of(path, share)
         say(f"share {share}: {len(jobs)} of {len(plan.jobs)} pictures")
     there = existing_outputs(jobs)

@@ -42,6 +42,13 @@ class Share:
         return self.has(int.from_bytes(digest[:8]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """What `count` shares did, to be put together."""
+
+    count: int
+
+
 def read_share(text: str, environment: Mapping[str, str] = os.environ) -> Share:
     """Reads "I/N"; "auto", or "auto/N", takes the place in a job array from the environment.
 
