@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add(
         "--masks",
         metavar="SPEC",
-        help="generated (drawn by --seed), a mask list *.npz, or a folder: of masks named like the"
+        help="generated (drawn by --seed), a mask list *.npz, or a folder: of masks named after the"
         " pictures, one for each, or of any others, dealt by --seed so that each picture has one of"
         " every bin",
     )

@@ -31,7 +31,7 @@ from gmsrm_jax.commands.options import (
     try_folder,
     writing,
 )
-from gmsrm_jax.data.bad_pictures import printable
+from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.shares import Join, Share
@@ -97,7 +97,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fills what the options say; returns the exit status."""
     from gmsrm_jax.inference.manifest import Manifest
-    from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
+    from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, plan_outputs
     from gmsrm_jax.inference.shares import jobs_of, manifest_of
     from gmsrm_jax.runtime.log import Progress, open_text_log, say
 

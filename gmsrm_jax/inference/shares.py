@@ -7,9 +7,9 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmsrm_jax.data.bad_pictures import printable
+from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.manifest import Manifest
-from gmsrm_jax.inference.pairing import Job, named
+from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.shares import Share
