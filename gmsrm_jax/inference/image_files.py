@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gmsrm_jax.data.decoding import (
@@ -30,17 +30,15 @@ from gmsrm_jax.inference.tiff_files import (
     SUB_IFDS,
     X_RESOLUTION,
     as_stored,
-    bands_of,
     is_misread,
-    is_negative,
     kind_of,
     left_out,
-    stored_size_of,
 )
 from gmsrm_jax.runtime.errors import UserError
 
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 
+_TAGS = ExifTags.Base
 _KEPT_INFO = {
     "icc_profile": "colour profile",
     "dpi": "resolution",
@@ -211,7 +209,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         if frames > 1 and image.format != "MPO":
             warnings.append(f"{name}: only the first of its {frames} pictures is used")
         if isinstance(image, TiffImageFile):  # its file is closed once it is decoded
-            stored_size = stored_size_of(image.tag_v2)
+            stored_size = tuple(image.tag_v2[tag] for tag in (_TAGS.ImageWidth, _TAGS.ImageLength))
             forget_xmp(image)
             for tag in SUB_IFDS:
                 if tag in image.getexif():
@@ -242,7 +240,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         lost, bands = left_out(image.tag_v2), len(image.getbands())
         if lost:
             warnings.append(f"{name}: left out of its metadata: {', '.join(lost)}")
-        if bands_of(image.tag_v2) > bands:
+        if image.tag_v2.get(_TAGS.SamplesPerPixel, 1) > bands:
             warnings.append(f"{name}: only the first {bands} of its bands are used")
     if orientation > 4 and "dpi" in info:
         info["dpi"] = info["dpi"][::-1]
@@ -255,7 +253,8 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         pixels = np.asarray(turned)[..., None]
         kept = _with_alpha(pixels, "LA;16", key)
     else:
-        if turned.mode == "I;16" and isinstance(image, TiffImageFile) and is_negative(image.tag_v2):
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+        if turned.mode == "I;16" and tags.get(_TAGS.PhotometricInterpretation) == 0:  # is white
             turned = Image.fromarray(65535 - np.asarray(turned))  # as Pillow does with 8 bits
         turned.info = {} if key is None else {"transparency": key}
         kind = turned.mode
