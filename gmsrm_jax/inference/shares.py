@@ -11,7 +11,7 @@ from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.shares import Share
 
 
@@ -63,7 +63,9 @@ def join_manifests(path: Path, count: int, jobs: Sequence[Job]) -> Counter[str]:
         )
     ordered = [lines[str(job.pair.image)] for job in jobs]
     Manifest(path).close()  # is one, and ends with a whole line
-    write_atomically(path, path.read_bytes() + b"".join(line for _, line in ordered))
+    with replacing(path) as temporary, temporary.open("wb") as joined:
+        joined.write(path.read_bytes())
+        joined.writelines(line for _, line in ordered)
     for part in parts:
         part.unlink()
     return Counter(status for status, _ in ordered)
