@@ -160,11 +160,8 @@ def run(args: argparse.Namespace) -> int:
         )
         failed, copied = _fill(filler, todo, progress, manifest is not None)
     seconds, filled = time.monotonic() - started, len(todo) - failed - copied
-    unfilled = f"{copied} copied (no hole), " if copied else ""
-    say(
-        f"{filled} filled, {unfilled}{failed} failed, {len(skipped)} skipped in {seconds:.1f} s on "
-        f"{inpainter.device}{told}"
-    )
+    done = _counts(filled, copied, failed, len(skipped))
+    say(f"{done} in {seconds:.1f} s on {inpainter.device}{told}")
     # In a share it is chance whether any picture has a hole.
     return 1 if failed or (share is None and not filled and not skipped) else 0
 
@@ -176,12 +173,14 @@ def _join(path: Path, count: int, jobs: "Sequence[Job]") -> int:
 
     with writing(path, "--manifest"):
         found = join_manifests(path, count, jobs)
-    unfilled = f"{found['copied']} copied (no hole), " if found["copied"] else ""
-    say(
-        f"{found['ok']} filled, {unfilled}{found['failed']} failed, {found['skipped']} skipped in "
-        f"{count} shares; manifest {printable(str(path))}"
-    )
+    done = _counts(*(found[status] for status in ("ok", "copied", "failed", "skipped")))
+    say(f"{done} in {count} shares; manifest {printable(str(path))}")
     return 1 if found["failed"] or not found["ok"] + found["skipped"] else 0
+
+
+def _counts(filled: int, copied: int, failed: int, skipped: int) -> str:
+    unfilled = f"{copied} copied (no hole), " if copied else ""
+    return f"{filled} filled, {unfilled}{failed} failed, {skipped} skipped"
 
 
 def _append_skipped(manifest: "Manifest", jobs: "Sequence[Job]") -> None:

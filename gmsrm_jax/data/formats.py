@@ -3,10 +3,13 @@
 import importlib
 import importlib.util
 from collections import Counter
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+_TAGS = ExifTags.Base
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 # Bytes 8 to 12 of such files, behind "ftyp".
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -36,10 +39,11 @@ def open_picture_file(stream: IO[bytes]) -> Image.Image:
         stream: at its beginning.
 
     Raises:
-        PIL.UnidentifiedImageError: it is of none; says what brings its kind, if anything does.
+        PIL.UnidentifiedImageError: it is of none; says what brings its kind, if anything does. Or
+            a TIFF of planes of 16 bits that are not compressed, which Pillow takes for such of 8.
     """
     try:
-        return Image.open(stream, formats=FORMATS)
+        picture = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
         stream.seek(0)
         start = stream.read(12)
@@ -47,6 +51,23 @@ def open_picture_file(stream: IO[bytes]) -> Image.Image:
         if not _READS_HEIF and start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
             what = f"a HEIF file; {_CURE} lets it be read"
         raise UnidentifiedImageError(what) from error
+    tags = tags_of(picture)
+    planes = tags.get(_TAGS.PlanarConfiguration) == 2
+    deep = planes and tags.get(_TAGS.BitsPerSample, (1,))[0] == 16
+    # A single letter says that a plane is unpacked as the bytes of one channel.
+    letters = (
+        [tile.args[0] for tile in picture.tile if isinstance(tile.args, tuple)] if deep else []
+    )
+    if any(len(letter) == 1 for letter in letters):
+        raise UnidentifiedImageError(
+            "a TIFF file of planes of 16 bits; save it deflated, or without planes"
+        )
+    return picture
+
+
+def tags_of(picture: Image.Image) -> Mapping[int, Any]:
+    """The tags of a picture that was opened from a TIFF file; none of others."""
+    return picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
 
 
 def counted(suffixes: Counter[str]) -> str:

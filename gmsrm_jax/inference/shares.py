@@ -22,7 +22,7 @@ def jobs_of(jobs: Sequence[Job], share: Share) -> list[Job]:
 
 def manifest_of(path: Path, share: Share) -> Path:
     """The manifest of a share: manifest.3-of-8.jsonl beside manifest.jsonl."""
-    return path.with_name(f"{path.stem}.{share.label}{path.suffix}")
+    return path.with_name(f"{path.stem}.{share.index}-of-{share.count}{path.suffix}")
 
 
 def join_manifests(path: Path, count: int, jobs: Sequence[Job]) -> Counter[str]:

@@ -66,11 +66,6 @@ def kind_of(stream: IO[bytes]) -> str:
         return ""
 
 
-def is_misread(tags: ImageFileDirectory_v2, unpacking: str) -> bool:
-    """Whether Pillow takes planes of 16 bits, one for each channel, for such of 8 bits."""
-    return tags.get(_PLANES, 1) == 2 and tags.get(_BITS, (1,))[0] == 16 and unpacking in "RGBA"
-
-
 def write_tiff(pixels: np.ndarray, mode: str, info: dict) -> bytes:
     """Makes a deflated TIFF file.
 

@@ -24,11 +24,6 @@ class Share:
         """As --shard takes it."""
         return f"{self.index}/{self.count}"
 
-    @property
-    def label(self) -> str:
-        """What names of files hold: "3-of-8"."""
-        return f"{self.index}-of-{self.count}"
-
     def has(self, number: int) -> bool:
         """Whether a numbered piece is in this share: every `count`-th is."""
         return number % self.count == self.index
