@@ -37,7 +37,9 @@ def workdir(config, tmp_path):
 def calls(monkeypatch):
     """Arguments of every evaluation, in place of the evaluation."""
     found = []
-    monkeypatch.setattr(command, "evaluate_and_report", lambda *words: found.append(words))
+    monkeypatch.setattr(
+        command, "evaluate_and_report", lambda *words, share: found.append((*words, share))
+    )
     return found
 
 
@@ -67,7 +69,7 @@ def test_shares_go_with_one_program_s_options_only(workdir, calls, capsys):
         assert main([*words, *option, "--follow", "1"]) == 2
         assert "--follow is for one program" in capsys.readouterr().err
     assert main([*words, "--shard", "1/2"]) == 0
-    assert str(calls[0][-2]) == "1/2"
+    assert str(calls[0][-1]) == "1/2"
 
 
 def test_perceptual_measures_are_those_that_there_are(workdir, calls, capsys):

@@ -88,6 +88,13 @@ def test_masks_may_be_smaller_than_their_pictures_but_not_of_another_shape(folde
         paired()
 
 
+def test_masks_may_be_named_as_they_are_for_filling(folder):
+    whole = paired()
+    for path in (folder / "masks").rglob("*.png"):
+        path.rename(path.with_stem(f"{path.stem}_mask001"))
+    assert paired().hashes == whole.hashes
+
+
 def test_pairs_that_are_not_whole_are_refused_by_name(folder):
     (folder / "masks" / "a.png").rename(folder / "masks" / "x.png")
     with pytest.raises(UserError, match=r"no mask for a\.bmp; no picture for x\.png; complete"):

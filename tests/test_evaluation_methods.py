@@ -18,13 +18,12 @@ from gmsrm_jax.evaluation.evaluate import (
     PARTS_FOLDER,
     PER_IMAGE_FILE,
     evaluate,
-    evaluate_share,
 )
 from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.scores import SAMPLES
 from gmsrm_jax.evaluation.worker import Rows
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.shares import Share
+from gmsrm_jax.runtime.shares import Join, Share
 
 SIZE, COUNT = 32, 6
 TOTAL = COUNT * len(BIN_NAMES)
@@ -54,8 +53,6 @@ def score(methods, pictures, mask_list, **options):
     rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
     test_set = EvaluationSet(pictures, mask_list, **place)
     options = {"batch_size": 2, "panel_rows": 3, **options}
-    if "share" in options:
-        return evaluate_share(options.pop("share"), Rows(methods, **rows), test_set, **options)
     return evaluate(Rows(methods, **rows), test_set, **options)
 
 
@@ -271,13 +268,13 @@ def test_shares_joined_are_one_evaluation(pictures, mask_list, tmp_path):
     seen.clear()
     run("shares", share=Share(2, 4))
     with pytest.raises(UserError, match="share 0/4 lacks 2 of its 2 parts; share 1/4 lacks 2 of"):
-        run("shares", joined=4)
+        run("shares", share=Join(4))
     for index in (0, 1, 3):
         run("shares", share=Share(index, 4))
     assert sorted(seen) == filled  # none is filled twice, none left out
     with pytest.raises(UserError, match="share 3/4 lacks 1 of its 1 parts"):
-        run("shares", joined=4, facts={"step": 2})  # of another checkpoint
-    joined = run("shares", joined=4)
+        run("shares", share=Join(4), facts={"step": 2})  # of another checkpoint
+    joined = run("shares", share=Join(4))
     assert sorted(seen) == filled
     for metrics in (whole.metrics, joined.metrics):
         assert metrics["run"].pop("seconds") > 0
@@ -294,7 +291,7 @@ def test_shares_joined_are_one_evaluation(pictures, mask_list, tmp_path):
     part = sorted((tmp_path / "damaged" / PARTS_FOLDER).rglob("*.npz"))[1]
     part.write_bytes(part.read_bytes()[:-100])
     with pytest.raises(UserError, match="share 1/2 lacks 1 of its 3 parts"):
-        run("damaged", joined=2)
+        run("damaged", share=Join(2))
 
 
 def test_wanted_examples_are_kept_after_the_spread_ones(pictures, mask_list):

@@ -3,7 +3,6 @@
 import time
 
 from gmsrm_jax.runtime import heartbeat
-from gmsrm_jax.runtime.heartbeat import Heartbeat
 
 
 def test_what_takes_long_is_said_again_after_each_doubling_and_short_things_never(
@@ -12,13 +11,13 @@ def test_what_takes_long_is_said_again_after_each_doubling_and_short_things_neve
     monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.3)
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.01)
     caplog.set_level("INFO", "gmsrm")
-    with Heartbeat() as beat:
+    with heartbeat.heartbeat() as beat:
         for step in range(40):  # longer together than a beat
-            beat.now(f"toy: step {step}")
+            beat(f"toy: step {step}")
             time.sleep(0.01)
         assert caplog.messages == []
-        beat.now("toy: compiling")
+        beat("toy: compiling")
         time.sleep(0.9)
-        beat.now("")
+        beat("")
         time.sleep(0.4)
     assert caplog.messages == ["toy: compiling: for 0:00 now", "toy: compiling: for 0:01 now"]

@@ -275,6 +275,9 @@ def test_empty_and_full_masks_are_warned_of_once(inpaint, capsys):
     assert all("no hole in it" in line["warnings"][0] for line in found)
     assert inpaint("-i", "pics/0.png", "-m", "white.png", "-o", "full.png") == 0
     assert "warning: white.png: all of it is hole" in capsys.readouterr().out
+    Path("out/2.png").unlink()
+    assert inpaint("-i", "pics", "-m", "black.png", "-o", "out", "--skip-existing") == 0
+    assert "0 filled, 1 copied (no hole), 0 failed, 2 skipped" in capsys.readouterr().out
 
 
 def test_a_rotated_jpeg_in_its_own_format(inpaint, capsys):

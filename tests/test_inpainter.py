@@ -217,12 +217,15 @@ def test_errors_in_the_place_of_items_come_out_as_they_go_in() -> None:
         list(inpainter.batch([good, UserError("torn")]))
 
 
-def test_a_picture_for_which_memory_does_not_suffice_is_named(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
+)
+def test_a_picture_for_which_memory_does_not_suffice_is_named(monkeypatch, error) -> None:
     whole = inpainting.fill
 
     def fill(strategy: str, rgb: np.ndarray, *arguments: object) -> Filling:
         if rgb.shape[1] == 44:
-            raise MemoryError
+            raise error
         return whole(strategy, rgb, *arguments)
 
     monkeypatch.setattr(inpainting, "fill", fill)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
+from gmsrm_jax.data.bad_pictures import named
+from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, plan_outputs
 from gmsrm_jax.runtime.errors import UserError
 
 

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
-from gmsrm_jax.data.decoding import decode_image
+from gmsrm_jax.data.decoding import UnreadablePicture, decode_image
+from gmsrm_jax.data.masks.files import read_mask
 from gmsrm_jax.inference.picture_io import encode_picture, open_picture, save_picture
 from gmsrm_jax.runtime.errors import UserError
 
@@ -218,3 +219,22 @@ def test_exif_data_that_jpeg_cannot_hold_are_left_out_and_said() -> None:
     picture = open_picture(by_pillow(RGB, tiffinfo={270: "x" * 70_000}))
     saved = encode_picture(picture.restore(picture.rgb, HOLE), "JPEG")
     assert any("bytes of EXIF data" in note for note in saved.notes)
+
+
+def test_training_and_masks_read_odd_tiffs_as_filling_does(tmp_path):
+    grey = numbers(1, np.uint16)
+    negative = by_tifffile(grey, photometric="miniswhite")
+    np.testing.assert_allclose(decode_image(negative)[..., 0], (65535 - grey) / 257, atol=0.51)
+    black_hole = np.where(HOLE[:, :40], 0, 65535).astype(np.uint16)
+    (tmp_path / "mask.tif").write_bytes(by_tifffile(black_hole, photometric="miniswhite"))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", 40)[..., 0], HOLE[:, :40])
+    whole = by_tifffile(planes(DEEP), planarconfig="separate", photometric="rgb")
+    with pytest.raises(UnreadablePicture, match="planes of 16 bits"):
+        decode_image(whole)
+    packed = by_tifffile(
+        planes(DEEP), planarconfig="separate", photometric="rgb", compression="zlib"
+    )
+    np.testing.assert_array_equal(decode_image(packed), DEEP >> 8)
+    (tmp_path / "planes.tif").write_bytes(whole)
+    with pytest.raises(UserError, match="planes of 16 bits"):
+        read_mask(tmp_path / "planes.tif", 32)

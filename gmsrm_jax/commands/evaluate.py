@@ -25,7 +25,7 @@ from gmsrm_jax.commands.options import (
     add_shares,
     share_of,
 )
-from gmsrm_jax.commands.scoring import evaluate_and_report, evaluate_and_report_network
+from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.runtime.errors import UserError
 
 _POLL_SECONDS = 10.0
@@ -47,7 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add(
         "--masks",
         metavar="SPEC",
-        help="generated (drawn by --seed), a mask list *.npz, or a folder: of masks named like the"
+        help="generated (drawn by --seed), a mask list *.npz, or a folder: of masks named after the"
         " pictures, one for each, or of any others, dealt by --seed so that each picture has one of"
         " every bin",
     )
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
 
     share = share_of(args)
     for option in ("export_inputs", "follow"):
-        if (share or args.join) and getattr(args, option) is not None:
+        if share and getattr(args, option) is not None:
             name = option.replace("_", "-")
             raise UserError(f"--{name} is for one program; leave --shard and --join out")
     network = None if _is_workdir(args) else load_pretrained(args.checkpoint, args.offline)
@@ -136,13 +136,8 @@ def run(args: argparse.Namespace) -> None:
         return
     command = shlex.join(["gmsrm", *sys.argv[1:]])
     output = Path(args.output).expanduser() if args.output else None
-    joined = args.join or 0
-    if network is not None:
-        output = output or Path("evaluation", config.name)
-        evaluate_and_report_network(config, network, command, output, share, joined)
-        return
     if args.follow is None:
-        evaluate_and_report(config, workdir, command, output, None, share, joined)
+        evaluate_and_report(config, network or workdir, command, output, share=share)
         return
     folder = output or workdir / "evaluation"
 

@@ -31,9 +31,10 @@ from gmsrm_jax.commands.options import (
     try_folder,
     writing,
 )
-from gmsrm_jax.data.bad_pictures import printable
+from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.shares import Join, Share
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.bulk import BulkFiller
@@ -96,7 +97,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fills what the options say; returns the exit status."""
     from gmsrm_jax.inference.manifest import Manifest
-    from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, named, plan_outputs
+    from gmsrm_jax.inference.pairing import existing_outputs, find_pairs, plan_outputs
     from gmsrm_jax.inference.shares import jobs_of, manifest_of
     from gmsrm_jax.runtime.log import Progress, open_text_log, say
 
@@ -110,13 +111,12 @@ def run(args: argparse.Namespace) -> int:
     pairs = find_pairs(images, Path(args.mask).expanduser() if args.mask else None)
     plan = plan_outputs(pairs, images, output, options.num_samples, args.format == "same")
     jobs, share = plan.jobs, share_of(args)
-    parted = share is not None or args.join
-    path = plan.folder / "manifest.jsonl" if images.is_dir() or parted else None
+    path = plan.folder / "manifest.jsonl" if images.is_dir() or share else None
     if args.manifest:
         path = Path(args.manifest).expanduser()
-    if path and args.join:
-        return _join(path, args.join, jobs)
-    if path and share is not None:
+    if path and isinstance(share, Join):
+        return _join(path, share.count, jobs)
+    if path and isinstance(share, Share):
         jobs, path = jobs_of(jobs, share), manifest_of(path, share)
         say(f"share {share}: {len(jobs)} of {len(plan.jobs)} pictures")
     there = existing_outputs(jobs)
@@ -160,13 +160,10 @@ def run(args: argparse.Namespace) -> int:
         )
         failed, copied = _fill(filler, todo, progress, manifest is not None)
     seconds, filled = time.monotonic() - started, len(todo) - failed - copied
-    unfilled = f"{copied} copied (no hole), " if copied else ""
-    say(
-        f"{filled} filled, {unfilled}{failed} failed, {len(skipped)} skipped in {seconds:.1f} s on "
-        f"{inpainter.device}{told}"
-    )
+    done = _counts(filled, copied, failed, len(skipped))
+    say(f"{done} in {seconds:.1f} s on {inpainter.device}{told}")
     # In a share it is chance whether any picture has a hole.
-    return 1 if failed or (share is None and not filled) else 0
+    return 1 if failed or (share is None and not filled and not skipped) else 0
 
 
 def _join(path: Path, count: int, jobs: "Sequence[Job]") -> int:
@@ -176,12 +173,14 @@ def _join(path: Path, count: int, jobs: "Sequence[Job]") -> int:
 
     with writing(path, "--manifest"):
         found = join_manifests(path, count, jobs)
-    unfilled = f"{found['copied']} copied (no hole), " if found["copied"] else ""
-    say(
-        f"{found['ok']} filled, {unfilled}{found['failed']} failed, {found['skipped']} skipped in "
-        f"{count} shares; manifest {printable(str(path))}"
-    )
+    done = _counts(*(found[status] for status in ("ok", "copied", "failed", "skipped")))
+    say(f"{done} in {count} shares; manifest {printable(str(path))}")
     return 1 if found["failed"] or not found["ok"] + found["skipped"] else 0
+
+
+def _counts(filled: int, copied: int, failed: int, skipped: int) -> str:
+    unfilled = f"{copied} copied (no hole), " if copied else ""
+    return f"{filled} filled, {unfilled}{failed} failed, {skipped} skipped"
 
 
 def _append_skipped(manifest: "Manifest", jobs: "Sequence[Job]") -> None:

@@ -12,7 +12,7 @@ from gmsrm_jax.commands import FIELD, Parser
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Section, choices
-from gmsrm_jax.runtime.shares import Share, read_share
+from gmsrm_jax.runtime.shares import Join, Share, read_share
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.inpainter import Inpainter
@@ -144,7 +144,7 @@ def add_address(parser: argparse.ArgumentParser, port: int, remote: str) -> None
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:
-    """Adds --shard, which `share_of` reads, and --join."""
+    """Adds --shard and --join, which `share_of` reads."""
     shares = parser.add_mutually_exclusive_group()
     shares.add_argument(
         "--shard",
@@ -160,12 +160,14 @@ def add_shares(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def share_of(args: argparse.Namespace) -> Share | None:
-    """The share that --shard names, None without it.
+def share_of(args: argparse.Namespace) -> Share | Join | None:
+    """What --shard or --join names, None without them.
 
     Raises:
         UserError: there is no such share.
     """
+    if args.join:
+        return Join(args.join)
     return None if args.shard is None else read_share(args.shard)
 
 

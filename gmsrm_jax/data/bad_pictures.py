@@ -1,18 +1,26 @@
 """Pictures that had to be left out: named, counted, and an error when there are too many."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 
 _NAMED = 3  # in an error; `gmsrm data` names all
+_NAMED_ALONE = 5  # without reasons
 
 
 def printable(text: str) -> str:
     """Returns a text that can be written anywhere: names need not be UTF-8, nor of one line."""
     encodable = os.fsencode(text).decode("utf-8", "backslashreplace")
     return encodable.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def named(paths: Sequence[str | os.PathLike[str]]) -> str:
+    """Returns the first of some names and the number of the others, on one line."""
+    shown = ", ".join(printable(os.fspath(path)) for path in paths[:_NAMED_ALONE])
+    more = len(paths) - _NAMED_ALONE
+    return shown + (f" and {more} more" if more > 0 else "")
 
 
 class BadPictures:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from gmsrm_jax.data.fields import MAX_PIXELS
-from gmsrm_jax.data.formats import open_picture_file
+from gmsrm_jax.data.formats import open_picture_file, tags_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.unreadable import UNREADABLE
 
@@ -202,7 +202,14 @@ def upright(picture: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose also writes the metadata anew, which fails where they are not valid.
     forget_xmp(picture)
     picture.load()
-    orientation = orientation_of(picture)
+    return turned(picture, orientation_of(picture))
+
+
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
+    """A decoded picture with an EXIF orientation undone, and its black at 0."""
+    negative = tags_of(picture).get(ExifTags.Base.PhotometricInterpretation) == 0
+    if negative and picture.mode.startswith("I;16"):  # Pillow turns those of 8 bits itself
+        picture = Image.fromarray(65535 - np.asarray(picture).astype(np.uint16))
     return picture.transpose(TURNS[orientation]) if orientation > 1 else picture
 
 

@@ -10,19 +10,13 @@ from gmsrm_jax.runtime.fields import Section, setting
 MAX_PIXELS = 89_478_485
 
 
-def _bounds(value: tuple[int, int]) -> tuple[int, int]:
-    if not 0 <= value[0] <= value[1]:
-        raise ValueError("use two whole numbers from 0, the smaller one first")
-    return value
+def _from(least: int) -> pydantic.AfterValidator:
+    def check(value: tuple[int, int]) -> tuple[int, int]:
+        if not least <= value[0] <= value[1]:
+            raise ValueError(f"use two whole numbers from {least}, the smaller one first")
+        return value
 
-
-def _two_at_least(value: tuple[int, int]) -> tuple[int, int]:
-    if value[0] < 2:
-        raise ValueError("use two whole numbers from 2, the smaller one first")
-    return value
-
-
-_Bounds = Annotated[tuple[int, int], pydantic.AfterValidator(_bounds)]
+    return pydantic.AfterValidator(check)
 
 
 class Data(Section):
@@ -44,7 +38,9 @@ class Data(Section):
         0.05, "share of data.train tested on when split by hash; 0: none", ge=0, le=1
     )
     # Free, for what it changes in a training, its pictures, is compared anyway.
-    test_bounds: _Bounds = setting((4, 1000), "fewest and most of these pictures", free=True)
+    test_bounds: Annotated[tuple[int, int], _from(0)] = setting(
+        (4, 1000), "fewest and most of these pictures", free=True
+    )
     note: str = setting(
         "", "where the pictures come from; a part of the error when they are missing", free=True
     )
@@ -58,7 +54,7 @@ class Data(Section):
         gt=0,
         le=1,
     )
-    validation_bounds: Annotated[_Bounds, pydantic.AfterValidator(_two_at_least)] = setting(
+    validation_bounds: Annotated[tuple[int, int], _from(2)] = setting(
         (4, 100), "fewest and most of these pictures; of a val/, the most", local=(4, 16)
     )
     shorter_side: float = setting(

@@ -3,58 +3,30 @@
 import importlib
 import importlib.util
 from collections import Counter
-from typing import IO, NamedTuple
+from collections.abc import Mapping
+from typing import IO, Any
 
-from PIL import Image, UnidentifiedImageError, features
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
-
-class _Kind(NamedTuple):
-    """A kind of file that not every Pillow reads.
-
-    Attributes:
-        suffixes: of its files.
-        brands: bytes 8 to 12 of its files, behind "ftyp".
-        cure: what brings it.
-    """
-
-    suffixes: tuple[str, ...]
-    brands: tuple[bytes, ...]
-    cure: str
-
-
-_OPTIONAL = {
-    "AVIF": _Kind((".avif",), (b"avif", b"avis"), "pip install --upgrade pillow"),
-    "HEIF": _Kind(
-        (".heic", ".heif", ".hif"),
-        (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
-        "pip install pillow-heif",
-    ),
-}
+_TAGS = ExifTags.Base
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+# Bytes 8 to 12 of such files, behind "ftyp".
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_READS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+_CURE = "`pip install pillow-heif`"
 _NAMED = 10  # suffixes in one line
-
-
-def _is_there(kind: str) -> bool:
-    if kind == "AVIF":
-        return bool(features.check("avif"))
-    if importlib.util.find_spec("pillow_heif") is None:
-        return False
+if _READS_HEIF:
     importlib.import_module("pillow_heif").register_heif_opener()
-    return True
 
-
-_LACKING = {name: kind for name, kind in _OPTIONAL.items() if not _is_there(name)}
 SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
     ".png": "PNG",
     ".bmp": "BMP",
     ".webp": "WEBP",
     **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{
-        suffix: name
-        for name, kind in _OPTIONAL.items()
-        if name not in _LACKING
-        for suffix in kind.suffixes
-    },
+    ".avif": "AVIF",
+    **dict.fromkeys(_HEIF_SUFFIXES if _READS_HEIF else (), "HEIF"),
 }
 """Pillow's name of the format by the suffix that a picture is found by in a folder."""
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
@@ -67,18 +39,35 @@ def open_picture_file(stream: IO[bytes]) -> Image.Image:
         stream: at its beginning.
 
     Raises:
-        PIL.UnidentifiedImageError: it is of none; says what brings its kind, if anything does.
+        PIL.UnidentifiedImageError: it is of none; says what brings its kind, if anything does. Or
+            a TIFF of planes of 16 bits that are not compressed, which Pillow takes for such of 8.
     """
     try:
-        return Image.open(stream, formats=FORMATS)
+        picture = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
         stream.seek(0)
         start = stream.read(12)
         what = f"not one of {', '.join(FORMATS)}, whatever its name says"
-        for name, kind in _LACKING.items():
-            if start[4:8] == b"ftyp" and start[8:] in kind.brands:
-                what = f"a {name} file; `{kind.cure}` lets it be read"
+        if not _READS_HEIF and start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+            what = f"a HEIF file; {_CURE} lets it be read"
         raise UnidentifiedImageError(what) from error
+    tags = tags_of(picture)
+    planes = tags.get(_TAGS.PlanarConfiguration) == 2
+    deep = planes and tags.get(_TAGS.BitsPerSample, (1,))[0] == 16
+    # A single letter says that a plane is unpacked as the bytes of one channel.
+    letters = (
+        [tile.args[0] for tile in picture.tile if isinstance(tile.args, tuple)] if deep else []
+    )
+    if any(len(letter) == 1 for letter in letters):
+        raise UnidentifiedImageError(
+            "a TIFF file of planes of 16 bits; save it deflated, or without planes"
+        )
+    return picture
+
+
+def tags_of(picture: Image.Image) -> Mapping[int, Any]:
+    """The tags of a picture that was opened from a TIFF file; none of others."""
+    return picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
 
 
 def counted(suffixes: Counter[str]) -> str:
@@ -86,10 +75,5 @@ def counted(suffixes: Counter[str]) -> str:
     order = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
     words = ", ".join(f"{n} × {suffix}" for suffix, n in order[:_NAMED])
     more = f", and {len(suffixes) - _NAMED} other kinds" if len(suffixes) > _NAMED else ""
-    cures = [
-        f"; `{kind.cure}` for {suffix}"
-        for kind in _LACKING.values()
-        for suffix in kind.suffixes
-        if suffix in suffixes
-    ]
-    return words + more + "".join(cures)
+    heif = ", ".join(suffix for suffix in _HEIF_SUFFIXES if suffix in suffixes)
+    return words + more + (f"; {_CURE} for {heif}" if heif else "")

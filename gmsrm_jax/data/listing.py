@@ -11,18 +11,15 @@ from gmsrm_jax.data.formats import SUFFIXES, counted
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 
-_NO_PICTURES = (
-    *(".txt", ".flist", ".md", ".csv", ".json", ".jsonl", ".html", ".log"),
-    *(".npy", ".npz"),
-)
+_NO_PICTURES = [".txt", ".flist", ".md", ".csv", ".json", ".jsonl", ".html", ".log", ".npy", ".npz"]
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
     """Lists the pictures of a folder and its subfolders by suffix, in any case.
 
     Names that begin with a dot are left out, as are folders of such a name. Files of kinds that are
-    not read are counted by suffix, which is said, once for a folder; but for lists, tables and texts,
-    which nobody takes for pictures.
+    not read are counted by suffix, which is said, once for a folder; but for lists, tables and
+    texts, which nobody takes for pictures.
 
     Returns:
         Paths sorted by their relative POSIX path.

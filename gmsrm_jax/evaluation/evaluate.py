@@ -23,7 +23,7 @@ from gmsrm_jax.evaluation.scores import SAMPLES, means_as_json, per_image_csv, s
 from gmsrm_jax.evaluation.worker import Rows, Worker
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
-from gmsrm_jax.runtime.shares import Share
+from gmsrm_jax.runtime.shares import Join, Share
 
 METRICS_FILE = "metrics.json"
 PER_IMAGE_FILE = "per_image.csv"
@@ -67,8 +67,8 @@ def evaluate(
     output_dir: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    joined: int = 0,
-) -> Evaluation:
+    share: Share | Join | None = None,
+) -> Evaluation | None:
     """Fills every picture's holes with every method and scores the results.
 
     With `output_dir`, what is finished is kept there, and the same call after an interruption goes
@@ -83,11 +83,12 @@ def evaluate(
         kept: further examples to keep, picture · (masks per picture) + mask.
         output_dir: folder for metrics.json, per_image.csv and examples.npz; None writes nothing.
         facts: what else metrics.json shall state, such as config and checkpoint; JSON values.
-        progress: called with (examples done, examples in all) after each batch.
-        joined: fill nothing, but join what `evaluate_share` did in so many shares; 0: fill.
+        progress: called with (examples done, examples in all, or of the share) after each batch.
+        share: do only this one, a few batches in turn, for all others the same, into the same
+            `output_dir`; or fill nothing, and join what the shares did; None: all.
 
     Returns:
-        The metrics and the examples kept.
+        The metrics and the examples kept; None of a share.
 
     Raises:
         UserError: size or names of the mask list are not those evaluated, an output is not
@@ -96,44 +97,13 @@ def evaluate(
         ValueError: an output has another shape than its input, or there is no method.
     """
     work = _Work(rows, test_set, batch_size, judge, panel_rows, kept, output_dir, facts)
-    if joined:
-        work.check_finished(joined)
+    if isinstance(share, Share):
+        for _ in work.parts([number for number in work.numbers if share.has(number)], progress):
+            pass  # it is on disk
+        return None
+    if share is not None:
+        work.check_finished(share.count)
     return work.outcome(_joined(list(work.parts(work.numbers, progress))))
-
-
-def evaluate_share(
-    share: Share,
-    rows: Rows,
-    test_set: EvaluationSet,
-    *,
-    output_dir: str | Path,
-    batch_size: int,
-    judge: Judge | None = None,
-    panel_rows: int = 8,
-    kept: Sequence[int] = (),
-    facts: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Does a share of an evaluation, into the folder in which `evaluate` finds it.
-
-    Args:
-        share: which; shares are even to a few batches.
-        rows: and all others are those of `evaluate`.
-        test_set: all pictures.
-        output_dir: the same for all shares, on a disk that they have in common.
-        batch_size: see `evaluate`.
-        judge: see `evaluate`.
-        panel_rows: see `evaluate`.
-        kept: see `evaluate`.
-        facts: see `evaluate`.
-        progress: see `evaluate`; of this share.
-
-    Raises:
-        UserError: see `evaluate`.
-    """
-    work = _Work(rows, test_set, batch_size, judge, panel_rows, kept, output_dir, facts)
-    for _ in work.parts([number for number in work.numbers if share.has(number)], progress):
-        pass  # it is on disk
 
 
 class _Work:

@@ -31,13 +31,9 @@ class Parts:
         text = json.dumps(key, sort_keys=True, ensure_ascii=False)
         self._key = hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def has(self, number: int) -> bool:
-        """Whether a part is on disk."""
-        return self._folder is not None and self._path(number).exists()
-
     def load(self, number: int) -> dict[str, np.ndarray] | None:
         """Returns a part, None if it is not finished."""
-        if not self.has(number):
+        if self._folder is None or not self._path(number).exists():
             return None
         try:
             with np.load(self._path(number), allow_pickle=False) as file:

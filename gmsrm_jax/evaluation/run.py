@@ -24,7 +24,6 @@ from gmsrm_jax.evaluation.evaluate import (
     METRICS_FILE,
     PER_IMAGE_FILE,
     evaluate,
-    evaluate_share,
     package_versions,
 )
 from gmsrm_jax.evaluation.examples import figure_examples
@@ -48,18 +47,17 @@ from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_eve
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import Progress, say
 from gmsrm_jax.runtime.processes import everywhere, from_process_0
-from gmsrm_jax.runtime.shares import Share
+from gmsrm_jax.runtime.shares import Join, Share
 
 
 def evaluate_run(
     config: ConfigDict,
-    workdir: pathlib.Path,
-    output: pathlib.Path | None = None,
+    source: pathlib.Path | Pretrained,
+    output: pathlib.Path,
     step: int | None = None,
-    share: Share | None = None,
-    joined: int = 0,
+    share: Share | Join | None = None,
 ) -> dict[str, Any]:
-    """Scores a checkpoint of the stage that fills, and writes the scores and what was filled.
+    """Scores what fills holes, and writes the scores and what was filled.
 
     What was scored before with this config, on these pictures, masks, predictions, weights and
     versions, is not scored again, and an evaluation that was stopped goes on.
@@ -68,12 +66,11 @@ def evaluate_run(
     process 0 joins them.
 
     Args:
-        config: the run's config.
-        workdir: a folder that `train` filled.
-        output: where to write; None for `evaluation` in the workdir.
+        config: the run's config; of a network its own, with the test set and what is scored.
+        source: a folder that `train` filled, of which the stage that fills is scored, or a network.
+        output: where to write.
         step: of the checkpoint; None for the newest.
-        share: fill and score this one alone.
-        joined: fill nothing, and join so many shares that are done; 0: fill.
+        share: fill and score this one alone, or fill nothing and join those that are done.
 
     Returns:
         What metrics.json holds, with reasons in facts.not_scored for each measure whose weights are
@@ -82,10 +79,14 @@ def evaluate_run(
     Raises:
         UserError: there is no checkpoint, or no test set, or a share to be joined is not finished.
     """
-    folder = checkpoint_folder(workdir, METHODS[config.method].last_stage(config))
+    facts: dict[str, Any]
+    if isinstance(source, Pretrained):
+        facts = {"checkpoint": source.source, "checkpoint_step": None, "began_with": None}
+        return _evaluated(config, source.variables, facts, output, {}, share)
+    folder = checkpoint_folder(source, METHODS[config.method].last_stage(config))
     checkpoints, newest = open_finished(folder, "train first, with the same --workdir")
     step = newest if step is None else step
-    everywhere(lambda: check_config_of_run(config, workdir, None))
+    everywhere(lambda: check_config_of_run(config, source, None))
     # Before the masks are drawn, for a training that goes on removes its older checkpoints.
     variables = trained_variables(config, checkpoints, step, data_mesh())
     checkpoints.finish()
@@ -96,34 +97,7 @@ def evaluate_run(
         "began_with": begun and {"name": begun.source, "sha256": begun.sha256},
     }
     rows = {begun_row(begun.source): begun.variables} if begun else {}
-    output = output or workdir / "evaluation"
-    return _evaluated(config, variables, facts, output, rows, share, joined)
-
-
-def evaluate_network(
-    config: ConfigDict,
-    network: Pretrained,
-    output: pathlib.Path,
-    share: Share | None = None,
-    joined: int = 0,
-) -> dict[str, Any]:
-    """Scores a trained network as `evaluate_run` does a checkpoint.
-
-    Args:
-        config: of the network, with the test set and what is scored.
-        network: what fills.
-        output: where to write.
-        share: see `evaluate_run`.
-        joined: see `evaluate_run`.
-
-    Returns:
-        What metrics.json holds, see `evaluate_run`.
-
-    Raises:
-        UserError: there is no test set, or a share to be joined is not finished.
-    """
-    facts = {"checkpoint": network.source, "checkpoint_step": None, "began_with": None}
-    return _evaluated(config, network.variables, facts, output, {}, share, joined)
+    return _evaluated(config, variables, facts, output, rows, share)
 
 
 def _begun(config: ConfigDict) -> Pretrained | None:
@@ -149,8 +123,7 @@ def _evaluated(
     facts: dict[str, Any],
     output: pathlib.Path,
     begun: dict[str, Variables],
-    share: Share | None,
-    joined: int,
+    share: Share | Join | None,
 ) -> dict[str, Any]:
     """Scores weights, and `begun` beside them, by row; facts are those of the weights' source."""
     mesh = local_mesh()
@@ -184,8 +157,8 @@ def _evaluated(
     covered = {name: given.covered for name, given in predictions.items()}
     rows = Rows({**methods, **predictions}, samples, covered)
 
-    def score(share: Share | None) -> dict[str, Any]:
-        return _score(config, rows, test_set, judge, stated, output, share, joined)
+    def score(share: Share | Join | None) -> dict[str, Any]:
+        return _score(config, rows, test_set, judge, stated, output, share)
 
     if jax.process_count() > 1:
         own = Share(jax.process_index(), jax.process_count())
@@ -269,14 +242,13 @@ def _score(
     judge: Judge,
     facts: dict[str, Any],
     output: pathlib.Path,
-    share: Share | None,
-    joined: int,
+    share: Share | Join | None,
 ) -> dict[str, Any]:
     """Scores all methods, and prints the table; of a share it only keeps the scores."""
     settings, mask_list = config.evaluation, test_set.mask_list
     write_mask_list(output / "mask_list.npz", mask_list)
     names, bins = mask_list.names, mask_list.bins
-    what = "" if share is None else f"share {share} of "
+    what = f"share {share} of " if isinstance(share, Share) else ""
     say(
         f"evaluation: {what}{len(names)} pictures × {len(bins)} masks ({mask_list.source}), "
         f"{len(rows.methods)} methods"
@@ -288,23 +260,25 @@ def _score(
         progress = progress or Progress("evaluation", 0, total, 1)
         progress.update(done, "")
 
-    given: dict[str, Any] = {
-        "batch_size": settings.batch_size,
-        "output_dir": output,
-        "facts": facts,
-        "panel_rows": settings.panel_rows,
-        "kept": figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed),
-        "judge": judge,
-        "progress": tell,
-    }
+    kept = figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed)
     try:
-        if share is not None:
-            evaluate_share(share, rows, test_set, **given)
-            return {}
-        evaluation = evaluate(rows, test_set, joined=joined, **given)
+        evaluation = evaluate(
+            rows,
+            test_set,
+            batch_size=settings.batch_size,
+            output_dir=output,
+            facts=facts,
+            panel_rows=settings.panel_rows,
+            kept=kept,
+            judge=judge,
+            progress=tell,
+            share=share,
+        )
     finally:
         if progress is not None:
             progress.close()
+    if evaluation is None:
+        return {}
     say(to_text(full_table({settings.dataset or UNNAMED: evaluation.metrics})))
     return evaluation.metrics
 

@@ -64,7 +64,7 @@ def gain_line(folder: Path, metrics: dict[str, Any]) -> str:
     count, mean = len(gains), float(gains.mean())
     margin = math.inf
     if count > 1:
-        margin = float(stats.t.ppf((1 + _SURE) / 2, count - 1) * gains.std() / math.sqrt(count))
+        margin = float(stats.t.ppf((1 + _SURE) / 2, count - 1) * gains.sem())
     said = "it helped" if mean > 0 else f"it did harm, {begun['name']} is better"
     if not abs(mean) > margin:
         said = "no clear difference, more test pictures would tell"

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gmsrm_jax.data.decoding import (
     DAMAGED,
     ORIENTATION,
-    TURNS,
     forget_xmp,
     orientation_of,
     reason_of,
+    turned,
 )
 from gmsrm_jax.data.formats import FORMATS, open_picture_file
 from gmsrm_jax.inference.pixel_layouts import LAYOUTS
@@ -30,17 +30,14 @@ from gmsrm_jax.inference.tiff_files import (
     SUB_IFDS,
     X_RESOLUTION,
     as_stored,
-    bands_of,
-    is_misread,
-    is_negative,
     kind_of,
     left_out,
-    stored_size_of,
 )
 from gmsrm_jax.runtime.errors import UserError
 
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes] | Image.Image
 
+_TAGS = ExifTags.Base
 _KEPT_INFO = {
     "icc_profile": "colour profile",
     "dpi": "resolution",
@@ -158,8 +155,6 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
         with open_picture_file(stream) as image:
             unpacking = _unpacking(image)
             if ";16" not in unpacking or image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
-                if isinstance(image, TiffImageFile) and is_misread(image.tag_v2, unpacking):
-                    raise KeyError("planes of 16 bits")
                 return _decode(image, max_pixels, name)
             layout, other = _DEEP.get(unpacking, ("", ""))
             if not layout:
@@ -174,7 +169,7 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
         with Image.open(stream, formats=(str(upright.format),)) as image:
             forget_xmp(image)
             image.tile = [tile._replace(args=_unpacked(other, tile.args)) for tile in image.tile]
-            lower = np.asarray(_turned(image, turn))
+            lower = np.asarray(turned(image, turn))
         if layout == "LA;16":
             pixels = lower.view(">u2").astype(np.uint16)
         else:
@@ -211,7 +206,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         if frames > 1 and image.format != "MPO":
             warnings.append(f"{name}: only the first of its {frames} pictures is used")
         if isinstance(image, TiffImageFile):  # its file is closed once it is decoded
-            stored_size = stored_size_of(image.tag_v2)
+            stored_size = tuple(image.tag_v2[tag] for tag in (_TAGS.ImageWidth, _TAGS.ImageLength))
             forget_xmp(image)
             for tag in SUB_IFDS:
                 if tag in image.getexif():
@@ -221,7 +216,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
     try:
         image.load()
         orientation = orientation_of(image)
-        turned = _turned(image, orientation)
+        upright = turned(image, orientation).copy()
     except DAMAGED as error:
         raise UserError(f"{name}: {reason_of(error)}; save it again as PNG or JPEG") from error
     info: dict[Any, Any] = {}
@@ -242,7 +237,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         lost, bands = left_out(image.tag_v2), len(image.getbands())
         if lost:
             warnings.append(f"{name}: left out of its metadata: {', '.join(lost)}")
-        if bands_of(image.tag_v2) > bands:
+        if image.tag_v2.get(_TAGS.SamplesPerPixel, 1) > bands:
             warnings.append(f"{name}: only the first {bands} of its bands are used")
     if orientation > 4 and "dpi" in info:
         info["dpi"] = info["dpi"][::-1]
@@ -251,21 +246,19 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
     except DAMAGED as error:
         warnings.append(f"{name}: its EXIF data are damaged and left out ({error})")
     key = info.pop("transparency", None)
-    if key is not None and turned.mode == "I;16":
-        pixels = np.asarray(turned)[..., None]
+    if key is not None and upright.mode == "I;16":
+        pixels = np.asarray(upright)[..., None]
         kept = _with_alpha(pixels, "LA;16", key)
     else:
-        if turned.mode == "I;16" and isinstance(image, TiffImageFile) and is_negative(image.tag_v2):
-            turned = Image.fromarray(65535 - np.asarray(turned))  # as Pillow does with 8 bits
-        turned.info = {} if key is None else {"transparency": key}
-        kind = turned.mode
+        upright.info = {} if key is None else {"transparency": key}
+        kind = upright.mode
         try:
-            turned = _in_a_layout(turned)
+            upright = _in_a_layout(upright)
         except DAMAGED as error:
             raise UserError(f"{name}: Pillow mode {kind}; convert it to RGB") from error
-        if turned.mode != kind and kind not in _KEY_LENGTHS and not kind.startswith("I;16"):
-            warnings.append(f"{name}: mode {kind} is read as {turned.mode}")
-        kept = {"native": np.asarray(turned), "layout": turned.mode}
+        if upright.mode != kind and kind not in _KEY_LENGTHS and not kind.startswith("I;16"):
+            warnings.append(f"{name}: mode {kind} is read as {upright.mode}")
+        kept = {"native": np.asarray(upright), "layout": upright.mode}
     return Upright(
         **kept,
         info=info,
@@ -273,10 +266,6 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         format=image.format,
         warnings=tuple(warnings),
     )
-
-
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(TURNS[orientation]) if orientation > 1 else image.copy()
 
 
 def _in_a_layout(image: Image.Image) -> Image.Image:

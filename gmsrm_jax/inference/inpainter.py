@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from gmsrm_jax.inference.doubts import doubts
@@ -266,7 +267,9 @@ class Inpainter:
     ) -> Result:
         try:
             return self._filled(opened, options, on_step, progress)
-        except MemoryError as error:
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+                raise
             picture = opened.picture
             raise NotEnoughMemory(
                 f"{picture.name}: {picture.width} x {picture.height} px need more memory than "

@@ -6,6 +6,7 @@ could mean two things, or is no mask, and is refused.
 """
 
 import numpy as np
+from PIL import Image
 
 from gmsrm_jax.runtime.errors import UserError
 
@@ -48,7 +49,8 @@ def white_part(
     """
     grey = _grey_of(levels)
     if threshold is not None:
-        grey = _luma(levels) if grey is None else grey
+        if grey is None:
+            grey = np.asarray(Image.fromarray(np.ascontiguousarray(levels)).convert("L"))
         counted = len(np.flatnonzero(np.bincount(grey.ravel(), minlength=256)))
         odd = [f"{name}: {counted} grey levels; {threshold} and above counts as white"]
         return grey >= threshold, odd if counted > 2 else []
@@ -91,12 +93,6 @@ def _grey_of(levels: np.ndarray) -> np.ndarray | None:
     return grey if coloured <= _NOISE * np.count_nonzero(grey > _NEAR) else None
 
 
-def _luma(levels: np.ndarray) -> np.ndarray:
-    """Grey of colours, as Pillow rounds it: ITU-R 601-2."""
-    red, green, blue = (levels[..., c].astype(np.uint32) for c in range(3))
-    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
-
-
 def _painted(
     levels: np.ndarray, invert: bool, name: str, cure: str
 ) -> tuple[np.ndarray, list[str]]:
@@ -105,9 +101,7 @@ def _painted(
     place = (levels >> shift).astype(np.uint16)
     place = (place[..., 0] * _BINS + place[..., 1]) * _BINS + place[..., 2]
     counts = np.bincount(place.ravel(), minlength=_BINS**3)
-    index = np.arange(_BINS**3)
-    steps = np.stack([index // _BINS**2, index // _BINS % _BINS, index % _BINS], 1)
-    colours = steps * (_WHITE / (_BINS - 1))
+    colours = np.indices((_BINS,) * 3).reshape(3, -1).T * (_WHITE / (_BINS - 1))
     on_black, on_white = (_two_colours(colours, counts, base) for base in (0.0, float(_WHITE)))
 
     def named(colour: int) -> str:

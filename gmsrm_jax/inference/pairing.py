@@ -1,28 +1,20 @@
 """Which mask belongs to which picture, and where its fillings go; all clashes before any work.
 
 Folders are paired by stem, the path below the folder without its suffix, and never by order: one
-missing file would give every later picture its neighbour's mask. The mask of NAME is NAME, or, if
-nothing else can be meant, NAME_mask, NAME-mask, with a number behind it, or mask_NAME.
+missing file would give every later picture its neighbour's mask.
 """
 
 import os
-import re
-import unicodedata
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gmsrm_jax.data.bad_pictures import printable
+from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.data.formats import SUFFIXES
 from gmsrm_jax.data.listing import list_images
+from gmsrm_jax.data.masks.names import masks_of, named_after, stem_of
 from gmsrm_jax.inference.picture_io import format_of
 from gmsrm_jax.runtime.errors import UserError
-
-_NAMED = 5  # names in a message
-_MASK_NAMES = (
-    re.compile(r"(.+)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE),
-    re.compile(r"mask[_-](.+)", re.IGNORECASE),
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
 
     Args:
         images: a picture file, or a folder of them with subfolders.
-        masks: a mask file, which is for all pictures; a folder of masks named like the pictures,
+        masks: a mask file, which is for all pictures; a folder of masks named after the pictures,
             which may be the pictures' own if each is named as a mask; None: each picture's own
             transparent part.
 
@@ -88,7 +80,7 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
     if masks is None or not masks.is_dir():
         return [Pair(*picture, masks) for picture in pictures.values()]
     if images.resolve() == masks.resolve():
-        of_stem = {key: file for key, file in pictures.items() if _named_after(key, pictures)}
+        of_stem = {key: file for key, file in pictures.items() if named_after(key, pictures)}
         if not of_stem:
             raise UserError(
                 f"--mask={masks}: is the folder of the pictures, and none in it is named NAME_mask "
@@ -97,40 +89,9 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
         pictures = {key: file for key, file in pictures.items() if key not in of_stem}
     else:
         of_stem = _by_stem("--mask", masks, images)
-    of_picture = _masks_of(pictures, of_stem)
+    of_picture = masks_of(pictures, of_stem)
     _check_paired(images, pictures, masks, of_stem, of_picture)
     return [Pair(*picture, of_stem[of_picture[key]][1]) for key, picture in pictures.items()]
-
-
-def _named_after(mask: str, stems: Container[str]) -> list[str]:
-    """Returns those of some stems that a mask's name is made of, such as NAME of NAME_mask."""
-    folder, slash, name = mask.rpartition("/")
-    matches = (pattern.fullmatch(name) for pattern in _MASK_NAMES)
-    found = dict.fromkeys(f"{folder}{slash}{match[1]}" for match in matches if match)
-    return [stem for stem in found if stem in stems]
-
-
-def _masks_of(pictures: Container[str], masks: Iterable[str]) -> dict[str, str]:
-    """Returns the stem of the mask of each picture that has one."""
-    of_picture = {stem: stem for stem in masks if stem in pictures}
-    claims: dict[str, list[str]] = {}
-    for mask in masks:
-        if mask not in of_picture:
-            named_after = [stem for stem in _named_after(mask, pictures) if stem not in of_picture]
-            if len(named_after) > 1:
-                raise UserError(
-                    f"{printable(mask)} can be the mask of {named(named_after)}; name it like its "
-                    "picture"
-                )
-            for stem in named_after:
-                claims.setdefault(stem, []).append(mask)
-    for stem, claimed in claims.items():
-        if len(claimed) > 1:
-            raise UserError(
-                f"{printable(stem)} has {len(claimed)} masks ({named(claimed)}); keep one, or name "
-                "it like its picture"
-            )
-    return of_picture | {stem: claimed[0] for stem, claimed in claims.items()}
 
 
 def plan_outputs(
@@ -184,12 +145,6 @@ def existing_outputs(jobs: Iterable[Job]) -> list[Path]:
     return [file for job in jobs for file in job.outputs if os.path.lexists(file)]
 
 
-def named(paths: Sequence[str | os.PathLike[str]]) -> str:
-    """Returns the first of some names and the number of the others, on one line."""
-    shown = ", ".join(printable(os.fspath(path)) for path in paths[:_NAMED])
-    return shown + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
-
-
 def _check_exists(option: str, path: Path) -> None:
     if path.exists():
         return
@@ -209,7 +164,7 @@ def _by_stem(option: str, folder: Path, other: Path | None) -> dict[str, tuple[s
         if left_out is not None and (relative == left_out or left_out in relative.parents):
             continue
         stem = relative.with_suffix("").as_posix()
-        first = found.setdefault(unicodedata.normalize("NFC", stem), (stem, path))
+        first = found.setdefault(stem_of(relative), (stem, path))
         if first[1] != path:
             clashes.append(f"{first[1].relative_to(folder)} = {relative}")
     if clashes:
@@ -249,7 +204,7 @@ def _check_paired(
     cure = "name each mask NAME or NAME_mask after its picture, or give one mask file for all"
     if not bare:
         cure = "move these masks away, or add their pictures"
-    if any(_named_after(key, pictures) for key in pictures):
+    if any(named_after(key, pictures) for key in pictures):
         cure = f"if the masks lie beside the pictures, pass --mask={images}"
     raise UserError("; ".join([*faults, cure]))
 

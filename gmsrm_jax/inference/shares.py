@@ -3,25 +3,16 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from gmsrm_jax.data.bad_pictures import printable
+from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.manifest import Manifest
-from gmsrm_jax.inference.pairing import Job, named
+from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.shares import Share
-
-
-class _Line(NamedTuple):
-    """Where the line about a picture stands, and its status."""
-
-    path: Path
-    start: int
-    length: int
-    status: str
 
 
 def jobs_of(jobs: Sequence[Job], share: Share) -> list[Job]:
@@ -31,7 +22,7 @@ def jobs_of(jobs: Sequence[Job], share: Share) -> list[Job]:
 
 def manifest_of(path: Path, share: Share) -> Path:
     """The manifest of a share: manifest.3-of-8.jsonl beside manifest.jsonl."""
-    return path.with_name(f"{path.stem}.{share.label}{path.suffix}")
+    return path.with_name(f"{path.stem}.{share.index}-of-{share.count}{path.suffix}")
 
 
 def join_manifests(path: Path, count: int, jobs: Sequence[Job]) -> Counter[str]:
@@ -55,10 +46,10 @@ def join_manifests(path: Path, count: int, jobs: Sequence[Job]) -> Counter[str]:
     shares = [Share(index, count) for index in range(count)]
     parts = [manifest_of(path, share) for share in shares]
     _check_no_others(path, count, set(parts))
-    images = [{str(job.pair.image): None for job in jobs_of(jobs, share)} for share in shares]
-    lines: dict[str, _Line] = {}
+    lines: dict[str, tuple[str, bytes]] = {}
     missing = []
-    for share, part, own in zip(shares, parts, images, strict=True):
+    for share, part in zip(shares, parts, strict=True):
+        own = {str(job.pair.image): None for job in jobs_of(jobs, share)}
         found = _lines_of(part, share, own) if part.exists() else {}
         lines |= found
         lacking = [image for image in own if image not in found]
@@ -72,24 +63,12 @@ def join_manifests(path: Path, count: int, jobs: Sequence[Job]) -> Counter[str]:
         )
     ordered = [lines[str(job.pair.image)] for job in jobs]
     Manifest(path).close()  # is one, and ends with a whole line
-    _write(path, parts, ordered)
+    with replacing(path) as temporary, temporary.open("wb") as joined:
+        joined.write(path.read_bytes())
+        joined.writelines(line for _, line in ordered)
     for part in parts:
         part.unlink()
-    return Counter(line.status for line in ordered)
-
-
-def _write(path: Path, parts: Sequence[Path], ordered: Sequence[_Line]) -> None:
-    open_parts = {part: part.open("rb") for part in parts}
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as joined:
-            joined.write(path.read_bytes())
-            for line in ordered:
-                file = open_parts[line.path]
-                file.seek(line.start)
-                joined.write(file.read(line.length))
-    finally:
-        for file in open_parts.values():
-            file.close()
+    return Counter(status for status, _ in ordered)
 
 
 def _check_no_others(path: Path, count: int, parts: set[Path]) -> None:
@@ -104,12 +83,14 @@ def _check_no_others(path: Path, count: int, parts: set[Path]) -> None:
         )
 
 
-def _lines_of(part: Path, share: Share, own: dict[str, None]) -> dict[str, _Line]:
-    """The line about each picture that counts: the last of "ok" or "failed", or the last."""
-    found: dict[str, _Line] = {}
-    for number, (start, text) in enumerate(_whole_lines(part), start=1):
+def _lines_of(part: Path, share: Share, own: Container[str]) -> dict[str, tuple[str, bytes]]:
+    """Status and line of each picture, the one that counts: the last that is not "skipped"."""
+    found: dict[str, tuple[str, bytes]] = {}
+    for number, line in enumerate(part.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break  # it was cut off
         try:
-            fields: dict[str, Any] = json.loads(text)
+            fields: dict[str, Any] = json.loads(line)
             image, status = str(fields["image"]), str(fields["status"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -121,16 +102,6 @@ def _lines_of(part: Path, share: Share, own: dict[str, None]) -> dict[str, _Line
                 f"{share}; join with the options of the shares, and do this one again without the "
                 "file"
             )
-        if status != "skipped" or image not in found or found[image].status == "skipped":
-            found[image] = _Line(part, start, len(text), status)
+        if status != "skipped" or image not in found or found[image][0] == "skipped":
+            found[image] = (status, line)
     return found
-
-
-def _whole_lines(part: Path) -> Iterator[tuple[int, bytes]]:
-    """Where each line begins, and what it holds; one at the end that was cut off is left out."""
-    start = 0
-    with part.open("rb") as file:
-        for text in file:
-            if text.endswith(b"\n"):
-                yield start, text
-            start += len(text)

@@ -58,32 +58,12 @@ def kind_of(stream: IO[bytes]) -> str:
         if _WIDTH not in tags or _OFFSETS not in tags.keys() | {_TILES}:
             return ""
         bits, kinds = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
-        samples, compression = bands_of(tags), int(tags.get(_COMPRESSION, 1))
+        samples, compression = tags.get(_SAMPLES, 1), tags.get(_COMPRESSION, 1)
         kind = _KINDS.get(kinds[0], f"numbers of format {kinds[0]}")
         planes = "" if tags.get(_PLANES, 1) == 1 else " in planes"
         return f"{samples} x {bits[0]} bits of {kind}{planes}, compression {compression}"
     except DAMAGED:
         return ""
-
-
-def stored_size_of(tags: ImageFileDirectory_v2) -> tuple[int, int]:
-    """Width and height before any turn, in pixels."""
-    return tags[_WIDTH], tags[_HEIGHT]
-
-
-def bands_of(tags: ImageFileDirectory_v2) -> int:
-    """How many numbers a pixel has in the file."""
-    return int(tags.get(_SAMPLES, 1))
-
-
-def is_negative(tags: ImageFileDirectory_v2) -> bool:
-    """Whether 0 is white."""
-    return tags.get(_PHOTOMETRIC) == 0
-
-
-def is_misread(tags: ImageFileDirectory_v2, unpacking: str) -> bool:
-    """Whether Pillow takes planes of 16 bits, one for each channel, for such of 8 bits."""
-    return tags.get(_PLANES, 1) == 2 and tags.get(_BITS, (1,))[0] == 16 and unpacking in "RGBA"
 
 
 def write_tiff(pixels: np.ndarray, mode: str, info: dict) -> bytes:

@@ -24,11 +24,6 @@ class Share:
         """As --shard takes it."""
         return f"{self.index}/{self.count}"
 
-    @property
-    def label(self) -> str:
-        """What names of files hold: "3-of-8"."""
-        return f"{self.index}-of-{self.count}"
-
     def has(self, number: int) -> bool:
         """Whether a numbered piece is in this share: every `count`-th is."""
         return number % self.count == self.index
@@ -40,6 +35,13 @@ class Share:
         """
         digest = hashlib.sha256(os.fsencode(unicodedata.normalize("NFC", name))).digest()
         return self.has(int.from_bytes(digest[:8]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """What `count` shares did, to be put together."""
+
+    count: int
 
 
 def read_share(text: str, environment: Mapping[str, str] = os.environ) -> Share:

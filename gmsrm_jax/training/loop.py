@@ -17,7 +17,7 @@ from gmsrm_jax.data.training_data import TrainingData
 from gmsrm_jax.methods.base import Batch, Stage, TrainState
 from gmsrm_jax.runtime.devices import replicated, split, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import Stopped, UserError
-from gmsrm_jax.runtime.heartbeat import Heartbeat
+from gmsrm_jax.runtime.heartbeat import Beat, heartbeat
 from gmsrm_jax.runtime.image_grid import grid
 from gmsrm_jax.runtime.log import Progress, RunLog, format_seconds, say
 from gmsrm_jax.runtime.processes import from_process_0, gather, stop_agreed, wait_for_all
@@ -137,7 +137,7 @@ def train_stage(
     """
     folder, given = workdir / stage.name, given or {}
     checkpoints = Checkpoints(checkpoint_folder(workdir, stage.name))
-    with Heartbeat() as beat, contextlib.ExitStack() as at_the_end:
+    with heartbeat() as beat, contextlib.ExitStack() as at_the_end:
         at_the_end.callback(checkpoints.finish)
         start = checkpoints.newest_good() or 0
         if start > stage.total_steps:
@@ -153,14 +153,14 @@ def train_stage(
             state = checkpoints.restore(start, target, replicated(mesh))
             say(f"{stage.name}: resuming at step {start} of {stage.total_steps}")
         else:
-            beat.now(f"{stage.name}: drawing the first weights")
+            beat(f"{stage.name}: drawing the first weights")
             state = initial_state(stage, seed, given, mesh)
         log = RunLog(folder, start, tensorboard) if jax.process_index() == 0 else None
         if log is not None:
             at_the_end.callback(log.close)
         check = FiniteCheck(stage.name, checkpoints, max_skipped_updates)
         loop = _Loop(stage, data, checkpoints, log, check, log_every, beat)
-        beat.now(f"{stage.name}: reading the first batch")
+        beat(f"{stage.name}: reading the first batch")
         constants = to_every_device(stage.constants, mesh)
         rows = data.batches(
             stage.batch_size, start, stage.stream, jax.process_index(), jax.process_count()
@@ -168,9 +168,9 @@ def train_stage(
         on_devices = ({**to_devices(batch, mesh), **constants} for batch in rows)
         batch = next(on_devices)
         lowered = lower_programs(stage, state, batch, mesh, max_skipped_updates > 0)
-        beat.now(f"{stage.name}: compiling")
+        beat(f"{stage.name}: compiling")
         programs = compile_programs(stage, lowered, optimization_level)
-        beat.now("")
+        beat("")
         wait_for_all()
         batches = itertools.chain([batch], on_devices)
         with noticed_by_steps(lambda: f"{stage.name}: {checkpoints.newest()}"):
@@ -204,7 +204,7 @@ class _Loop:
         log: RunLog | None,
         check: FiniteCheck,
         log_every: int,
-        beat: Heartbeat,
+        beat: Beat,
     ):
         self.stage, self.data, self.log_every, self.beat = stage, data, log_every, beat
         self.checkpoints, self.log, self.check = checkpoints, log, check
@@ -226,7 +226,7 @@ class _Loop:
         # Scalars since the last line of the log.
         pending: list[tuple[int, dict[str, jax.Array]]] = []
         for step in range(start, total):
-            self.beat.now(f"{stage.name}: step {step + 1} of {total}")
+            self.beat(f"{stage.name}: step {step + 1} of {total}")
             batch = next(batches)
             scalars: dict[str, jax.Array] = {}
             for name in stage.due(step):
@@ -264,7 +264,7 @@ class _Loop:
             self._write(done, means, look.panels if look is not None else {})
             progress.update(done, _note(means))
             if save or stopping:
-                self.beat.now(f"{stage.name}: saving step {done}")
+                self.beat(f"{stage.name}: saving step {done}")
                 self.checkpoints.save(state)
             if stopping and not last:
                 progress.close()
@@ -283,7 +283,7 @@ class _Loop:
             panels = {name: grid(*panel) for name, panel in self.stage.panels(kept).items()}
             return _Look(kept, scores, panels)
 
-        self.beat.now(f"{self.stage.name}: validation at step {done}")
+        self.beat(f"{self.stage.name}: validation at step {done}")
         return look() if done == self.stage.total_steps else unless_signalled(look)
 
     def _owes_scores(self) -> bool:
