@@ -1,6 +1,7 @@
 r"""Table I in small: all eight methods at 64 px, on the same pictures, on one CPU core.
 
-Aims at methods that are trained alike, not at their best scores; docs/comparison.md has the table.
+Aims at methods that are trained alike, not at their best scores. Not run to the end yet, so neither
+time nor score is known.
 Words of the argument, beside the usual ones: a set of pictures (kaokore, facades).
 Alike are the pictures, their order, holes, batch and rate of whatever fills (5e-4), the average of
 its weights, and about 0.8 GFLOP a filling, for which the widths below were chosen; Lahiri et al.

@@ -6,9 +6,9 @@ import pathlib
 from gmsrm_jax.runtime.errors import UserError
 
 BUNDLED = "bundled:"
-BUNDLED_NETWORK = "facades-128"  # the default of whoever fills holes
-NETWORK_FOLDER = f"weights/{BUNDLED_NETWORK}"
 _ROOT = pathlib.Path(str(importlib.resources.files("gmsrm_jax"))) / "assets"
+# Folders of weights/; the first is the default of whoever fills holes.
+BUNDLED_NETWORKS = ("photos-128", "facades-128")
 
 
 def asset_path(relative: str) -> pathlib.Path:

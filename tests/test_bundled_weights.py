@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax import Inpainter
-from gmsrm_jax.assets import asset_path
+from gmsrm_jax.assets import BUNDLED_NETWORKS, asset_path
 from gmsrm_jax.cli import main
 from gmsrm_jax.commands.doctor import problems_of_network
 from gmsrm_jax.data.masks import center_mask
 from gmsrm_jax.data.sources import open_pictures
+from gmsrm_jax.networks import load_pretrained
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZE = 128
@@ -58,12 +59,13 @@ def test_fillings_are_nearer_to_the_truth_than_the_mean_colour(
     assert np.mean(moved) >= 0.5, f"seeds hardly matter: {moved} of 255"
 
 
-def test_what_is_said_of_them(inpainter: Inpainter) -> None:
-    folder = asset_path("weights/facades-128")
+@pytest.mark.parametrize("name", BUNDLED_NETWORKS)
+def test_what_is_said_of_them(name: str) -> None:
+    folder = asset_path(f"weights/{name}")
     assert problems_of_network(folder) == []
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 32_000_000
     card = (folder / "README.md").read_text()
-    assert inpainter.sha256 in card
+    assert load_pretrained(name).sha256 in card
     assert "float16" in card and "CC0" in card and "not known" not in card
     for figure in folder.glob("*.png"):
         assert f"]({figure.name})" in card

@@ -120,7 +120,7 @@ def test_a_network_that_is_no_workdir_needs_pictures(folder, capsys):
     assert main(["evaluate", "--checkpoint", "facades-128"]) == 2
     assert "facades-128 is no workdir" in capsys.readouterr().err
     assert main(["evaluate", "--images", "pics", "--follow", "1"]) == 2
-    assert "--follow: facades-128 is no workdir" in capsys.readouterr().err
+    assert "--follow: photos-128 is no workdir" in capsys.readouterr().err
 
 
 def test_the_best_row_of_each_bin_is_named_also_where_it_is_no_network():

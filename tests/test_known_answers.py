@@ -203,7 +203,7 @@ def training(
 
 @functools.cache
 def bundled() -> Inpainter:
-    return Inpainter.from_pretrained(device="cpu")
+    return Inpainter.from_pretrained(BUNDLED, device="cpu")
 
 
 @pytest.mark.slow
@@ -219,6 +219,7 @@ def test_shell(tmp_path: pathlib.Path) -> None:
     (tmp_path / "mask.png").write_bytes(png(case.hole))
     files = ["--image", tmp_path / "image.png", "--mask", tmp_path / "mask.png"]
     how = ["--seed", str(case.seed), "--strategy", case.strategy, "--device", "cpu"]
+    how += ["--checkpoint", BUNDLED]
     gmsrm("inpaint", *files, "--output", tmp_path / "filled.png", *how)
     compare("windows", case, [np.asarray(Image.open(tmp_path / "filled.png"))])
 
@@ -226,7 +227,7 @@ def test_shell(tmp_path: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_rest(tmp_path: pathlib.Path) -> None:
     server = subprocess.Popen(
-        [GMSRM, "serve", "--port", "0", "--device", "cpu"],
+        [GMSRM, "serve", "--port", "0", "--device", "cpu", "--checkpoint", BUNDLED],
         stdout=subprocess.PIPE,
         text=True,
         env={**ENVIRONMENT, "TMPDIR": str(tmp_path)},

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from gmsrm_jax.assets import BUNDLED_NETWORK, resolve_path
+from gmsrm_jax.assets import BUNDLED_NETWORKS, resolve_path
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
@@ -131,7 +131,7 @@ def _test_rule(checkpoint: str | None, network: Pretrained) -> ConfigDict:
 
     Only a workdir is a folder without sums of its files.
     """
-    if checkpoint not in (None, BUNDLED_NETWORK):
+    if checkpoint not in (None, *BUNDLED_NETWORKS):
         folder = pathlib.Path(checkpoint).expanduser()
         if folder.is_dir() and not (folder / SUMS_FILE).is_file():
             return config_of_run(folder).data

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator
 
 import gmsrm_jax
-from gmsrm_jax.assets import NETWORK_FOLDER, asset_path
+from gmsrm_jax.assets import BUNDLED_NETWORKS, asset_path
 from gmsrm_jax.checkpoints.steps import has_manifest, problems, step_folders
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.runtime.errors import UserError
@@ -34,7 +34,8 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pil
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu")
 # What requirements/fill.txt leaves out of all that the package requires.
 _BEYOND_FILLING = ("clu", "importlib_resources", "tensorboard", *_TENSORFLOW, "tensorflow-datasets")
-_ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", NETWORK_FOLDER)
+_NETWORKS = tuple(f"weights/{name}" for name in BUNDLED_NETWORKS)
+_ASSETS = ("facades/train", "facades/test", "facades/test_masks_64.npz", "vgg19", *_NETWORKS)
 # What an exported network cannot be read without; the modules that read one need JAX.
 _NETWORK_FILES = ("config.json", "model.safetensors")
 _CACHE_OPTION = "jax_compilation_cache_dir"
@@ -222,7 +223,7 @@ def _assets() -> Iterator[str]:
         except UserError:
             yield f"! bundled {name} is missing: reinstall {_DISTRIBUTION}"
             continue
-        damaged = name == NETWORK_FOLDER and problems_of_network(path)
+        damaged = name in _NETWORKS and problems_of_network(path)
         cure = f"! bundled {name} is damaged: reinstall {_DISTRIBUTION}"
         yield cure if damaged else f"  bundled {name}: {_size(path)}"
 

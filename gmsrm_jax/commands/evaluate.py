@@ -154,14 +154,14 @@ def _is_workdir(args: argparse.Namespace) -> bool:
     Raises:
         UserError: it does not, and is to be followed.
     """
-    from gmsrm_jax.assets import BUNDLED_NETWORK
+    from gmsrm_jax.assets import BUNDLED_NETWORKS
     from gmsrm_jax.networks.names import is_workdir
 
     name = args.checkpoint
-    if name and name != BUNDLED_NETWORK and is_workdir(Path(name).expanduser()):
+    if name and name not in BUNDLED_NETWORKS and is_workdir(Path(name).expanduser()):
         return True
     if args.follow is not None:
-        raise UserError(f"--follow: {name or BUNDLED_NETWORK} is no workdir of a training")
+        raise UserError(f"--follow: {name or BUNDLED_NETWORKS[0]} is no workdir of a training")
     return False
 
 

@@ -114,7 +114,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         metavar="NAME|DIR",
         help="weights: a name, an exported folder, the workdir of a training or org/name of the"
-        " Hugging Face Hub (default: facades-128, bundled)",
+        " Hugging Face Hub (default: photos-128, bundled)",
     )
 
 

@@ -66,7 +66,10 @@ class Sharpening(Section):
     vgg_layers: tuple[str, ...] = setting(("relu1_1", "relu2_1", "relu3_1"), "of both")
     vgg: str = setting("bundled", "VGG-19's weights, as inpainting.vgg")
     crop: int = setting(
-        0, "VGG and the discriminator see a square of this side that meets the hole; 0: all", ge=0
+        0,
+        "VGG and the discriminator see a square of this side that meets the hole; 0: all",
+        ge=0,
+        local=0,
     )
     adversarial_ratio: float = setting(
         0.7, "norm of the adversarial gradient over that of the others, at the filling", ge=0

@@ -4,7 +4,7 @@ import os
 import pathlib
 import sys
 
-from gmsrm_jax.assets import BUNDLED_NETWORK, NETWORK_FOLDER, asset_path
+from gmsrm_jax.assets import BUNDLED_NETWORKS, asset_path
 from gmsrm_jax.networks.folder import Pretrained, read_folder
 from gmsrm_jax.networks.hub import fetch_from_hub, is_hub_id
 from gmsrm_jax.runtime.errors import UserError
@@ -20,8 +20,8 @@ def load_pretrained(
 
     Args:
         name_or_path: one of
-            None or "facades-128": the bundled network, also where a folder is called so
-                (that one is "./facades-128");
+            "photos-128" or "facades-128": a bundled network, also where a folder is called so
+                (that one is "./facades-128"); None is the first;
             a folder that `gmsrm export` or `save_pretrained` wrote;
             a workdir of a training: averaged weights of its newest good checkpoint;
             "org/name" or "org/name@revision": such a folder on the Hugging Face Hub.
@@ -31,18 +31,17 @@ def load_pretrained(
     Raises:
         UserError: there is no such network, or a file of it is missing, damaged or foreign.
     """
-    if name_or_path is None or name_or_path == BUNDLED_NETWORK:
-        if name_or_path and pathlib.Path(BUNDLED_NETWORK).exists():
+    if name_or_path is not None and not isinstance(name_or_path, str | os.PathLike):
+        raise UserError(f"name_or_path: {name_or_path!r}; give a name or the path of a folder")
+    name = BUNDLED_NETWORKS[0] if name_or_path is None else os.fspath(name_or_path)
+    if name in BUNDLED_NETWORKS:
+        if name_or_path is not None and pathlib.Path(name).exists():
             # Said aloud: the name is also that of an export that somebody made here.
             print(
-                f"gmsrm: {BUNDLED_NETWORK} is the bundled network; for the folder here write "
-                f"./{BUNDLED_NETWORK}",
+                f"gmsrm: {name} is a bundled network; for the folder here write ./{name}",
                 file=sys.stderr,
             )
-        return read_folder(asset_path(NETWORK_FOLDER), BUNDLED_NETWORK, _REINSTALL)
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise UserError(f"name_or_path: {name_or_path!r}; give a name or the path of a folder")
-    name = os.fspath(name_or_path)
+        return read_folder(asset_path(f"weights/{name}"), name, _REINSTALL)
     if "://" in name:
         raise UserError(
             f"{name}: networks are not fetched from an address; give org/name of the Hugging Face "
@@ -72,7 +71,7 @@ def _load_folder(folder: pathlib.Path) -> Pretrained:
     if not folder.exists():
         raise UserError(
             f"{folder}: there is no such folder; name one that `gmsrm export` wrote, a workdir of "
-            f"a training, org/name of the Hugging Face Hub, or {BUNDLED_NETWORK}"
+            f"a training, org/name of the Hugging Face Hub, or {' or '.join(BUNDLED_NETWORKS)}"
         )
     what = f"a folder without {SUMS_FILE}" if folder.is_dir() else "a file"
     raise UserError(
