@@ -176,4 +176,4 @@ def test_follow_scores_a_checkpoint_and_ends(workdir, tmp_path):
     assert metrics_of(tmp_path / "step_00000002")["facts"]["checkpoint_step"] == 2
     empty = gmsrm("evaluate", "--checkpoint", tmp_path / "absent", "--follow", 1)
     assert empty.returncode == 2
-    assert "config.json" in empty.stderr
+    assert "absent is no workdir of a training" in empty.stderr
