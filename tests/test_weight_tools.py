@@ -47,7 +47,7 @@ def test_a_share_of_the_way_between_two_networks(tool, tmp_path, capsys):
     assert "--share 2: write a number from 0 to 1" in capsys.readouterr().err
 
 
-def test_sources_are_linked_so_many_times_and_held_out_pictures_never(tool, tmp_path):
+def test_sources_are_linked_so_many_times_and_held_out_pictures_never(tool, tmp_path, capsys):
     for split, count in (("train", 6), ("val", 2)):
         for source in ("cat", "dog"):
             for number in range(count):
@@ -67,3 +67,15 @@ def test_sources_are_linked_so_many_times_and_held_out_pictures_never(tool, tmp_
     assert sorted(path.name for path in (out / "test").iterdir()) == [
         f"s-{source}_{number}.png" for source in ("cat", "dog") for number in range(2)
     ]
+    words = (f"s={tmp_path / 'set'}", "--out")
+    assert tool("mix_pictures", *words, str(out)) == 2
+    assert f"{out}: is there already; name another --out" in capsys.readouterr().err
+    other = str(tmp_path / "other")
+    assert tool("mix_pictures", *words, other, "--times", "cow=2") == 2
+    assert "there is no source cow; use any of: cat, dog" in capsys.readouterr().err
+    assert tool("mix_pictures", f"s={tmp_path}", "--out", other) == 2
+    assert f"{tmp_path / 'train'}: no such folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool("mix_pictures", *words, other, "--times", "cat=many")
+    assert "'cat=many': write SOURCE=N" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -11,7 +11,12 @@ every source, chosen by a hash of the name, which train/ lacks; OUT/test has all
 import argparse
 import hashlib
 import pathlib
+import sys
 from collections import defaultdict
+
+from gmsrm_jax.data.listing import list_images
+from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import replacing
 
 _VALIDATION = 4  # pictures of a source
 
@@ -28,42 +33,74 @@ def mix(
 
     Returns:
         Links in OUT/train of each source.
+
+    Raises:
+        UserError: the folder is there, one of `folders` lacks pictures, or there is no such source.
     """
-    for split in ("train", "val", "test"):
-        (out / split).mkdir(parents=True)
+    if out.exists():
+        raise UserError(f"{out}: is there already; name another --out, or remove it")
     sources: dict[str, list[tuple[str, pathlib.Path]]] = defaultdict(list)
+    held = []
     for name, folder in folders.items():
-        for path in sorted((folder / "train").iterdir()):
+        for path in list_images(folder / "train"):
             sources[path.name.split("_")[0]].append((name, path.resolve()))
-        for path in sorted((folder / "val").iterdir()):
-            (out / "test" / f"{name}-{path.name}").symlink_to(path.resolve())
+        held += [(f"{name}-{path.name}", path.resolve()) for path in list_images(folder / "val")]
+    unknown = ", ".join(sorted(times.keys() - sources.keys()))
+    if unknown:
+        known = ", ".join(sorted(sources))
+        raise UserError(f"--times: there is no source {unknown}; use any of: {known}")
     counts = {}
-    for source, paths in sources.items():
-        paths.sort(key=lambda pair: hashlib.sha256(pair[1].name.encode()).hexdigest())
-        for name, path in paths[:_VALIDATION]:
-            (out / "val" / f"{name}-{path.name}").symlink_to(path)
-        turns = times.get(source, 1)
-        for name, path in paths[_VALIDATION:]:
-            for turn in range(turns):
-                (out / "train" / f"{name}-{turn}-{path.name}").symlink_to(path)
-        counts[source] = turns * len(paths[_VALIDATION:])
+    with replacing(out) as folder:
+        for split in ("train", "val", "test"):
+            (folder / split).mkdir(parents=True)
+        for link, path in held:
+            (folder / "test" / link).symlink_to(path)
+        for source, paths in sources.items():
+            paths.sort(key=lambda pair: hashlib.sha256(pair[1].name.encode()).hexdigest())
+            for name, path in paths[:_VALIDATION]:
+                (folder / "val" / f"{name}-{path.name}").symlink_to(path)
+            turns = times.get(source, 1)
+            for name, path in paths[_VALIDATION:]:
+                for turn in range(turns):
+                    (folder / "train" / f"{name}-{turn}-{path.name}").symlink_to(path)
+            counts[source] = turns * len(paths[_VALIDATION:])
     return counts
 
 
-def main() -> None:
+def _pair(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    if not (name and value):
+        raise argparse.ArgumentTypeError(f"{word!r}: write NAME=DIR")
+    return name, value
+
+
+def _times(text: str) -> dict[str, int]:
+    times = {}
+    for word in text.split(","):
+        source, _, number = word.partition("=")
+        if not (source and number.isascii() and number.isdigit() and int(number)):
+            raise argparse.ArgumentTypeError(f"{word!r}: write SOURCE=N, N a number above 0")
+        times[source] = int(number)
+    return times
+
+
+def main() -> int:
     """Reads the arguments and links."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("folders", nargs="+", metavar="NAME=DIR")
-    parser.add_argument("--times", default="", metavar="SOURCE=N,SOURCE=N")
+    parser.add_argument("folders", nargs="+", type=_pair, metavar="NAME=DIR")
+    parser.add_argument("--times", type=_times, default={}, metavar="SOURCE=N,SOURCE=N")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
     args = parser.parse_args()
-    pairs = (word.partition("=") for word in args.folders)
-    folders = {name: pathlib.Path(folder).expanduser() for name, _, folder in pairs}
-    words = (word.partition("=") for word in args.times.split(",") if word)
-    times = {source: int(number) for source, _, number in words}
-    for source, count in mix(folders, times, args.out).items():
+    folders = {name: pathlib.Path(folder).expanduser() for name, folder in args.folders}
+    try:
+        counts = mix(folders, args.times, args.out)
+    except UserError as error:
+        print(f"mix_pictures: error: {error}", file=sys.stderr)
+        return error.exit_status
+    for source, count in counts.items():
         print(f"{source}: {count}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
