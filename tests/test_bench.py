@@ -260,9 +260,9 @@ def test_whole_program_at_32_px(tmp_path):
     assert {"cpu", "cores", "memory_gib", "platform", "device_kind"} <= set(result["hardware"])
     measured, *filling, small, photograph = result["rows"][:6]
     assert (small["pixels"], photograph["pixels"]) == ("128 x 128", "512 x 910")
-    assert photograph["program"] == "facades-128, detail"
+    assert photograph["program"] == "photos-128, detail"
     assert 0 < small["seconds_min"] < photograph["seconds_min"]
-    assert "| facades-128, detail | 512 x 910 |" in outputs["markdown"].read_text()
+    assert "| photos-128, detail | 512 x 910 |" in outputs["markdown"].read_text()
     assert [row["program"] for row in filling] == ["bare network", "Inpainter", "Inpainter.batch"]
     assert all(row["size"] == 32 and row["images_per_second"] > 0 for row in filling)
     assert (measured["stage"], measured["program"]) == ("inpainting", "main")

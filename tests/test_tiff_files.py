@@ -195,6 +195,15 @@ def test_a_kind_that_is_not_read_is_named(data: bytes, kind: str) -> None:
     assert message.startswith("x.tif: a TIFF file of ") and kind in message and "\n" not in message
 
 
+def test_a_tag_of_another_type_than_the_format_has_is_not_quoted() -> None:
+    data = by_tifffile(RGB)
+    samples = data.index((277).to_bytes(2, "little") + (3).to_bytes(2, "little"))
+    odd = data[: samples + 2] + (2).to_bytes(2, "little") + data[samples + 4 :]  # a text
+    with pytest.raises(UserError) as caught:
+        open_picture(odd, name="x.tif")
+    assert str(caught.value).isprintable()
+
+
 def test_an_empty_file_is_called_so(tmp_path: pathlib.Path) -> None:
     (tmp_path / "zero.png").touch()
     with pytest.raises(UserError, match=r"zero\.png: the file is empty"):

@@ -118,18 +118,19 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     with contextlib.closing(Votes(path, presentation)) as votes:
         token = votes.token() if args.allow_remote else ""
         app = make_study_app(presentation, votes, token, web.names_of(args.host, token))
-        with contextlib.closing(web.listen(args.host, args.port)) as opened:
-            shown = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
-            print(
-                f"{len(methods)} methods, {len(samples)} samples, {count} for each participant and"
-                f" {args.repeats} of them twice, {shown}; {len(votes.latest())} votes so far\n"
-                f"open {web.address(opened, args.host)}{token and token + '/'} - Ctrl-C stops and"
-                " prints the tally",
-                flush=True,
-            )
-            web.interrupt_on_terminate()
-            with contextlib.suppress(KeyboardInterrupt):
-                web.serve(app, opened)
+        shown = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
+        print(
+            f"{len(methods)} methods, {len(samples)} samples, {count} for each participant and"
+            f" {args.repeats} of them twice, {shown}; {len(votes.latest())} votes so far"
+        )
+        web.interrupt_on_terminate()
+        with (
+            contextlib.closing(web.listen(args.host, args.port)) as opened,
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            place = web.address(opened, args.host) + (token and token + "/")
+            print(f"open {place} - Ctrl-C stops and prints the tally", flush=True)
+            web.serve(app, opened)
     print()
 
 

@@ -59,6 +59,8 @@ def kind_of(stream: IO[bytes]) -> str:
             return ""
         bits, kinds = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
         samples, compression = tags.get(_SAMPLES, 1), tags.get(_COMPRESSION, 1)
+        if not all(isinstance(value, int) for value in (samples, compression, bits[0], kinds[0])):
+            return ""  # of another type than the format has: nothing to tell in words
         kind = _KINDS.get(kinds[0], f"numbers of format {kinds[0]}")
         planes = "" if tags.get(_PLANES, 1) == 1 else " in planes"
         return f"{samples} x {bits[0]} bits of {kind}{planes}, compression {compression}"
