@@ -3,6 +3,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from patchmatch import patch_match
 from skimage.restoration import inpaint_biharmonic
 
 from gmsrm_jax.config import base_config
@@ -48,6 +49,18 @@ def test_biharmonic_is_scikit_image_s(examples):
     hole = masks[0, ..., 0] == 1
     expected = inpaint_biharmonic(images[0] / 255.0, hole, channel_axis=-1) * 255.0
     np.testing.assert_allclose(result[hole], np.clip(expected, 0, 255)[hole], atol=1e-2)
+
+
+def test_patchmatch_copies_known_patches_and_repeats_itself(examples):
+    images, masks = examples
+    result = filled("patchmatch", images, masks)
+    for image, mask, pixels in zip(images, masks, result, strict=True):
+        hole = mask[..., 0] == 1
+        expected = patch_match.inpaint(np.where(mask == 1, 9, image), hole, patch_size=3)
+        np.testing.assert_allclose(pixels, expected, atol=1e-3)
+        np.testing.assert_array_equal(expected[~hole], image[~hole])
+    everything = filled("patchmatch", images, np.ones_like(masks))
+    assert np.isfinite(everything).all()
 
 
 def test_mean_colour(examples):

@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a row for pictures that another program filled, named as --export-inputs does",
     )
     add("--export-inputs", metavar="DIR", help="only write the holed pictures and masks, and end")
-    baselines = "of untrained,mean,smooth,telea,ns,biharmonic"
+    baselines = "of untrained,mean,smooth,telea,ns,biharmonic,patchmatch"
     add("--baselines", type=_words, metavar="A,B", help=baselines)
     add("--perceptual", type=_words, metavar="A,B", help="of vgg_hole,lpips_vgg,lpips_alex,fid")
     add("--weights", metavar="DIR", help="where `gmsrm convert` wrote weights of lpips_* and fid")

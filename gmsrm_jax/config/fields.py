@@ -91,7 +91,7 @@ class Evaluation(Section):
         1, "fillings of each hole that are scored; the first is in the tables", gt=0
     )
     baselines: tuple[Annotated[str, pydantic.AfterValidator(_baseline)], ...] = setting(
-        (UNTRAINED, "mean"), "rows beside the method; telea, ns, biharmonic need [eval]"
+        (UNTRAINED, "mean"), "rows beside the method; telea, ns, biharmonic, patchmatch need [eval]"
     )
     predictions: tuple[Annotated[str, pydantic.AfterValidator(_prediction)], ...] = setting(
         (), "NAME=DIR: pictures filled by another program"

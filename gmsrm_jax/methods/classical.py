@@ -1,7 +1,7 @@
 """Classical fills, methods that learn nothing: what any trained network has to beat.
 
-Those of OpenCV and scikit-image need the extra `eval`. Each takes what `base.Method.fill` says and
-looks at nothing but image and mask.
+Those of OpenCV, scikit-image and PyPatchMatch need the extra `eval`. Each takes what
+`base.Method.fill` says and looks at nothing but image and mask.
 """
 
 import importlib
@@ -18,6 +18,8 @@ from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 # Neighbourhood of a pixel that is filled [px]; OpenCV's own examples use 3.
 _OPENCV_RADIUS = 3.0
+# Of a patch that is compared, 7 x 7 px [px]; PyPatchMatch's own examples use 3.
+_PATCH_RADIUS = 3
 
 
 def mean_colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -65,6 +67,16 @@ def biharmonic(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return _each(image, mask, fill)
 
 
+def patchmatch(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """PyPatchMatch's fill from the picture's own patches of 7 x 7 px; as `mean_colour`.
+
+    Barnes et al. 2009, from coarse to fine; equal pictures get equal fills. Without a known pixel
+    it is black.
+    """
+    library = importlib.import_module("patchmatch.patch_match")
+    return _each(image, mask, lambda x, hole: library.inpaint(x, hole, patch_size=_PATCH_RADIUS))
+
+
 def _method(
     name: str,
     title: str,
@@ -102,11 +114,16 @@ CLASSICAL: dict[str, Method] = {
             biharmonic,
             ("skimage.restoration",),
         ),
+        _method("patchmatch", "PatchMatch (PyPatchMatch)", patchmatch, ("patchmatch",)),
     )
 }
 """By their names on the command line."""
 
-_PACKAGES = {"cv2": "opencv-python-headless", "skimage.restoration": "scikit-image"}
+_PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "skimage.restoration": "scikit-image",
+    "patchmatch": "pypatchmatch",
+}
 
 
 def check_packages(methods: Iterable[Method]) -> None:
