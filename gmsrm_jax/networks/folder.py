@@ -9,8 +9,6 @@ Its reader notices a truncated file but not a changed bit, so SHA256SUMS is chec
 import dataclasses
 import os
 import pathlib
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +39,7 @@ from gmsrm_jax.networks.fields import (
     parse_config,
 )
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.sha256sums import (
     MAX_SUMS_BYTES,
     SUMS_FILE,
@@ -171,7 +170,10 @@ def save_pretrained(
     }
     files[SUMS_FILE] = sums_text(files)
     try:
-        _write_folder(target, files)
+        with replacing(target) as made:
+            made.mkdir()
+            for name, data in files.items():
+                (made / name).write_bytes(data)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
@@ -203,25 +205,6 @@ def check_target(target: pathlib.Path, overwrite: bool) -> None:
             f"{target}: holds {foreign}, which is no part of an exported network and would be "
             "lost; name another folder"
         )
-
-
-def _write_folder(target: pathlib.Path, files: Mapping[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    temporary = target.with_name(f".{target.name}.{mark}.tmp")
-    old = target.with_name(f".{target.name}.{mark}.old")
-    try:
-        temporary.mkdir()
-        for name, data in files.items():
-            (temporary / name).write_bytes(data)
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_folder(folder: pathlib.Path, source: str, cure: str) -> Pretrained:

@@ -19,14 +19,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Random, since process numbers repeat between machines that share a disk; without the target's
     # name, which can be as long as a name may be.
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    mark = secrets.token_hex(8)
+    temporary, old = (target.with_name(f".{mark}.{end}") for end in ("tmp", "old"))
     try:
         yield temporary
+        if temporary.is_dir() and target.exists():  # rename(2) refuses a full one
+            target.rename(old)
         os.replace(temporary, target)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        temporary.unlink(missing_ok=True)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for left in (temporary, old):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            left.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -1,8 +1,6 @@
 """Fillings of the same pictures and masks by several networks, to be compared in a study."""
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.pairing import Pair, find_pairs, plan_outputs
 from gmsrm_jax.inference.picture_io import open_picture
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.log import say
 
 if TYPE_CHECKING:
@@ -81,13 +80,8 @@ def _save_holed(pair: Pair, path: Path) -> None:
 def _renamed(folder: Path) -> Iterator[Path]:
     """Yields a new folder that takes the place of `folder` when all in it is written."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            made = Path(temporary) / folder.name
+        with replacing(folder) as made:
             made.mkdir()
             yield made
-            if folder.exists():
-                shutil.rmtree(folder)
-            made.rename(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); change --out") from error
