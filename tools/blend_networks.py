@@ -15,7 +15,7 @@ import jax
 
 from gmsrm_jax.networks import Pretrained, load_pretrained, save_pretrained
 from gmsrm_jax.networks.folder import pretrained
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, status_of
 
 
 def blended(first: Pretrained, second: Pretrained, share: float) -> Pretrained:
@@ -46,13 +46,12 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.5, help="of the second")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     args = parser.parse_args()
-    try:
+
+    def blend() -> None:
         network = blended(load_pretrained(args.first), load_pretrained(args.second), args.share)
         save_pretrained(args.output, network)
-    except UserError as error:
-        print(f"blend_networks: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+
+    return status_of("blend_networks", blend)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.evaluation.run import open_test_set
 from gmsrm_jax.metrics.perceptual import VGG_HOLE_LAYER, vgg_hole
 from gmsrm_jax.nn.vgg import load_vgg19
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import status_of
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log
 
@@ -83,16 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_fields(parser)
     args = parser.parse_args(arguments)
     open_text_log(None)
-    try:
+
+    def measure() -> None:
         config = read_config_file(args.config)
         change_fields(config, args.set)
         check_config(config)
         set_up_jax(config.matmul_precision)
         print(distance_scale(config))
-    except UserError as error:
-        print(f"distance_scale: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+
+    return status_of("distance_scale", measure)
 
 
 if __name__ == "__main__":

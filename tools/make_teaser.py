@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gmsrm_jax.assets import BUNDLED_NETWORKS, resolve_path
+from gmsrm_jax.commands.options import writing
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
@@ -31,7 +32,7 @@ from gmsrm_jax.data.masks.sets import MaskSet, open_masks
 from gmsrm_jax.data.sources import Pictures, open_pictures
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.networks import Pretrained, load_pretrained
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, status_of
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import labelled_sheet, mask_picture, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
@@ -70,12 +71,8 @@ def make_teaser(args: argparse.Namespace) -> str:
         rows.append([upscale(cell, factor) for cell in cells])
     seeds = [f"filled, seed {args.seed + sample}" for sample in range(args.samples)]
     labels = ["input", "mask", *seeds, "truth"]
-    try:
+    with writing(args.output, "--output"):
         write_atomically(args.output, to_png(labelled_sheet(labels, rows)))
-    except OSError as error:
-        raise UserError(
-            f"{args.output}: cannot be written ({error.strerror}); change --output"
-        ) from error
     shown = ", ".join(
         f"{printable(pictures.name(place))} ({ratio})"
         for place, ratio in zip(places, ratios, strict=True)
@@ -248,12 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     open_text_log(None)
     set_up_jax("default")
-    try:
-        print(make_teaser(args))
-    except UserError as error:
-        print(f"make_teaser: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return status_of("make_teaser", lambda: print(make_teaser(args)))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from line_picture import lines_picture
 from ml_collections import ConfigDict
 
 from gmsrm_jax.checkpoints.store import checkpoint_folder, open_finished
+from gmsrm_jax.commands.options import writing
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.data.loading import open_data
 from gmsrm_jax.methods.base import Context, apply
@@ -29,7 +30,7 @@ from gmsrm_jax.methods.gm_srm.fields import check_growth
 from gmsrm_jax.methods.gm_srm.stage_1 import MemoryStage
 from gmsrm_jax.report.charts import Line
 from gmsrm_jax.runtime.devices import local_mesh, replicated
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, status_of
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
@@ -181,13 +182,9 @@ def make_figures(workdir: pathlib.Path, output: pathlib.Path, count: int, seed: 
     samples = draw_samples(stage, kept["generator"], count, seed)
     enlarged = upscale(samples, -(-_LEAST_PIXELS // config.image_size))
     pictures = {SAMPLES_FILE: grid(enlarged, _COLUMNS), DISTANCE_FILE: distance_chart(curves)}
-    try:
+    with writing(output, "--output"):
         for name, picture in pictures.items():
             write_atomically(output / name, to_png(picture))
-    except OSError as error:
-        raise UserError(
-            f"{output}: cannot be written ({error.strerror}); change --output"
-        ) from error
     last = ", ".join(f"{curve.size} px {curve.distances[-1]:.3f}" for curve in curves)
     return (
         f"{output}: {SAMPLES_FILE}, {count} of the snapshot of step {int(kept['step'])} (distance "
@@ -218,12 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.set_verbosity(logging.FATAL)
     open_text_log(None)
     set_up_jax("default")
-    try:
-        print(make_figures(args.workdir, args.output, args.samples, args.seed))
-    except UserError as error:
-        print(f"memory_figure: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    given = (args.workdir, args.output, args.samples, args.seed)
+    return status_of("memory_figure", lambda: print(make_figures(*given)))
 
 
 if __name__ == "__main__":

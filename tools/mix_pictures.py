@@ -15,7 +15,7 @@ import sys
 from collections import defaultdict
 
 from gmsrm_jax.data.listing import list_images
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, status_of
 from gmsrm_jax.runtime.files import replacing
 
 _VALIDATION = 4  # pictures of a source
@@ -92,14 +92,12 @@ def main() -> int:
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
     args = parser.parse_args()
     folders = {name: pathlib.Path(folder).expanduser() for name, folder in args.folders}
-    try:
-        counts = mix(folders, args.times, args.out)
-    except UserError as error:
-        print(f"mix_pictures: error: {error}", file=sys.stderr)
-        return error.exit_status
-    for source, count in counts.items():
-        print(f"{source}: {count}")
-    return 0
+
+    def link() -> None:
+        for source, count in mix(folders, args.times, args.out).items():
+            print(f"{source}: {count}")
+
+    return status_of("mix_pictures", link)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from gmsrm_jax.methods.gm_srm.network import (
 )
 from gmsrm_jax.networks import Pretrained, load_pretrained
 from gmsrm_jax.nn.layers import average_pool
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, status_of
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log
 from gmsrm_jax.runtime.pixels import composite, to_bytes, to_signed
@@ -249,7 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_fields(parser)
     args = parser.parse_args(arguments)
     open_text_log(None)
-    try:
+
+    def look() -> None:
         config = read_config_file(args.config)
         change_fields(config, args.set)
         check_config(config)
@@ -261,10 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"is {config.image_size}; set it to the same"
             )
         print(table_of(probe, *open_holes(config, args.pictures)))
-    except UserError as error:
-        print(f"probe_network: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+
+    return status_of("probe_network", look)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from line_picture import lines_picture
 
+from gmsrm_jax.commands.options import writing
 from gmsrm_jax.config.of_run import config_of_run
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.report.charts import Line
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, status_of
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
 from gmsrm_jax.runtime.log import open_text_log, read_log
@@ -63,12 +64,8 @@ def make_figure(runs: Sequence[str], quantity: str, output: pathlib.Path) -> str
     chart = lines_picture(
         lines, "thousands of pictures seen", _QUANTITIES[quantity], from_zero=False
     )
-    try:
+    with writing(output, "--output"):
         write_atomically(output, to_png(chart))
-    except OSError as error:
-        raise UserError(
-            f"{output}: cannot be written ({error.strerror}); change --output"
-        ) from error
     last = ", ".join(f"{line.label} {line.y[-1]:.2f}" for line in lines)
     return f"{output}: {quantity}, last: {last}"
 
@@ -89,12 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--output", type=pathlib.Path, required=True, metavar="FILE.png", help="the picture")
     args = parser.parse_args(arguments)
     open_text_log(None)
-    try:
-        print(make_figure(args.runs, args.quantity, args.output))
-    except UserError as error:
-        print(f"validation_figure: error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    given = (args.runs, args.quantity, args.output)
+    return status_of("validation_figure", lambda: print(make_figure(*given)))
 
 
 if __name__ == "__main__":

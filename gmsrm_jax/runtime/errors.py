@@ -1,5 +1,8 @@
 """The exceptions that reach a person as a single line instead of a traceback."""
 
+import sys
+from collections.abc import Callable
+
 
 class UserError(Exception):
     """Something that the person running the program can cure.
@@ -29,3 +32,18 @@ class Stopped(Exception):
     """
 
     exit_status = 75
+
+
+def status_of(program: str, action: Callable[[], object]) -> int:
+    """Does what a program is there for; returns 0, or after a `UserError`, as one line, its status.
+
+    Args:
+        program: its name, which the line begins with.
+        action: what it does.
+    """
+    try:
+        action()
+    except UserError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
