@@ -126,6 +126,15 @@ def test_an_undefined_score_has_no_mean(pair):
     assert "Seed 3: Undefined and left out of the means: NCC of GM-CSV: 7 of 7." in table.notes
 
 
+def test_a_note_of_some_seeds_names_all_of_them(pair):
+    pair[8] = evaluation({})
+    for seed in (3, 8):
+        pair[seed]["methods"]["GM-CSV"]["composite"]["centre 50%"]["ncc"] = entry(None, 0, 7)
+    table, _ = spread(pair)
+    note = "Undefined and left out of the means: NCC of GM-CSV: 7 of 7."
+    assert [each for each in table.notes if note in each] == [f"Seeds 3 and 8: {note}"]
+
+
 def test_costs_stand_before_the_scores(pair):
     table = comparison_table(
         "facades", pair[0], COSTS, "the stage memory of 9 pictures of x", ("n",)

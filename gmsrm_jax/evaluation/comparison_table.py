@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,11 +172,10 @@ def spread_table(
             numbers.setdefault(cell.method, {}).setdefault(cell.column, {})[cell.measure] = spread
             texts[place] = _text(cell.measure, definitions.get(cell.measure), spread)
     frame["text"] = texts
-    seen = f"{', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
     table = dataclasses.replace(
         first,
         caption=f"{first.caption} Mean ± sample standard deviation over {len(seeds)} trainings of "
-        f"each row, with the seeds {seen}.",
+        f"each row, with the seeds {_listed(seeds)}.",
         scores=frame.assign(best=best(frame, definitions)),
         notes=_notes(tables),
         command=command,
@@ -227,15 +226,21 @@ def _text(measure: str, definition: Definition | None, spread: Mapping[str, Any]
 
 
 def _notes(tables: Mapping[int, Table]) -> tuple[str, ...]:
-    """Notes of all seeds as they are, those of some with the seed, and one on few seeds."""
+    """Notes of all seeds as they are, those of some with these, and one on few seeds."""
     notes = dict.fromkeys(note for table in tables.values() for note in table.notes)
     found = []
     for note in notes:
         seeds = [seed for seed, table in tables.items() if note in table.notes]
-        found.append(note if len(seeds) == len(tables) else f"Seed {seeds[0]}: {note}")
+        some = f"Seed{'s' * (len(seeds) > 1)} {_listed(seeds)}: "
+        found.append(note if len(seeds) == len(tables) else some + note)
     if len(tables) == 2:
         found.append(
             "Two seeds only: each deviation is the difference of the two scores divided by the "
             "root of 2, a rough guess of the spread."
         )
     return tuple(found)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    *others, last = map(str, seeds)
+    return f"{', '.join(others)} and {last}" if others else last
