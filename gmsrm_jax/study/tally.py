@@ -219,12 +219,14 @@ def _cells(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 def _method_cells(result: Tally) -> "pd.DataFrame":
     """The methods' table with the tied samples and the total."""
-    cells = _cells(result.methods).rename_axis("Method")
-    if result.tied_samples:
-        cells.loc["(tied)"] = ["", "", "", "", str(result.tied_samples), ""]
-    share = "100.00 %" if result.votes else "-"
-    cells.loc["Total"] = [str(result.votes), share, "", "", str(result.voted_samples), ""]
-    return cells
+    import pandas as pd
+
+    cells, share = _cells(result.methods), "100.00 %" if result.votes else "-"
+    rows = {"(tied)": ["", "", "", "", str(result.tied_samples), ""]} if result.tied_samples else {}
+    rows["Total"] = [str(result.votes), share, "", "", str(result.voted_samples), ""]
+    # Not by their names, which can be those of methods.
+    further = pd.DataFrame(rows.values(), list(rows), cells.columns)
+    return pd.concat([cells, further]).rename_axis("Method")
 
 
 def _aligned(cells: "pd.DataFrame") -> str:

@@ -81,6 +81,20 @@ def test_tally_of_seven_votes_counted_by_hand():
     assert_adds_up(result)
 
 
+def test_a_method_may_be_called_as_a_further_row_is():
+    names = ("Total", "(tied)")
+    cast = [Vote(ANNA, "a", names, names), Vote(BEN, "b", names[::-1], names)]
+    cast += [Vote(CARA, name, names, names) for name in ("a", "b")]  # a is won, b is tied
+    lines = format_tally(tally(names, ["a", "b"], cast, 0)).splitlines()
+    rows = [line.split() for line in lines if line.startswith(names)]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("Total", "3"),
+        ("(tied)", "1"),
+        ("(tied)", "1"),  # samples
+        ("Total", "4"),
+    ]
+
+
 def test_table_iii_of_the_paper_comes_out_of_votes_like_its_own(tmp_path):
     # CelebA-HQ: 50 people rank 50 samples; 99, 396, 7, 475 and 1523 of 2500 first places.
     names = ("DeepFill V2", "LISK", "Lahiri et al.", "MEDFE", "GM-SRM")
