@@ -54,7 +54,7 @@ def spread(runs, data_set="facades", table=ablation_table):
     some = next(iter(runs.values()))
     definitions = {name: Definition(**item) for name, item in some["definitions"].items()}
     tables = {
-        seed: table(data_set, [run]) if table is ablation_table else table({data_set: run})
+        seed: table(data_set, run) if table is ablation_table else table({data_set: run})
         for seed, run in runs.items()
     }
     return spread_table(tables, definitions, COMMAND)
@@ -199,9 +199,7 @@ def test_seeds_are_done_one_after_the_other(monkeypatch, tmp_path):
         metrics = evaluation({"Base": {"psnr": 20.0 + seed}}, ("Base", "GM-SRM"))
         costs = {row.title: COSTS[row.title] for row in rows}
         table = comparison_table("facades", metrics, costs, "")
-        return comparison.Compared(
-            metrics, (table, ablation_table("facades", [metrics])), {}, costs
-        )
+        return comparison.Compared(metrics, (table, ablation_table("facades", metrics)), {}, costs)
 
     def compare(rows, workdir, command):
         calls.append((rows[0].config.seed, rows[0].config.evaluation.seed, workdir, command))

@@ -34,14 +34,13 @@ from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.networks import Pretrained, load_pretrained
 from gmsrm_jax.runtime.errors import UserError, status_of
 from gmsrm_jax.runtime.files import write_atomically
-from gmsrm_jax.runtime.image_grid import labelled_sheet, mask_picture, to_png, upscale
+from gmsrm_jax.runtime.image_grid import holed, labelled_sheet, mask_picture, to_png, upscale
 from gmsrm_jax.runtime.jax_setup import set_up_jax
 from gmsrm_jax.runtime.log import open_text_log
 from gmsrm_jax.runtime.sha256sums import SUMS_FILE
 
 _RATIOS = ("20-30%", "40-50%", "centre 25%")
 _CENTRES = dict(zip(BIN_NAMES[len(RATIO_BINS) :], CENTRE_RATIOS, strict=True))
-_HOLE_GREY = 127
 _LEAST_PIXELS = 96  # smaller pictures are enlarged, so that the headings have room
 _SEEDS = 2**32
 
@@ -66,8 +65,7 @@ def make_teaser(args: argparse.Namespace) -> str:
         picture = pictures.image(place)
         truth = resize_for_test(picture, size, rule.shorter_side, rule.test_resize)
         result = inpainter(truth, mask[..., 0] > 0, num_samples=args.samples, seed=args.seed)
-        held = np.where(mask > 0, np.uint8(_HOLE_GREY), truth)
-        cells = [held, mask_picture(mask), *map(np.asarray, result.images), truth]
+        cells = [holed(truth, mask), mask_picture(mask), *map(np.asarray, result.images), truth]
         rows.append([upscale(cell, factor) for cell in cells])
     seeds = [f"filled, seed {args.seed + sample}" for sample in range(args.samples)]
     labels = ["input", "mask", *seeds, "truth"]

@@ -14,7 +14,6 @@ from gmsrm_jax.evaluation.published import VARIANTS
 from gmsrm_jax.evaluation.tables import Score, Table, heading, tidy
 from gmsrm_jax.methods import rows as rows_of_methods
 from gmsrm_jax.metrics import Definition
-from gmsrm_jax.runtime.errors import UserError
 
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""
@@ -50,24 +49,21 @@ def full_table(runs: Mapping[str, Metrics]) -> Table:
     return _grid("table_all", "All hole sizes", "Every hole size that was scored.", "", runs)
 
 
-def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
+def ablation_table(data_set: str, run: Metrics) -> Table:
     """Table IV: the variants at a centre hole of 50 %, metrics as columns.
 
     Args:
         data_set: its name; CelebA-HQ256 gets the paper's rows too.
-        runs: evaluations that hold at least one variant each, all with the same masks.
-
-    Raises:
-        UserError: the masks differ, a variant is there twice, or an evaluation holds none.
+        run: the content of a metrics.json with at least one variant.
     """
-    found = _variants(data_set, runs)
+    found = [variant for variant in VARIANTS if variant in run["methods"]]
     bin_name = published.ABLATION_BIN
-    definitions = _definitions(found.values(), VARIANTS, [bin_name])
+    definitions = _definitions([run], found, [bin_name])
     papers = [v for v in VARIANTS if (data_set, "IV", v, "psnr", bin_name) in published.PUBLISHED]
     scores = []
-    for name, theirs in [(v, True) for v in papers] + [(v, False) for v in VARIANTS if v in found]:
+    for name, theirs in [(v, True) for v in papers] + [(v, False) for v in found]:
         label = f"{name} (paper)" if theirs else name
-        means = {} if theirs else _means(found[name], name, bin_name)
+        means = {} if theirs else _means(run, name, bin_name)
         for metric, definition in definitions.items():
             cell = (data_set, "IV", name, metric, bin_name)
             value = published.PUBLISHED.get(cell) if theirs else means.get(metric)
@@ -79,38 +75,9 @@ def ablation_table(data_set: str, runs: Sequence[Metrics]) -> Table:
         title="Table IV",
         caption=f"The variants, {hole} of the picture. {_LEGEND}",
         scores=tidy(scores, definitions, paper_digits=True),
-        notes=_notes({data_set: next(iter(found.values()))}, [bin_name], bool(papers))
-        + _undefined([(run, v, [bin_name]) for v, run in found.items()], definitions),
+        notes=_notes({data_set: run}, [bin_name], bool(papers))
+        + _undefined([(run, v, [bin_name]) for v in found], definitions),
     )
-
-
-def _variants(data_set: str, runs: Sequence[Metrics]) -> dict[str, Metrics]:
-    """Variant to its evaluation; see `ablation_table` for the errors."""
-    lists = {run["mask_list"]["sha256"][:12] for run in runs}
-    if len(lists) > 1:
-        raise UserError(
-            f"Table IV of {data_set}: the variants were scored with different mask lists "
-            f"({', '.join(sorted(lists))}); evaluate them again with one --masks"
-        )
-    found: dict[str, Metrics] = {}
-    for run in runs:
-        own = [variant for variant in VARIANTS if variant in run["methods"]]
-        if not own:
-            raise UserError(
-                f"Table IV of {data_set}: an evaluation of {', '.join(run['methods'])} has none of "
-                f"{', '.join(VARIANTS)}; evaluate checkpoints of the variants, not with mean noise "
-                "alone"
-            )
-        for variant in own:
-            if variant in found:
-                raise UserError(
-                    f"Table IV of {data_set}: {variant} was scored in two of the evaluations; "
-                    "give one of each variant"
-                )
-            found[variant] = run
-    if not found:
-        raise UserError(f"Table IV of {data_set}: there are no evaluations; give some")
-    return found
 
 
 def samples_table(data_set: str, run: Metrics) -> Table:

@@ -1,7 +1,6 @@
 """A run's scores and pictures as the paper shows them: Tables I, II and IV, Figures 6 to 10."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,15 @@ from gmsrm_jax.runtime.image_grid import to_png
 
 FIGURE_7_METRICS = ("psnr", "ssim")
 _FIGURES = {"CelebA-HQ256": "figure_8", "Places2": "figure_9"}
-_TABLES = ("table_1", "table_2", "table_4", "table_samples", "table_all")
-_FIGURE_FILES = ("figure_6.png", "figure_7.svg", "figure_8.png", "figure_9.png", "figure_10.png")
+# Every file that an evaluation may have written.
+_FILES = (
+    *(
+        f"{name}{ending}"
+        for name in ("table_1", "table_2", "table_4", "table_samples", "table_all")
+        for ending in (".md", ".tex", ".html")
+    ),
+    *(f"figures/figure_{name}" for name in ("6.png", "7.svg", "8.png", "9.png", "10.png")),
+)
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,14 @@ class PaperOutputs:
         figures: methods side by side.
     """
 
-    tables: tuple[Table, ...] = ()
-    charts: tuple[Chart, ...] = ()
-    chart_note: str = ""
-    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...]
+    charts: tuple[Chart, ...]
+    chart_note: str
+    figures: tuple[Figure, ...]
 
 
 def write_outputs(
-    folder: str | os.PathLike[str],
+    folder: Path,
     metrics: Mapping[str, Any],
     examples: Examples,
     dataset: str | None,
@@ -82,57 +88,47 @@ def write_outputs(
     Raises:
         UserError: a picture is not among the examples.
     """
-    for name in _TABLES:
-        for ending in (".md", ".tex", ".html"):
-            (Path(folder) / f"{name}{ending}").unlink(missing_ok=True)
-    for name in _FIGURE_FILES:
-        (Path(folder) / "figures" / name).unlink(missing_ok=True)
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
     label = dataset or UNNAMED
-    runs = {label: metrics}
-    bins = set(metrics["mask_list"]["bins"])
-    variants = [name for name in published.VARIANTS if name in metrics["methods"]]
-    made = (
-        irregular_table(runs) if bins & set(published.IRREGULAR_BINS) else None,
-        centre_table(runs) if bins & set(published.CENTRE_BINS) else None,
-        ablation_table(label, [metrics])
-        if published.ABLATION_BIN in bins and len(variants) > 1
-        else None,
-        samples_table(label, metrics) if "samples" in metrics else None,
-        full_table(runs),
-    )
-    *tables, whole = (
-        replace(table, notes=(*table.notes, *notes)) for table in made if table is not None
-    )
+    made = (*_paper_tables(label, metrics), full_table({label: metrics}))
+    *tables, whole = (replace(table, notes=(*table.notes, *notes)) for table in made)
     write_tables(folder, [*tables, whole])
     panels, note = figure_7(metrics, label)
     if panels:
-        path = Path(folder) / "figures" / "figure_7.svg"
-        write_atomically(path, ratio_chart(panels).svg.encode())
+        write_atomically(folder / "figures/figure_7.svg", ratio_chart(panels).svg.encode())
     charts = tuple(ratio_chart({heading: lines}) for heading, lines in panels.items())
     drawn = (
         comparison(_FIGURES.get(label, "figure_6"), examples, pictures, seed, not_filled(metrics)),
-        ablation([examples], pictures, seed),
+        ablation(examples, pictures, seed),
     )
     figures = tuple(figure for figure in drawn if figure is not None)
-    write_figures(folder, figures)
+    for figure in figures:
+        write_atomically(folder / f"figures/{figure.name}.png", to_png(figure.sheet()))
     return PaperOutputs(tuple(tables), charts, note, figures)
 
 
-def write_tables(folder: str | os.PathLike[str], tables: Sequence[Table]) -> None:
+def _paper_tables(label: str, metrics: Mapping[str, Any]) -> Iterator[Table]:
+    """Tables I, II, IV and that of several samples, those that there are scores for."""
+    bins = set(metrics["mask_list"]["bins"])
+    if bins & set(published.IRREGULAR_BINS):
+        yield irregular_table({label: metrics})
+    if bins & set(published.CENTRE_BINS):
+        yield centre_table({label: metrics})
+    if published.ABLATION_BIN in bins and len(metrics["methods"].keys() & published.VARIANTS) > 1:
+        yield ablation_table(label, metrics)
+    if "samples" in metrics:
+        yield samples_table(label, metrics)
+
+
+def write_tables(folder: Path, tables: Sequence[Table]) -> None:
     """Writes each table as NAME.md, NAME.tex and NAME.html, the last a page by itself."""
     for table in tables:
-        path = Path(folder) / table.name
+        path = folder / table.name
         write_atomically(path.with_suffix(".md"), to_markdown(table).encode())
         write_atomically(path.with_suffix(".tex"), to_latex(table).encode())
         page = render("table.html", title=table.title, table=table)
         write_atomically(path.with_suffix(".html"), page)
-
-
-def write_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> None:
-    """Writes each figure as figures/NAME.png."""
-    for figure in figures:
-        path = Path(folder) / "figures" / f"{figure.name}.png"
-        write_atomically(path, to_png(figure.sheet()))
 
 
 def figure_7(metrics: Mapping[str, Any], dataset: str) -> tuple[dict[str, list[Line]], str]:

@@ -9,9 +9,8 @@ import numpy as np
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS, VARIANTS
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.image_grid import labelled_sheet, mask_picture, outline, upscale
+from gmsrm_jax.runtime.image_grid import holed, labelled_sheet, mask_picture, outline, upscale
 
-_HOLE_GREY = 127
 _WHITE = 255
 _FIGURE_PIXELS = 192  # smaller pictures are enlarged, so that the outline is thin beside them
 _MAX_ROWS = 4
@@ -95,7 +94,7 @@ def panel_rows(
     place = examples.methods.index(raw_of)
     rows = []
     for index in range(len(examples.pictures))[:count]:
-        held, *filled, truth = _cells([examples], index, examples.methods, missing)
+        held, *filled, truth = _cells(examples, index, examples.methods, missing)
         mask = ("mask", mask_picture(examples.mask[index]))
         filled.insert(place + 1, (f"{raw_of}, raw output", examples.raw[place, index]))
         rows.append(_row(examples, index, [held, mask, *filled, truth]))
@@ -126,60 +125,41 @@ def comparison(
     """
     title = f"Methods side by side (the paper's Figure {name.removeprefix('figure_')})"
     chosen = _chosen(examples, IRREGULAR_BINS, pictures, seed)
-    return _figure(name, title, [examples], chosen, examples.methods, missing)
+    return _figure(name, title, examples, chosen, examples.methods, missing)
 
 
-def ablation(
-    runs: Sequence[Examples], pictures: Sequence[str] = (), seed: int = 0
-) -> Figure | None:
+def ablation(examples: Examples, pictures: Sequence[str] = (), seed: int = 0) -> Figure | None:
     """The variants side by side on centre holes of 50 %, as in Figure 10; see `comparison`.
-
-    Args:
-        runs: the examples of evaluations that hold a variant each, with the same pictures and masks
-            in the same order.
-        pictures: names of those to show, in order; without any, at most four are drawn.
-        seed: of the draw.
 
     Returns:
         The figure; None if there are fewer than two variants, or no examples.
-
-    Raises:
-        UserError: a picture is not among the examples, or the runs kept different ones.
     """
-    methods = [name for name in VARIANTS if any(name in run.methods for run in runs)]
+    methods = [name for name in VARIANTS if name in examples.methods]
     if len(methods) < 2:
         return None
-    first = runs[0]
-    for run in runs[1:]:
-        same = run.pictures == first.pictures and run.bins == first.bins
-        if not (same and np.array_equal(run.mask, first.mask)):
-            raise UserError(
-                "Figure 10: the evaluations of the variants kept different examples; evaluate them "
-                "again with one --masks and the same number of rows"
-            )
-    chosen = _chosen(first, (ABLATION_BIN,), pictures, seed)
-    return _figure("figure_10", "The variants (the paper's Figure 10)", runs, chosen, methods)
+    chosen = _chosen(examples, (ABLATION_BIN,), pictures, seed)
+    return _figure("figure_10", "The variants (the paper's Figure 10)", examples, chosen, methods)
 
 
 def _figure(
     name: str,
     title: str,
-    runs: Sequence[Examples],
+    examples: Examples,
     chosen: Sequence[int],
     methods: Sequence[str],
     missing: Collection[tuple[str, str]] = (),
 ) -> Figure | None:
     """Input | methods | truth, enlarged if small, the hole outlined in what has one."""
-    first, rows = runs[0], []
+    rows = []
+    factor = -(-_FIGURE_PIXELS // examples.truth.shape[1])
     for index in chosen:
-        factor = -(-_FIGURE_PIXELS // first.truth.shape[1])
-        mask = upscale(first.mask[index], factor)
+        mask = upscale(examples.mask[index], factor)
         cells = []
-        for label, image in _cells(runs, index, methods, missing):
+        for label, image in _cells(examples, index, methods, missing):
             large = upscale(image, factor)
-            plain = label == "truth" or (label, first.bins[index]) in missing
+            plain = label == "truth" or (label, examples.bins[index]) in missing
             cells.append((label, large if plain else outline(large, mask)))
-        rows.append(_row(first, index, cells))
+        rows.append(_row(examples, index, cells))
     return Figure(name, title, tuple(rows)) if rows else None
 
 
@@ -215,18 +195,16 @@ def _chosen(
 
 
 def _cells(
-    runs: Sequence[Examples],
+    examples: Examples,
     index: int,
     methods: Sequence[str],
     missing: Collection[tuple[str, str]],
 ) -> list[tuple[str, np.ndarray]]:
     """Input, methods and truth of an example, each with its label."""
-    first = runs[0]
-    truth, mask = first.truth[index], first.mask[index]
-    cells = [("input", np.where(mask > 0, np.uint8(_HOLE_GREY), truth))]
+    truth = examples.truth[index]
+    cells = [("input", holed(truth, examples.mask[index]))]
     for method in methods:
-        run = next(run for run in runs if method in run.methods)
-        filled = run.composite[run.methods.index(method), index]
-        absent = (method, first.bins[index]) in missing
+        filled = examples.composite[examples.methods.index(method), index]
+        absent = (method, examples.bins[index]) in missing
         cells.append((method, np.full_like(filled, _WHITE) if absent else filled))
     return [*cells, ("truth", truth)]

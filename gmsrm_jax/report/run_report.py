@@ -1,6 +1,7 @@
 """The report of a run: its scores, the paper's tables and figures, its curves and pictures."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,23 +43,15 @@ def report_run(
     stages = [] if workdir is None else [workdir / s.name for s in method.stages_of(config)]
     step, sha256 = (metrics["facts"][name] for name in ("checkpoint_step", "weights_sha256"))
     source = metrics["facts"]["checkpoint"] if step is None else f"step {step:,}"
-    curves: list[Curve] = []
+    lengths, curves = _trained(stages)
     facts: dict[str, Any] = {
         "method": method.row(config).title,
         "picture size": f"{config.image_size} px",
         "test pictures": metrics["pictures"],
         "weights": f"{source}, SHA-256 {sha256[:16]}…",
         "devices": f"{metrics['run']['devices']} × {metrics['run']['device']}",
+        **lengths,
     }
-    for stage in stages:
-        lines = read_log(stage / "log.jsonl")
-        if lines:
-            curves += curves_from_log(stage.name, lines)
-            last = lines[-1]
-            facts[f"{stage.name} stage"] = (
-                f"{last['step']:,} steps, {last['images']:,} pictures, "
-                f"{format_seconds(last['seconds'])} of training"
-            )
     verdicts = [line for line in (best_line(metrics), gain_line(output, metrics)) if line]
     figures = [figure for stage in stages[:-1] for figure in _panels(stage)]
     examples = read_examples(output / EXAMPLES_FILE)
@@ -90,6 +83,22 @@ def report_run(
     say(f"report: {page}")
     for line in verdicts:
         say(line)
+
+
+def _trained(stages: Sequence[pathlib.Path]) -> tuple[dict[str, str], list[Curve]]:
+    """How long each stage was trained, in words, and what it logged."""
+    lengths: dict[str, str] = {}
+    curves: list[Curve] = []
+    for stage in stages:
+        lines = read_log(stage / "log.jsonl")
+        if lines:
+            curves += curves_from_log(stage.name, lines)
+            last = lines[-1]
+            lengths[f"{stage.name} stage"] = (
+                f"{last['step']:,} steps, {last['images']:,} pictures, "
+                f"{format_seconds(last['seconds'])} of training"
+            )
+    return lengths, curves
 
 
 def _panels(stage: pathlib.Path) -> list[Picture]:

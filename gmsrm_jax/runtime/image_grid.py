@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_WHITE = 255
+_WHITE, _HOLE_GREY = 255, 127
 _INK = (28, 33, 36)
 
 
@@ -49,6 +49,11 @@ def upscale(images: np.ndarray, factor: int) -> np.ndarray:
 def mask_picture(mask: np.ndarray) -> np.ndarray:
     """A mask [..., S, S, 1] of 0 and 1 as a uint8 RGB picture [..., S, S, 3]: white is the hole."""
     return np.repeat(mask.astype(np.uint8) * np.uint8(_WHITE), 3, axis=-1)
+
+
+def holed(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Pictures uint8 [..., S, S, 3] with grey where the mask [..., S, S, 1] is above 0."""
+    return np.where(mask > 0, np.uint8(_HOLE_GREY), images)
 
 
 def outline(image: np.ndarray, mask: np.ndarray, width: int = 1) -> np.ndarray:

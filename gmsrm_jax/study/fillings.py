@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from gmsrm_jax.inference.mask_io import open_mask
@@ -14,12 +13,11 @@ from gmsrm_jax.inference.pairing import Pair, find_pairs, plan_outputs
 from gmsrm_jax.inference.picture_io import open_picture
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
+from gmsrm_jax.runtime.image_grid import holed
 from gmsrm_jax.runtime.log import say
 
 if TYPE_CHECKING:
     from gmsrm_jax.inference.inpainter import Inpainter
-
-_HOLE_GREY = 127
 
 
 def make_fillings(
@@ -73,7 +71,7 @@ def _save_holed(pair: Pair, path: Path) -> None:
     picture = open_picture(pair.image)
     hole = open_mask(pair.mask, picture).hole
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.where(hole[..., None], np.uint8(_HOLE_GREY), picture.rgb)).save(path)
+    Image.fromarray(holed(picture.rgb, hole[..., None])).save(path)
 
 
 @contextlib.contextmanager

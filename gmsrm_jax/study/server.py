@@ -98,13 +98,12 @@ def make_study_app(
     @router.get("/image/{participant}/{position}/{place}")
     def image(participant: _Participant, position: int, place: str) -> Response:
         turn = _turn(presentation, participant, position)
-        methods = {"input": INPUT}
-        for number, method in enumerate(presentation.shown(participant, turn)):
-            methods[str(number)] = method
-        found = presentation.samples[turn.sample].pictures.get(methods.get(place, place))
-        if place not in methods or found is None:
+        shown = presentation.shown(participant, turn)
+        methods = {"input": INPUT, **{str(number): name for number, name in enumerate(shown)}}
+        pictures = presentation.samples[turn.sample].pictures
+        if methods.get(place) not in pictures:
             raise HTTPException(404, "no such picture")
-        data = picture(found)
+        data = picture(pictures[methods[place]])
         return Response(data, media_type="image/png", headers=_KEPT)
 
     @router.post("/vote")

@@ -10,12 +10,11 @@ from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Variables
 from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.runtime.files import write_atomically
-from gmsrm_jax.runtime.image_grid import labelled_sheet, to_png, upscale
+from gmsrm_jax.runtime.image_grid import holed, labelled_sheet, to_png, upscale
 
 BEFORE_AFTER = "before_after.png"
 _ROWS = 4
 _PIXELS = 192  # smaller pictures are enlarged
-_HOLE_GREY = 127
 
 
 def write_before_after(
@@ -41,7 +40,7 @@ def write_before_after(
     rows = np.arange(config.batch_size) % len(truth)
     seeds = np.full(len(rows), config.seed, np.uint32)
     filler = Filler(METHODS[config.method], config, {})
-    columns = {"given": np.where(mask > 0, np.uint8(_HOLE_GREY), truth)}
+    columns = {"given": holed(truth, mask)}
     for label, variables in (("before", before), ("after", after)):
         output, _ = filler(truth[rows], mask[rows], seeds, rows, variables=variables)
         columns[label] = np.where(mask > 0, output[: len(truth)], truth)
