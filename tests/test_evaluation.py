@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -65,7 +66,9 @@ def score(methods, pictures, mask_list, **options):
     place |= {name: options.pop(name) for name in ("image_size", "max_images") if name in options}
     rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
     test_set = EvaluationSet(pictures, mask_list, **place)
-    return evaluate(Rows(methods, **rows), test_set, **{"batch_size": 16, **options})
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"batch_size": 16, "output_dir": folder, **options}
+        return evaluate(Rows(methods, **rows), test_set, **options)
 
 
 def classical(fill):

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -52,8 +53,9 @@ def score(methods, pictures, mask_list, **options):
     place |= {name: options.pop(name) for name in ("image_size", "max_images") if name in options}
     rows = {name: options.pop(name) for name in ("samples", "covered") if name in options}
     test_set = EvaluationSet(pictures, mask_list, **place)
-    options = {"batch_size": 2, "panel_rows": 3, **options}
-    return evaluate(Rows(methods, **rows), test_set, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"batch_size": 2, "panel_rows": 3, "output_dir": folder, **options}
+        return evaluate(Rows(methods, **rows), test_set, **options)
 
 
 def drawn(image, mask, index):
@@ -147,7 +149,9 @@ def test_a_stopped_evaluation_goes_on_and_ends_the_same(pictures, mask_list, tmp
     assert {e for e in first | set(seen) if e < TOTAL} == set(range(TOTAL))
     assert not (tmp_path / "a" / PARTS_FOLDER).exists()
 
-    whole = score({"drawn": drawn}, pictures, mask_list, **(options | {"output_dir": None}))
+    whole = score(
+        {"drawn": drawn}, pictures, mask_list, **(options | {"output_dir": tmp_path / "whole"})
+    )
     for metrics in (result.metrics, whole.metrics):
         assert metrics.pop("run")["seconds"] > 0
     assert result.metrics == whole.metrics

@@ -5,6 +5,7 @@ hole, and the untouched picture elsewhere. So PNG files of any other program can
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -61,27 +62,27 @@ def evaluate(
     test_set: EvaluationSet,
     *,
     batch_size: int,
+    output_dir: str | Path,
     judge: Judge | None = None,
     panel_rows: int = 8,
     kept: Sequence[int] = (),
-    output_dir: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     share: Share | Join | None = None,
 ) -> Evaluation | None:
     """Fills every picture's holes with every method and scores the results.
 
-    With `output_dir`, what is finished is kept there, and the same call after an interruption goes
-    on from it.
+    What is finished is kept in `output_dir`, and the same call after an interruption goes on from
+    it.
 
     Args:
         rows: what fills.
         test_set: what is filled.
         batch_size: examples given to a method at once; the last batch is padded to it.
+        output_dir: folder for metrics.json, per_image.csv and examples.npz.
         judge: the measures; those that need no weights if None.
         panel_rows: examples kept for the report, spread over pictures and bins; 0 keeps none.
         kept: further examples to keep, picture · (masks per picture) + mask.
-        output_dir: folder for metrics.json, per_image.csv and examples.npz; None writes nothing.
         facts: what else metrics.json shall state, such as config and checkpoint; JSON values.
         progress: called with (examples done, examples in all, or of the share) after each batch.
         share: do only this one, a few batches in turn, for all others the same, into the same
@@ -96,7 +97,16 @@ def evaluate(
             finished.
         ValueError: an output has another shape than its input, or there is no method.
     """
-    work = _Work(rows, test_set, batch_size, judge, panel_rows, kept, output_dir, facts)
+    if not rows.methods:
+        raise ValueError("evaluate needs at least one method")
+    test_set.check()
+    masks, judge = test_set.mask_list, judge or Judge()
+    if judge.compares_sets and len(masks.names) < 2:
+        raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
+    total, bins = len(masks.names) * len(masks.bins), len(masks.bins)
+    wanted = [*spread(len(masks.names), bins, panel_rows), *kept]
+    worker = Worker(rows, judge, set(wanted), total, bins)
+    work = _Work(worker, test_set, batch_size, wanted, Path(output_dir), dict(facts or {}))
     if isinstance(share, Share):
         for _ in work.parts([number for number in work.numbers if share.has(number)], progress):
             pass  # it is on disk
@@ -106,56 +116,51 @@ def evaluate(
     return work.outcome(_joined(list(work.parts(work.numbers, progress))))
 
 
+@dataclasses.dataclass(frozen=True)
 class _Work:
     """An evaluation in numbered parts of a few batches, and its outcome."""
 
-    def __init__(
-        self,
-        rows: Rows,
-        test_set: EvaluationSet,
-        batch_size: int,
-        judge: Judge | None,
-        panel_rows: int,
-        kept: Sequence[int],
-        output_dir: str | Path | None,
-        facts: Mapping[str, Any] | None,
-    ):
-        if not rows.methods:
-            raise ValueError("evaluate needs at least one method")
-        test_set.check()
-        masks, judge, self._facts = test_set.mask_list, judge or Judge(), dict(facts or {})
-        if judge.compares_sets and len(masks.names) < 2:
-            raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
-        self._test_set, self._batch_size = test_set, batch_size
-        self._wanted = [*spread(len(masks.names), len(masks.bins), panel_rows), *kept]
-        total = len(masks.names) * len(masks.bins)
-        self._worker = Worker(rows, judge, set(self._wanted), total, len(masks.bins))
-        self._folder = None if output_dir is None else Path(output_dir)
-        self._disk = Parts(
-            None if self._folder is None else self._folder / PARTS_FOLDER,
-            _depends_on(self._worker, test_set, batch_size, self._facts),
-        )
-        self._starts = range(0, total, batch_size * _BATCHES_IN_A_PART)
-        self.numbers = range(len(self._starts))
+    worker: Worker
+    test_set: EvaluationSet
+    batch_size: int
+    wanted: Sequence[int]  # examples to keep, in order
+    folder: Path
+    facts: dict[str, Any]
+
+    @functools.cached_property
+    def disk(self) -> Parts:
+        """Where finished parts are."""
+        key = _depends_on(self.worker, self.test_set, self.batch_size, self.facts)
+        return Parts(self.folder / PARTS_FOLDER, key)
+
+    @functools.cached_property
+    def spans(self) -> list[range]:
+        """The examples of each part."""
+        total, step = self.worker.total, self.batch_size * _BATCHES_IN_A_PART
+        return [range(start, min(start + step, total)) for start in range(0, total, step)]
+
+    @property
+    def numbers(self) -> range:
+        """All parts."""
+        return range(len(self.spans))
 
     def parts(
         self, numbers: Sequence[int], progress: Callable[[int, int], None] | None
     ) -> Iterator[dict[str, np.ndarray]]:
         """The scores of some parts; those that are on disk are not made again."""
-        spans = [self._span(number) for number in numbers]
-        done, total = 0, sum(map(len, spans))
-        for number, span in zip(numbers, spans, strict=True):
-            part = self._disk.load(number)
+        done, total = 0, sum(len(self.spans[number]) for number in numbers)
+        for number in numbers:
+            span, part = self.spans[number], self.disk.load(number)
             if part is None:
                 batches = []
                 for image, mask, index, count in load_batches(
-                    self._test_set, self._batch_size, span.start, span.stop
+                    self.test_set, self.batch_size, span.start, span.stop
                 ):
-                    batches.append(self._worker.work(image, mask, index, count))
+                    batches.append(self.worker.work(image, mask, index, count))
                     if progress is not None:
                         progress(done + int(index[count - 1]) + 1 - span.start, total)
                 part = _joined(batches)
-                self._disk.save(number, part)
+                self.disk.save(number, part)
             elif progress is not None:
                 progress(done + len(span), total)
             done += len(span)
@@ -170,25 +175,25 @@ class _Work:
         faults = []
         for share in (Share(index, count) for index in range(count)):
             own = [number for number in self.numbers if share.has(number)]
-            missing = [number for number in own if self._disk.load(number) is None]
+            missing = [number for number in own if self.disk.load(number) is None]
             if missing:
                 faults.append(f"share {share} lacks {len(missing)} of its {len(own)} parts")
         if faults:
             raise UserError(
-                f"{self._folder}: {'; '.join(faults)}; run it again with --shard and the same "
+                f"{self.folder}: {'; '.join(faults)}; run it again with --shard and the same "
                 "options, checkpoint, pictures and versions, then join"
             )
 
     def outcome(self, arrays: dict[str, np.ndarray]) -> Evaluation:
         """Means and examples of the joined parts, which are written, and the parts removed."""
-        worker, masks = self._worker, self._test_set.mask_list
+        worker, masks = self.worker, self.test_set.mask_list
         filled = worker.rows.filled(worker.total)
         for number, name in enumerate(worker.rows.methods):
             if name in worker.rows.covered:
                 _check_not_the_truth(name, arrays[f"{number}/exact"][filled[name]])
         frames = score_frames(masks, filled, arrays)
         metrics = {
-            **_stated(worker, self._test_set, self._facts),
+            **_stated(worker, self.test_set, self.facts),
             **means_as_json(frames, masks.scored),
             "run": _run(worker.total, arrays),
         }
@@ -196,19 +201,14 @@ class _Work:
             metrics |= {"sample_kinds": dict(SAMPLES), "sample_counts": worker.samples}
         if worker.judge.compares_sets:
             metrics["distribution"] = _distribution(masks, filled, arrays, worker.judge)
-        examples = _examples(masks, tuple(filled), arrays, self._wanted)
-        if self._folder is not None:
-            write_examples(self._folder / EXAMPLES_FILE, examples)
-            write_atomically(self._folder / PER_IMAGE_FILE, per_image_csv(frames))
-            # Last, so that its presence says that the evaluation is complete.
-            text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
-            write_atomically(self._folder / METRICS_FILE, f"{text}\n".encode())
-            self._disk.clear()
+        examples = _examples(masks, tuple(filled), arrays, self.wanted)
+        write_examples(self.folder / EXAMPLES_FILE, examples)
+        write_atomically(self.folder / PER_IMAGE_FILE, per_image_csv(frames))
+        # Last, so that its presence says that the evaluation is complete.
+        text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
+        write_atomically(self.folder / METRICS_FILE, f"{text}\n".encode())
+        self.disk.clear()
         return Evaluation(metrics, examples)
-
-    def _span(self, number: int) -> range:
-        start = self._starts[number]
-        return range(start, min(start + self._starts.step, self._worker.total))
 
 
 def _depends_on(

@@ -20,11 +20,11 @@ from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 class Parts:
     """Numbered parts, each a dict of arrays, that belong to one evaluation."""
 
-    def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
         """Prepares for the parts of one key; those of others are not seen.
 
         Args:
-            folder: for the parts of every key; None keeps nothing.
+            folder: for the parts of every key.
             key: what the arrays depend on, as JSON values.
         """
         self._folder = folder
@@ -33,7 +33,7 @@ class Parts:
 
     def load(self, number: int) -> dict[str, np.ndarray] | None:
         """Returns a part, None if it is not finished."""
-        if self._folder is None or not self._path(number).exists():
+        if not self._path(number).exists():
             return None
         try:
             with np.load(self._path(number), allow_pickle=False) as file:
@@ -43,16 +43,13 @@ class Parts:
 
     def save(self, number: int, arrays: Mapping[str, Any]) -> None:
         """Keeps a finished part."""
-        if self._folder is not None:
-            buffer = io.BytesIO()
-            np.savez(buffer, **dict(arrays))
-            write_atomically(self._path(number), buffer.getvalue())
+        buffer = io.BytesIO()
+        np.savez(buffer, **dict(arrays))
+        write_atomically(self._path(number), buffer.getvalue())
 
     def clear(self) -> None:
         """Removes the parts of every key, when the outcome is written."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, number: int) -> Path:
-        assert self._folder is not None
         return self._folder / self._key / f"{number:06d}.npz"
