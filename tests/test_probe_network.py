@@ -119,6 +119,9 @@ def test_the_command_prints_a_row_for_each_level(tool, tmp_path, capsys):
 
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split("|")[1]) for line in lines if re.match(r"\| \d", line)] == LEVELS
+    with pytest.raises(SystemExit):
+        tool.main([config, str(folder), "--pictures=0"])
+    assert "'0' is no whole number from 1" in capsys.readouterr().err
     assert tool.main([config, str(folder), "--config.image_size=64"]) == 2
     assert re.fullmatch(r"probe_network: error: .* 32 px.* 64;.*\n", capsys.readouterr().err)
 

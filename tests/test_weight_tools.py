@@ -78,4 +78,12 @@ def test_sources_are_linked_so_many_times_and_held_out_pictures_never(tool, tmp_
     with pytest.raises(SystemExit):
         tool("mix_pictures", *words, other, "--times", "cat=many")
     assert "'cat=many': write SOURCE=N" in capsys.readouterr().err
+    for part in ("a", "b"):
+        (tmp_path / "set" / "train" / part).mkdir()
+        (tmp_path / "set" / "train" / part / "cow_0.png").write_text(part)
+    (tmp_path / "set" / "val" / "a").mkdir()
+    (tmp_path / "set" / "val" / "a" / "cat_0.png").write_text("again")
+    assert tool("mix_pictures", *words, other) == 2
+    assert "cat_0.png: the name is taken" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     assert not (tmp_path / "other").exists()

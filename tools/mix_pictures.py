@@ -35,7 +35,8 @@ def mix(
         Links in OUT/train of each source.
 
     Raises:
-        UserError: the folder is there, one of `folders` lacks pictures, or there is no such source.
+        UserError: the folder is there, one of `folders` lacks pictures or has two of one name, or
+            there is no such source.
     """
     if out.exists():
         raise UserError(f"{out}: is there already; name another --out, or remove it")
@@ -54,17 +55,26 @@ def mix(
         for split in ("train", "val", "test"):
             (folder / split).mkdir(parents=True)
         for link, path in held:
-            (folder / "test" / link).symlink_to(path)
+            _link(folder / "test" / link, path)
         for source, paths in sources.items():
             paths.sort(key=lambda pair: hashlib.sha256(pair[1].name.encode()).hexdigest())
             for name, path in paths[:_VALIDATION]:
-                (folder / "val" / f"{name}-{path.name}").symlink_to(path)
+                _link(folder / "val" / f"{name}-{path.name}", path)
             turns = times.get(source, 1)
             for name, path in paths[_VALIDATION:]:
                 for turn in range(turns):
-                    (folder / "train" / f"{name}-{turn}-{path.name}").symlink_to(path)
+                    _link(folder / "train" / f"{name}-{turn}-{path.name}", path)
             counts[source] = turns * len(paths[_VALIDATION:])
     return counts
+
+
+def _link(link: pathlib.Path, path: pathlib.Path) -> None:
+    try:
+        link.symlink_to(path)
+    except FileExistsError as error:
+        raise UserError(
+            f"{path}: the name is taken by a picture of another folder; rename one"
+        ) from error
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax import metrics
 from gmsrm_jax.commands import Parser
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
-from gmsrm_jax.commands.options import add_fields
+from gmsrm_jax.commands.options import add_fields, whole
 from gmsrm_jax.config.checks import check_config
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.splits import split_pictures
@@ -245,7 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("config", metavar="FILE", help="a config file *.py[:ARGUMENT], for pictures and masks")
     add("network", metavar="NETWORK", help="a workdir, an exported folder, or facades-128")
-    add("--pictures", type=int, default=240, metavar="N", help="at most so many (default: 240)")
+    most = "at most so many (default: %(default)s)"
+    add("--pictures", type=whole(1), default=240, metavar="N", help=most)
     add_fields(parser)
     args = parser.parse_args(arguments)
     open_text_log(None)
