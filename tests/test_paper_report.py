@@ -142,18 +142,20 @@ def test_bins_that_a_method_left_out_are_white(examples):
 
 def test_figure_examples():
     names = [f"{i}.jpg" for i in range(50)]
-    chosen = figure_examples(names, BIN_NAMES, seed=3, count=5)
-    assert chosen == figure_examples(names, BIN_NAMES, seed=3, count=5)
-    assert chosen != figure_examples(names, BIN_NAMES, seed=4, count=5)
+    chosen = figure_examples(names, BIN_NAMES, seed=3)
+    assert chosen == figure_examples(names, BIN_NAMES, seed=3)
+    assert chosen != figure_examples(names, BIN_NAMES, seed=4)
     pictures = [example // 8 for example in chosen]
     assert pictures[::2] == pictures[1::2] == sorted(set(pictures))
-    assert len(chosen) == 10
+    assert len(chosen) == 8
     bins = [BIN_NAMES[example % 8] for example in chosen]
-    assert bins[::2] == ["20-30%", "30-40%", "40-50%", "50-60%", "20-30%"]
+    assert bins[::2] == ["20-30%", "30-40%", "40-50%", "50-60%"]
     assert set(bins[1::2]) == {"centre 50%"}
     named = figure_examples(names, BIN_NAMES, pictures=["7.jpg", "2.jpg", "7.jpg"])
     assert named == [7 * 8 + 2, 7 * 8 + 7, 2 * 8 + 3, 2 * 8 + 7]
-    assert figure_examples(["a"], ("centre 50%",), count=9) == [0]
+    five = figure_examples(names, BIN_NAMES, pictures=names[:5])
+    assert [BIN_NAMES[example % 8] for example in five[8:]] == ["20-30%", "centre 50%"]
+    assert figure_examples(["a"], ("centre 50%",)) == [0]
     assert figure_examples(["a", "b"], ("30-40%",), pictures=["b"]) == [1]
     with pytest.raises(UserError, match=r"x.jpg is not among the 50 evaluated"):
         figure_examples(names, BIN_NAMES, pictures=["x.jpg"])

@@ -14,6 +14,7 @@ from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _NAMES = ("pictures", "bins", "methods")
+_DRAWN = 4  # pictures of a figure
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,17 @@ def figure_examples(
     *,
     pictures: Sequence[str] = (),
     seed: int = 0,
-    count: int = 4,
 ) -> list[int]:
     """Chooses pictures, and for each an irregular hole and the centre hole of 50 %.
 
-    The k-th picture gets the k-th of the paper's irregular bins, in turn; so `count` pictures fill
-    the rows of Figures 6, 8 and 9, and the same pictures those of Figure 10.
+    The k-th picture gets the k-th of the paper's irregular bins, in turn; so the pictures fill the
+    rows of Figures 6, 8 and 9, and the same pictures those of Figure 10.
 
     Args:
         names: names of the evaluated pictures.
         bins: names of the bins that every picture has a mask of.
-        pictures: names of the wanted ones, in order; without any they are drawn.
+        pictures: names of the wanted ones, in order; without any, up to four are drawn.
         seed: of the draw; the same seed and names give the same pictures.
-        count: pictures to draw, at most as many as there are.
 
     Returns:
         Example indices, picture · len(bins) + bin; of `bins` without any of these, the first.
@@ -124,7 +123,7 @@ def figure_examples(
         chosen = [places[name] for name in dict.fromkeys(pictures)]
     else:
         order = np.random.default_rng(seed).permutation(len(names))
-        chosen = sorted(int(place) for place in order[:count])
+        chosen = sorted(int(place) for place in order[:_DRAWN])
     irregular = [name for name in IRREGULAR_BINS if name in bins]
     examples = []
     for row, picture in enumerate(chosen):
