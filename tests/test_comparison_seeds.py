@@ -53,10 +53,7 @@ def pair():
 def spread(runs, data_set="facades", table=ablation_table):
     some = next(iter(runs.values()))
     definitions = {name: Definition(**item) for name, item in some["definitions"].items()}
-    tables = {
-        seed: table(data_set, run) if table is ablation_table else table({data_set: run})
-        for seed, run in runs.items()
-    }
+    tables = {seed: table(data_set, run) for seed, run in runs.items()}
     return spread_table(tables, definitions, COMMAND)
 
 

@@ -518,7 +518,7 @@ def test_broken_examples_name_the_file(tmp_path):
 def test_the_text_table_marks_the_best(pictures, mask_list):
     methods = {"black": constant(-1.0), "grey": constant(0.0)}
     metrics = score(methods, pictures, mask_list).metrics
-    lines = to_text(full_table({"x": metrics})).splitlines()
+    lines = to_text(full_table("x", metrics)).splitlines()
     cells = metrics["methods"]["grey"]["composite"][mask_list.bins[0]]
     psnr = next(line for line in lines[1:] if line.startswith("grey"))
     assert f"{cells['psnr']['mean']:.2f}*" in psnr
@@ -542,5 +542,5 @@ def test_the_best_knows_directions_ties_and_gaps(metric, scores, expected):
     metrics = make_metrics([str(row) for row in range(len(scores))], bins=["20-30%"])
     for row, score in enumerate(scores):
         metrics["methods"][str(row)]["composite"]["20-30%"][metric]["mean"] = score
-    found = full_table({"x": metrics}).scores.query("measure == @metric and best")
+    found = full_table("x", metrics).scores.query("measure == @metric and best")
     assert set(found["method"].astype(int)) == expected

@@ -6,7 +6,7 @@ never count for the best.
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from gmsrm_jax.evaluation import published
@@ -27,26 +27,27 @@ _LEGEND = "↑ higher is better, ↓ lower is better; bold: best of our rows in 
 _SETS = ("fid", "p_ids", "u_ids")  # measures of all pictures of a bin together
 
 
-def irregular_table(runs: Mapping[str, Metrics]) -> Table:
-    """Table I: irregular holes of 20-60 %, metrics as groups of rows, data sets times bins.
+def irregular_table(data_set: str, run: Metrics) -> Table:
+    """Table I: irregular holes of 20-60 %, metrics as groups of rows, bins as columns.
 
     Args:
-        runs: data set to the metrics of its evaluation; one that
-            `published.DATA_SETS` names gets the paper's rows too.
+        data_set: its name; one of `published.DATA_SETS`' values brings the paper's rows too.
+        run: the content of a metrics.json.
     """
     caption = "Irregular holes that cover 20-60% of the picture."
-    return _grid("table_1", "Table I", caption, "I", runs)
+    return _grid("table_1", "Table I", caption, "I", data_set, run)
 
 
-def centre_table(runs: Mapping[str, Metrics]) -> Table:
+def centre_table(data_set: str, run: Metrics) -> Table:
     """Table II: centre holes of 25 % and 50 %; see `irregular_table`."""
     caption = "Square holes in the centre that cover 25% and 50% of the picture."
-    return _grid("table_2", "Table II", caption, "II", runs)
+    return _grid("table_2", "Table II", caption, "II", data_set, run)
 
 
-def full_table(runs: Mapping[str, Metrics]) -> Table:
+def full_table(data_set: str, run: Metrics) -> Table:
     """Supplement: every bin that was scored, with more digits and without the paper's rows."""
-    return _grid("table_all", "All hole sizes", "Every hole size that was scored.", "", runs)
+    caption = "Every hole size that was scored."
+    return _grid("table_all", "All hole sizes", caption, "", data_set, run)
 
 
 def ablation_table(data_set: str, run: Metrics) -> Table:
@@ -58,7 +59,7 @@ def ablation_table(data_set: str, run: Metrics) -> Table:
     """
     found = [variant for variant in VARIANTS if variant in run["methods"]]
     bin_name = published.ABLATION_BIN
-    definitions = _definitions([run], found, [bin_name])
+    definitions = _definitions(run, found, [bin_name])
     papers = [v for v in VARIANTS if (data_set, "IV", v, "psnr", bin_name) in published.PUBLISHED]
     scores = []
     for name, theirs in [(v, True) for v in papers] + [(v, False) for v in found]:
@@ -75,8 +76,8 @@ def ablation_table(data_set: str, run: Metrics) -> Table:
         title="Table IV",
         caption=f"The variants, {hole} of the picture. {_LEGEND}",
         scores=tidy(scores, definitions, paper_digits=True),
-        notes=_notes({data_set: run}, [bin_name], bool(papers))
-        + _undefined([(run, v, [bin_name]) for v in found], definitions),
+        notes=_notes(data_set, run, [bin_name], bool(papers))
+        + _undefined(run, found, [bin_name], definitions),
     )
 
 
@@ -126,61 +127,48 @@ def samples_table(data_set: str, run: Metrics) -> Table:
 
 
 def _grid(
-    name: str, title: str, caption: str, paper_table: str, runs: Mapping[str, Metrics]
+    name: str, title: str, caption: str, paper_table: str, data_set: str, run: Metrics
 ) -> Table:
-    """A table with metrics as groups of rows and data sets times bins as columns."""
-    bins = {
-        data_set: published.TABLE_BINS.get(paper_table) or tuple(run["mask_list"]["bins"])
-        for data_set, run in runs.items()
-    }
-    methods = list(dict.fromkeys(method for run in runs.values() for method in run["methods"]))
-    definitions = _definitions(runs.values(), methods, itertools.chain(*bins.values()))
-    columns = [(data_set, name) for data_set, names in bins.items() for name in names]
-    ours = {
-        (*column, method): _means(runs[column[0]], method, column[1])
-        for method in methods
-        for column in columns
-    }
-    with_paper = bool(paper_table) and not set(published.DATA_SETS.values()).isdisjoint(runs)
+    """A table with metrics as groups of rows and bins as columns."""
+    bins = published.TABLE_BINS.get(paper_table) or tuple(run["mask_list"]["bins"])
+    methods = run["methods"]
+    definitions = _definitions(run, methods, bins)
+    with_paper = bool(paper_table) and data_set in published.DATA_SETS.values()
     scores = []
     for metric, definition in definitions.items():
         group = (metric, heading(definition))
         theirs = published.TYPES if with_paper and metric in published.METRICS else {}
-        for (method, own), column in itertools.product(theirs.items(), columns):
-            cell = (column[0], paper_table, method, metric, column[1])
+        for (method, own), bin_name in itertools.product(theirs.items(), bins):
+            cell = (data_set, paper_table, method, metric, bin_name)
             value, label = published.PUBLISHED.get(cell), f"{method} (paper)"
-            scores.append(Score(*group, label, *column, value, own, published=True))
-        for method, column in itertools.product(methods, columns):
+            scores.append(Score(*group, label, data_set, bin_name, value, own, published=True))
+        for method, bin_name in itertools.product(methods, bins):
             # "GM-SRM, mean noise" learns what GM-SRM learns.
             own = _TYPES.get(method.split(",")[0], "") if paper_table else ""
-            scores.append(Score(*group, method, *column, ours[(*column, method)].get(metric), own))
+            value = _means(run, method, bin_name).get(metric)
+            scores.append(Score(*group, method, data_set, bin_name, value, own))
     return Table(
         name=name,
         title=title,
         caption=f"{caption} {_LEGEND}",
         scores=tidy(scores, definitions, bool(paper_table)),
-        notes=_notes(runs, set().union(*bins.values()), with_paper)
-        + _undefined([(r, m, bins[d]) for d, r in runs.items() for m in methods], definitions),
+        notes=_notes(data_set, run, bins, with_paper) + _undefined(run, methods, bins, definitions),
     )
 
 
 def _definitions(
-    runs: Iterable[Metrics], methods: Sequence[str], bins: Iterable[str]
+    run: Metrics, methods: Collection[str], bins: Collection[str]
 ) -> dict[str, Definition]:
     """The metrics that were scored: the paper's first."""
-    found: dict[str, Definition] = {}
-    places = list(itertools.product(methods, bins))
-    for run in runs:
-        scored = set().union(*(_means(run, *place) for place in places))
-        known = {name: Definition(**item) for name, item in run["definitions"].items()}
-        found |= {name: item for name, item in known.items() if name in scored}
-    first = [metric for metric in published.METRICS if metric in found]
-    return {metric: found[metric] for metric in dict.fromkeys([*first, *found])}
+    scored = set().union(*(_means(run, *place) for place in itertools.product(methods, bins)))
+    known = {n: Definition(**item) for n, item in run["definitions"].items() if n in scored}
+    first = [metric for metric in published.METRICS if metric in known]
+    return {metric: known[metric] for metric in dict.fromkeys([*first, *known])}
 
 
 def _means(run: Metrics, method: str, bin_name: str) -> dict[str, float | None]:
     """A method's scores of a bin by metric; None where undefined."""
-    scores = run["methods"].get(method, {}).get("composite", {}).get(bin_name, {})
+    scores = run["methods"][method]["composite"].get(bin_name, {})
     sets = run.get("distribution", {}).get(method, {}).get(bin_name, {})
     means = {metric: score["mean"] for metric, score in scores.items()}
     return means | {metric: sets[metric] for metric in _SETS if metric in sets}
@@ -195,12 +183,11 @@ def scored_pictures(data_set: str, run: Metrics) -> str:
     )
 
 
-def _notes(runs: Mapping[str, Metrics], bins: Collection[str], with_paper: bool) -> tuple[str, ...]:
+def _notes(data_set: str, run: Metrics, bins: Collection[str], with_paper: bool) -> tuple[str, ...]:
     """What was scored, and how far the paper's rows can be compared."""
-    notes = [scored_pictures(data_set, run) for data_set, run in runs.items()]
+    notes = [scored_pictures(data_set, run)]
     limits = {
         scores["note"]
-        for run in runs.values()
         for sets in run.get("distribution", {}).values()
         for name, scores in sets.items()
         if name in bins
@@ -212,25 +199,26 @@ def _notes(runs: Mapping[str, Metrics], bins: Collection[str], with_paper: bool)
             "are not published, nor whether it scored composites, and some cells contradict others "
             "of the same pictures, such as LISK's PSNR on Paris StreetView: compare with care."
         )
-        sizes = sorted({run["image_size"] for run in runs.values()} - {_PAPER_SIZE})
-        if sizes:
-            shown = ", ".join(f"{size} px" for size in sizes)
-            notes.append(f"The paper scored pictures of {_PAPER_SIZE} px, ours have {shown}.")
+        size = run["image_size"]
+        if size != _PAPER_SIZE:
+            notes.append(f"The paper scored pictures of {_PAPER_SIZE} px, ours have {size} px.")
     return tuple(notes)
 
 
 def _undefined(
-    places: Iterable[tuple[Metrics, str, Iterable[str]]], definitions: Mapping[str, Definition]
+    run: Metrics,
+    methods: Iterable[str],
+    bins: Iterable[str],
+    definitions: Mapping[str, Definition],
 ) -> tuple[str, ...]:
-    """How many scores are undefined and left out of a mean, of (evaluation, method, bins)."""
+    """How many scores are undefined and left out of a mean."""
     undefined: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for run, method, bins in places:
-        for name in bins:
-            scores = run["methods"].get(method, {}).get("composite", {}).get(name, {})
-            for metric, score in scores.items():
-                label = f"{definitions[metric].label} of {method}"
-                undefined[label] += score["undefined"]
-                total[label] += score["count"] + score["undefined"]
+    for method, name in itertools.product(methods, bins):
+        scores = run["methods"][method]["composite"].get(name, {})
+        for metric, score in scores.items():
+            label = f"{definitions[metric].label} of {method}"
+            undefined[label] += score["undefined"]
+            total[label] += score["count"] + score["undefined"]
     items = [f"{label}: {some} of {total[label]}" for label, some in undefined.items() if some]
     return (f"Undefined and left out of the means: {'; '.join(items)}.",) if items else ()

@@ -279,7 +279,7 @@ def _score(
             progress.close()
     if evaluation is None:
         return {}
-    say(to_text(full_table({settings.dataset or UNNAMED: evaluation.metrics})))
+    say(to_text(full_table(settings.dataset or UNNAMED, evaluation.metrics)))
     return evaluation.metrics
 
 

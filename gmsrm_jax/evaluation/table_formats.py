@@ -36,7 +36,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[<>#|~])")
 def to_text(table: Table) -> str:
     """Caption, aligned columns and notes for a terminal; a star stands behind the best.
 
-    For a table of one data set; its metrics are blocks.
+    The metrics are blocks.
     """
     grid = table.grid() + table.grid("best").replace({True: "*", False: " "}).astype(str)
     grid = grid.droplevel(0, axis="columns").rename(columns=lambda name: f"{name} ")
@@ -54,14 +54,11 @@ def to_text(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """A heading, the caption, a pipe table, the notes and the command, with a final newline.
 
-    A metric's name stands in the first of its rows; with several data sets their names are part of
-    the column headings.
+    A metric's name stands in the first of its rows.
     """
     grid = table.grid().map(_md)
     grid = grid.mask(table.grid("best"), "**" + grid + "**")
-    several = table.scores["data_set"].nunique() > 1
-    heads = [f"{span} {name}" if several and span else name for span, name in grid.columns]
-    frame = grid.set_axis([_md(head) for head in heads], axis="columns").reset_index()
+    frame = grid.set_axis([_md(head) for _, head in grid.columns], axis="columns").reset_index()
     if "Metric" in frame:
         frame["Metric"] = frame["Metric"].mask(frame["Metric"].duplicated(), "")
     for name in grid.index.names:
@@ -69,11 +66,11 @@ def to_markdown(table: Table) -> str:
     left = frame.columns.isin([*grid.index.names, "Type"])
     lines = [frame.columns, ["---" if stub else "---:" for stub in left], *frame.to_numpy()]
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    data_set = "" if several else f"{_md(table.scores['data_set'].iloc[0])}. "
+    data_set = _md(table.scores["data_set"].iloc[0])
     notes = "".join(f"\n- {_md(note)}" for note in table.notes)
     if table.command:
         notes += f"\n\nTo repeat it:\n\n```bash\n{table.command}\n```"
-    return f"### {table.title}\n\n{data_set}{_md(table.caption)}\n\n{rows}\n{notes}\n"
+    return f"### {table.title}\n\n{data_set}. {_md(table.caption)}\n\n{rows}\n{notes}\n"
 
 
 def to_latex(table: Table) -> str:

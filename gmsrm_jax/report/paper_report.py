@@ -91,7 +91,7 @@ def write_outputs(
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
     label = dataset or UNNAMED
-    made = (*_paper_tables(label, metrics), full_table({label: metrics}))
+    made = (*_paper_tables(label, metrics), full_table(label, metrics))
     *tables, whole = (replace(table, notes=(*table.notes, *notes)) for table in made)
     write_tables(folder, [*tables, whole])
     panels, note = figure_7(metrics, label)
@@ -112,9 +112,9 @@ def _paper_tables(label: str, metrics: Mapping[str, Any]) -> Iterator[Table]:
     """Tables I, II, IV and that of several samples, those that there are scores for."""
     bins = set(metrics["mask_list"]["bins"])
     if bins & set(published.IRREGULAR_BINS):
-        yield irregular_table({label: metrics})
+        yield irregular_table(label, metrics)
     if bins & set(published.CENTRE_BINS):
-        yield centre_table({label: metrics})
+        yield centre_table(label, metrics)
     if published.ABLATION_BIN in bins and len(metrics["methods"].keys() & published.VARIANTS) > 1:
         yield ablation_table(label, metrics)
     if "samples" in metrics:

@@ -59,7 +59,7 @@ def write_report(
         metrics=metrics,
         paper=paper,
         paper_tables=[_divided(table) for table in paper.tables] if paper else [],
-        scores=full_table({UNNAMED: metrics}) if metrics else None,
+        scores=full_table(UNNAMED, metrics) if metrics else None,
         panels=panels,
         curves=_by_stage(curves),
         shown_first=_SHOWN_FIRST,
