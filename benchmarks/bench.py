@@ -119,18 +119,17 @@ class Bench:
         elif name == "scaling":
             self._scaling(machine)
         elif name == "inference":
-            self.run("inference", {"job": "inference", "checkpoint": args.checkpoint})
+            self.run(name, {"job": name, "checkpoint": args.checkpoint})
         elif name == "use":
-            job = {"job": "use", "torch_python": self._torch("big-LaMa's network")}
-            self.run("use", job)
+            self.run(name, {"job": name, "torch_python": self._torch("big-LaMa's network")})
         elif name == "startup":
-            job = {"job": "startup", "checkpoint": args.checkpoint, "stages": self._stages}
-            self.run("startup", job)
+            job = {"job": name, "checkpoint": args.checkpoint, "stages": self._stages}
+            self.run(name, job)
         elif name == "twin" and args.method != DEFAULT:
-            self.skip("twin", f"its blocks are those of {METHODS[DEFAULT].title}")
+            self.skip(name, f"its blocks are those of {METHODS[DEFAULT].title}")
         elif name == "twin":
-            job = {"job": "twin", "torch_python": self._torch("twin in PyTorch")}
-            self.run("twin", job, {"JAX_PLATFORMS": "cpu"})
+            job = {"job": name, "torch_python": self._torch("twin in PyTorch")}
+            self.run(name, job, {"JAX_PLATFORMS": "cpu"})
 
     def _torch(self, what: str) -> str | None:
         """A Python with PyTorch, if there is one."""
@@ -232,15 +231,10 @@ def main(arguments: list[str]) -> int:
     }
     text = markdown(result)
     print(text)
-    if args.json:
-        _write(args.json, json.dumps(result, indent=1) + "\n")
-    if args.markdown:
-        _write(args.markdown, text + "\n")
+    for name, written in ((args.json, json.dumps(result, indent=1)), (args.markdown, text)):
+        if name:
+            write_atomically(name, f"{written}\n".encode())
     return 1 if bench.failed else 0
-
-
-def _write(name: str, text: str) -> None:
-    write_atomically(pathlib.Path(name), text.encode())
 
 
 if __name__ == "__main__":

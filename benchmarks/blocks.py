@@ -122,7 +122,7 @@ def make_blocks(config: ConfigDict, largest: int, batch: int) -> list[Block]:
             out: Any = module.apply({"params": params}, *([list(given)] if as_list else given))
             return out if isinstance(out, list) else [out]
 
-        given = ([inputs] if as_list else inputs) if kind == "decoder" else inputs
+        given = [inputs] if as_list else inputs
         shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
         params = jax.tree.map(lambda leaf: _drawn(rng, leaf.shape), shapes)
         return Block(kind, r, run, params, inputs, moving, True, uses)

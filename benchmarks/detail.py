@@ -12,15 +12,14 @@ the peak of resident memory; --torch-python times big-LaMa's network too (`lama_
 """
 
 import argparse
-import json
 import pathlib
-import resource
-import subprocess
 import time
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.hardware import resident_peak_gib
+from benchmarks.use import time_lama
 from gmsrm_jax import Inpainter
 from gmsrm_jax.inference.regions import find_regions
 from gmsrm_jax.metrics import psnr
@@ -130,15 +129,12 @@ def large(args: argparse.Namespace, inpainter: Inpainter) -> None:
     picture = np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
     hole = np.zeros((3000, 4000), bool)
     hole[700:1250, 600:1250] = hole[1800:2300, 2500:3080] = True
-    for batch in (1, 2, 4):
-        inpainter.warm_up(batch)
     began, began_cpu = time.perf_counter(), time.process_time()
     inpainter(picture, hole)
     seconds = time.process_time() - began_cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"12 megapixels, {hole.mean():.1%} hole: {seconds:.1f} CPU s, "
-        f"{time.perf_counter() - began:.1f} s; peak resident {peak:.2f} GiB"
+        f"{time.perf_counter() - began:.1f} s; peak resident {resident_peak_gib():.2f} GiB"
     )
 
 
@@ -169,10 +165,7 @@ def main() -> None:
         large(args, inpainter)
     compare(args, inpainter)
     if args.torch_python:
-        twin = pathlib.Path(__file__).with_name("lama_twin.py")
-        command = [args.torch_python, str(twin), "512", "910"]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True)
-        print("big-LaMa's network, 512 x 910 px:", json.loads(answer.stdout))
+        print("big-LaMa's network, 512 x 910 px:", time_lama(args.torch_python, (512, 910)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ sizes and times matter.
 
 import gc
 import pathlib
-import resource
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.hardware import GIB, resident_peak_gib
 from benchmarks.stages import build_stage, with_random_vgg19
 from gmsrm_jax.commands import Parser
 from gmsrm_jax.commands.config_files import change_fields
@@ -31,8 +31,6 @@ from gmsrm_jax.methods.base import Stage
 from gmsrm_jax.runtime.devices import data_mesh, replicated, split
 from gmsrm_jax.training.handover import shapes_given
 from gmsrm_jax.training.loop import abstract_state, lower_programs
-
-GIB = 2**30
 
 
 def arrays_like(shapes: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -91,7 +89,7 @@ def measure(
             started = time.perf_counter()
             result = jax.block_until_ready(compiled(full, pictures))
             seconds = time.perf_counter() - started
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            peak = resident_peak_gib()
             print(f"    one step: {seconds:.1f} s; peak resident {peak:.2f} GiB", flush=True)
             del full, pictures, result
         del compiled

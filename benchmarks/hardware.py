@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 import time
 from collections.abc import Mapping
@@ -117,6 +118,11 @@ def describe_versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def resident_peak_gib() -> float:
+    """The highest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
 
 
 def summary(seconds: list[float]) -> Mapping[str, float]:

@@ -53,19 +53,15 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for title, section, columns in _TABLES:
         rows = [row for row in result["rows"] if row["section"] == section]
-        if section == "scaling":
-            rows = _with_speedup(rows)
+        if rows and section == "scaling":
+            first = rows[0]["images_per_second"]
+            rows = [{**row, "speedup": row["images_per_second"] / first} for row in rows]
         if rows:
             parts.append(f"{title}\n\n{_table(rows, columns)}\n")
     if result["not_measured"]:
         lines = [f"- {item['what']}: {item['why']}" for item in result["not_measured"]]
         parts.append("Not measured:\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts).rstrip()
-
-
-def _with_speedup(rows: list[Row]) -> list[Row]:
-    first = rows[0]["images_per_second"] if rows else 1.0
-    return [{**row, "speedup": row["images_per_second"] / first} for row in rows]
 
 
 def _table(rows: list[Row], columns: tuple[Column, ...]) -> str:
@@ -122,7 +118,6 @@ _MEMORY: tuple[Column, ...] = (
     ("device peak [GiB]", _field("device_peak_gib"), ".2f"),
     ("resident peak [GiB]", _field("resident_peak_gib"), ".2f"),
 )
-_P95: Column = ("p95 [s]", _field("seconds_p95"), ".4g")
 
 _TABLES: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     (
@@ -161,7 +156,7 @@ _TABLES: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
             _BATCH,
             _DTYPE,
             *_SECONDS,
-            _P95,
+            ("p95 [s]", _field("seconds_p95"), ".4g"),
             _RATE,
             *_FLOPS,
             ("times the bare network", _field("times_bare_network"), ".3f"),

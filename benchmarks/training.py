@@ -1,6 +1,5 @@
 """Times the training programs of a stage on random pictures that lie in memory."""
 
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.hardware import GIB, summary
+from benchmarks.hardware import GIB, resident_peak_gib, summary
 from benchmarks.presets import Preset
 from benchmarks.profiles import summarise_profile
 from benchmarks.stages import (
@@ -23,12 +22,14 @@ from benchmarks.stages import (
 from gmsrm_jax.commands.config_files import change_fields
 from gmsrm_jax.methods.base import Batch, Stage, TrainState
 from gmsrm_jax.runtime.devices import check_batch, to_devices, to_every_device
+from gmsrm_jax.training.forecast import bytes_of_steps
 from gmsrm_jax.training.loop import compile_programs, initial_state, lower_programs
 
 Row = dict[str, Any]
 Emit = Callable[[Row], None]
 
 _PERIOD = 48  # steps over which the lazy programs' share is counted
+_TRACED = 3  # steps of a profile
 
 
 def measure_training(
@@ -61,7 +62,7 @@ def measure_training(
     mesh = first_devices(devices)
     if mesh.size < devices:
         raise ValueError(f"{devices} devices are asked for, {mesh.size} are there")
-    measured, state, given = _ready(config, stage, batch, mesh)
+    measured, state, given = _ready(config, stage, mesh, batch)
     moving = measured.due(1)[-1]  # measured first, in case that the budget ends
     others = measured.programs if all_programs else {}
     measured.programs = {moving: measured.programs[moving], **others}
@@ -73,74 +74,74 @@ def measure_training(
         "devices": devices,
         "dtype": config.compute_dtype,
     }
-    level = str(config.xla_optimization_level)
-    seconds, flops = {}, {}
+    rows: dict[str, Row] = {}
     for name, lowered in lower_programs(measured, state, given, mesh).items():
-        started = time.perf_counter()
-        step = _Step(lowered.compile({"xla_backend_optimization_level": level}), state, given)
-        compile_seconds = time.perf_counter() - started
-        flops[name] = float(lowered.cost_analysis()["flops"]) * measured.accumulation
+        step = _Step(lowered, config.xla_optimization_level, state, given)
         (times,) = preset.seconds(step)
-        seconds[name] = float(np.median(times))
-        emit(
-            {
-                **common,
-                "program": name,
-                **summary(times),
-                "images_per_second": batch / seconds[name],
-                "flops": flops[name],
-                "compile_seconds": compile_seconds,
-                **_memory(step.compiled),
-            }
-        )
+        rows[name] = {
+            **summary(times),
+            "images_per_second": batch / float(np.median(times)),
+            "flops": float(lowered.cost_analysis()["flops"]) * measured.accumulation,
+            "compile_seconds": step.compile_seconds,
+            **_memory(step.compiled),
+        }
+        emit({**common, "program": name, **rows[name]})
         if profile is not None:
-            folder = f"{profile}/{stage}_{name}_{batch}"
-            with jax.profiler.trace(folder):
-                for _ in range(3):
-                    step()
-            for row in summarise_profile(folder, steps=3):
+            for row in step.traced(f"{profile}/{stage}_{name}_{batch}"):
                 emit({**common, "section": "profile", "program": name, **row})
         state = step.state
         del step
-    if len(measured.programs) > 1:
-        runs = [name for step_number in range(_PERIOD) for name in measured.due(step_number)]
-        average = sum(seconds[name] for name in runs) / _PERIOD
+    if len(rows) > 1:
+        runs = [rows[name] for number in range(_PERIOD) for name in measured.due(number)]
+        average, flops = (
+            sum(row[what] for row in runs) / _PERIOD for what in ("seconds_median", "flops")
+        )
         emit(
             {
                 **common,
                 "program": "average",
                 "seconds_median": average,
                 "images_per_second": batch / average,
-                "flops": sum(flops[name] for name in runs) / _PERIOD,
+                "flops": flops,
             }
         )
 
 
 def _ready(
-    config: ConfigDict, stage: str, batch: int, mesh: jax.sharding.Mesh
+    config: ConfigDict, stage: str, mesh: jax.sharding.Mesh, batch: int | None = None
 ) -> tuple[Stage, TrainState, Batch]:
-    """A stage with that batch, its first state and random pictures, on the devices."""
+    """A stage, its first state and random pictures, on the devices; `batch` pictures, if given."""
     spec = spec_of(config, stage)
     measured = build_stage(config, spec)
-    if measured.batch_size != batch:
+    if batch not in (None, measured.batch_size):
         change_fields(config, [f"{batch_field(measured)}={batch}"])
         measured = build_stage(config, spec)
     for field, size in measured.batches.items():
         check_batch(field, size, mesh, measured.accumulation)
     state = initial_state(measured, config.seed, first_given(config, spec, mesh), mesh)
-    pictures = to_devices(random_pictures(batch, config.image_size), mesh)
+    pictures = to_devices(random_pictures(measured.batch_size, config.image_size), mesh)
     return measured, state, {**pictures, **to_every_device(measured.constants, mesh)}
 
 
 class _Step:
     """One step after another of a program, each waited for; the state before is given away."""
 
-    def __init__(self, compiled: Any, state: TrainState, given: Batch) -> None:
-        self.compiled, self.state, self._given = compiled, state, given
+    def __init__(self, lowered: Any, level: int, state: TrainState, given: Batch) -> None:
+        started = time.perf_counter()
+        self.compiled = lowered.compile({"xla_backend_optimization_level": str(level)})
+        self.compile_seconds = time.perf_counter() - started
+        self.state, self._given = state, given
 
     def __call__(self) -> None:
         self.state, scalars = self.compiled(self.state, self._given)
         jax.block_until_ready((self.state, scalars))
+
+    def traced(self, folder: str) -> list[Row]:
+        """Where the time of a few steps goes; the trace stays in the folder."""
+        with jax.profiler.trace(folder):
+            for _ in range(_TRACED):
+                self()
+        return summarise_profile(folder, steps=_TRACED)
 
 
 def measure_first_step(config: ConfigDict, emit: Emit, *, stage: str, started_at: float) -> None:
@@ -154,11 +155,7 @@ def measure_first_step(config: ConfigDict, emit: Emit, *, stage: str, started_at
     """
     mesh = first_devices(1)
     imported = time.time()
-    spec = spec_of(config, stage)
-    measured = build_stage(config, spec)
-    state = initial_state(measured, config.seed, first_given(config, spec, mesh), mesh)
-    pictures = to_devices(random_pictures(measured.batch_size, config.image_size), mesh)
-    given: Batch = {**pictures, **to_every_device(measured.constants, mesh)}
+    measured, state, given = _ready(config, stage, mesh)
     ready = time.time()
     lowered = lower_programs(measured, state, given, mesh)
     traced = time.time()
@@ -184,14 +181,10 @@ def measure_first_step(config: ConfigDict, emit: Emit, *, stage: str, started_at
 
 def _memory(compiled: Any) -> Row:
     """Memory in GiB: the program's by XLA, the device's and the process's highest so far."""
-    found = compiled.memory_analysis()
-    new = found.output_size_in_bytes - found.alias_size_in_bytes
-    total = found.argument_size_in_bytes + new + found.temp_size_in_bytes
     stats = jax.local_devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
-        "program_gib": total / GIB,
+        "program_gib": bytes_of_steps([compiled]) / GIB,
         "device_peak_gib": None if peak is None else peak / GIB,
-        "resident_peak_gib": resident / GIB,
+        "resident_peak_gib": resident_peak_gib(),
     }

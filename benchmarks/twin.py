@@ -1,5 +1,6 @@
 """Compares blocks of GM-SRM in JAX with the same in PyTorch eager, on the same threads."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.blocks import JaxBlock, make_blocks
+from benchmarks.blocks import Block, JaxBlock, make_blocks
 from benchmarks.presets import Preset
 from benchmarks.training import Emit, Row
 
@@ -49,53 +50,49 @@ def measure_twin(
         torch_python: a Python with PyTorch; None: JAX alone is timed.
     """
     largest, batch = preset.twin
-    blocks = make_blocks(config, largest, batch)
     threads = len(os.sched_getaffinity(0))
-    sums: dict[str, list[float]] = {"memory": [0.0, 0.0], "inpainting": [0.0, 0.0]}
+    common = {"section": "twin", "batch": batch, "threads": threads}
+    sums = {"memory": np.zeros(2), "inpainting": np.zeros(2)}
     rounds = _ROUNDS if preset.limit else 1
-    with tempfile.TemporaryDirectory() as folder:
-        twin = _Twin(torch_python, threads) if torch_python else None
-        try:
-            for block in blocks:
-                ours = JaxBlock(block, config.xla_optimization_level)
-                ours()
-                row: Row = {
-                    "section": "twin",
-                    "program": block.name,
-                    "batch": batch,
-                    "threads": threads,
-                    "flops": ours.flops,
-                }
-                if twin is not None:
-                    path = pathlib.Path(folder) / "block.npz"
-                    ours.write(path)
-                    row |= twin.ask({"load": str(path), "kind": block.kind})
-                times: list[tuple[float, float]] = []
-                for _ in range(rounds):
-                    jax_seconds = min(_timed(ours) for _ in range(3))
-                    torch_seconds = min(twin.ask({"run": 3})["seconds"]) if twin else np.nan
-                    times.append((jax_seconds, torch_seconds))
-                jax_median, torch_median = (float(m) for m in np.median(times, axis=0))
-                row["seconds_median"] = jax_median
-                if twin is not None:
-                    row |= {
-                        "torch_seconds": torch_median,
-                        "ratio": jax_median / torch_median,
-                        "agrees": max(row["output_error"], row["gradient_error"]) < AGREES,
-                    }
-                emit(row)
-                for stage, count in block.uses.items():
-                    sums[stage][0] += count * jax_median
-                    sums[stage][1] += count * torch_median
-        finally:
-            if twin is not None:
-                twin.close()
-    for stage, (ours_sum, theirs) in sums.items():
-        row = {"section": "twin", "program": f"blocks of a step, {stage}", "batch": batch}
-        row |= {"threads": threads, "seconds_median": ours_sum}
+    with contextlib.ExitStack() as opened:
+        twin = None
         if torch_python:
-            row |= {"torch_seconds": theirs, "ratio": ours_sum / theirs, "goal": GOAL}
-        emit(row)
+            twin = opened.enter_context(contextlib.closing(_Twin(torch_python, threads)))
+        for block in make_blocks(config, largest, batch):
+            row, seconds = _measured(block, config.xla_optimization_level, twin, rounds)
+            emit({**common, **row})
+            for stage, count in block.uses.items():
+                sums[stage] += count * seconds
+    for stage, (ours, theirs) in sums.items():
+        row = {"program": f"blocks of a step, {stage}", "seconds_median": ours}
+        if torch_python:
+            row |= {"torch_seconds": theirs, "ratio": ours / theirs, "goal": GOAL}
+        emit({**common, **row})
+
+
+def _measured(
+    block: Block, level: int, twin: "_Twin | None", rounds: int
+) -> tuple[Row, np.ndarray]:
+    """A block's row, and its seconds in JAX and in PyTorch, NaN without a twin."""
+    ours = JaxBlock(block, level)
+    ours()
+    row: Row = {"program": block.name, "flops": ours.flops}
+    if twin is not None:
+        row |= twin.load(ours)
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        jax_seconds = min(_timed(ours) for _ in range(3))
+        torch_seconds = min(twin.ask({"run": 3})["seconds"]) if twin else np.nan
+        times.append((jax_seconds, torch_seconds))
+    seconds = np.median(times, axis=0)
+    row["seconds_median"] = seconds[0]
+    if twin is not None:
+        row |= {
+            "torch_seconds": seconds[1],
+            "ratio": seconds[0] / seconds[1],
+            "agrees": max(row["output_error"], row["gradient_error"]) < AGREES,
+        }
+    return row, seconds
 
 
 def _timed(block: JaxBlock) -> float:
@@ -128,6 +125,13 @@ class _Twin:
         if not answer:
             raise RuntimeError(f"the twin ended with status {self._process.wait()}")
         return json.loads(answer)
+
+    def load(self, block: JaxBlock) -> Row:
+        """Gives it a block to run; returns how far outputs and gradients are from ours."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "block.npz"
+            block.write(path)
+            return self.ask({"load": str(path), "kind": block.block.kind})
 
     def close(self) -> None:
         self._requests.close()

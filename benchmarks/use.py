@@ -36,6 +36,13 @@ def facade(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(picture), hole
 
 
+def time_lama(python: str, size: tuple[int, int], *options: str) -> dict[str, Any]:
+    """What `lama_twin.py` says of height and width [px], in a Python that has PyTorch."""
+    twin = pathlib.Path(__file__).with_name("lama_twin.py")
+    command = [python, str(twin), *map(str, size), *options]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def measure_use(preset: Preset, emit: Emit, *, torch_python: str | None) -> None:
     """Emits a row for each of `SIZES`, and of big-LaMa's network.
 
@@ -64,11 +71,6 @@ def measure_use(preset: Preset, emit: Emit, *, torch_python: str | None) -> None
         own = {"seconds_min": min(seconds), "cpu_seconds": min(cpu)}
         row(f"{inpainter.source}, {strategy}", size, **own)
     for size in SIZES if torch_python else ():
-        twin = pathlib.Path(__file__).with_name("lama_twin.py")
-        options = [f"--threads={threads}", f"--repeats={repeats}"]
-        command = [str(torch_python), str(twin), *map(str, size), *options]
-        answer = json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        )
+        answer = time_lama(str(torch_python), size, f"--threads={threads}", f"--repeats={repeats}")
         taken = {"seconds_min": answer["seconds"], "cpu_seconds": answer["cpu_seconds"]}
         row(f"big-LaMa's network, {answer['parameters'] / 1e6:.0f} M", size, **taken)
