@@ -501,6 +501,8 @@ def test_spread_differs_in_bins_and_pictures():
     assert sorted(example % 8 for example in chosen) == list(range(8))
     assert len({example // 8 for example in chosen}) == 8
     assert len({example % 8 for example in spread(60, 8, 4)}) == 4
+    assert spread(3, 1, 8) == [0, 1, 2]  # of few pictures, all
+    assert spread(2, 2, 8) == [0, 2, 1, 3]
     assert len(spread(1, 8, 20)) <= 8
     assert spread(5, 8, 0) == []
 

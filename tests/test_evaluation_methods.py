@@ -299,7 +299,7 @@ def test_shares_joined_are_one_evaluation(pictures, mask_list, tmp_path):
 
 
 def test_wanted_examples_are_kept_after_the_spread_ones(pictures, mask_list):
-    result = score({"m": drawn}, pictures, mask_list, kept=(41, 2))
+    result = score({"m": drawn}, pictures, mask_list, kept=(41, 2, 41, 0))
     examples = result.examples
     assert len(examples.pictures) == 5
     assert examples.pictures[3:] == (pictures.name(5), pictures.name(0))

@@ -104,7 +104,7 @@ def evaluate(
     if judge.compares_sets and len(masks.names) < 2:
         raise UserError("FID, P-IDS and U-IDS need at least 2 pictures, found 1; leave fid out")
     total, bins = len(masks.names) * len(masks.bins), len(masks.bins)
-    wanted = [*spread(len(masks.names), bins, panel_rows), *kept]
+    wanted = list(dict.fromkeys([*spread(len(masks.names), bins, panel_rows), *kept]))
     worker = Worker(rows, judge, set(wanted), total, bins)
     work = _Work(worker, test_set, batch_size, wanted, Path(output_dir), dict(facts or {}))
     if isinstance(share, Share):

@@ -80,8 +80,8 @@ def spread(pictures: int, bins: int, rows: int) -> list[int]:
         At most `rows` example indices, picture · bins + bin, ordered by bin: pictures are spread
         evenly over the test set, bins over the list.
     """
-    chosen = {}
-    for row in range(min(rows, pictures * bins)):
+    chosen, rows = {}, min(rows, pictures * bins)
+    for row in range(rows):
         picture = row * pictures // rows
         bin_index = row * bins // rows if rows < bins else row % bins
         chosen[picture * bins + bin_index] = (bin_index, picture)
