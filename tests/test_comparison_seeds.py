@@ -13,6 +13,7 @@ from gmsrm_jax.cli import main
 from gmsrm_jax.commands import comparison
 from gmsrm_jax.commands.compare import read_rows
 from gmsrm_jax.commands.scoring import NotScored
+from gmsrm_jax.data.masks.bins import BIN_NAMES
 from gmsrm_jax.evaluation.comparison_table import (
     comparison_table,
     joined_metrics,
@@ -130,6 +131,14 @@ def test_a_note_of_some_seeds_names_all_of_them(pair):
     table, _ = spread(pair)
     note = "Undefined and left out of the means: NCC of GM-CSV: 7 of 7."
     assert [each for each in table.notes if note in each] == [f"Seeds 3 and 8: {note}"]
+
+
+def test_without_centre_holes_the_largest_are_compared():
+    metrics = make_metrics(["GM-SRM", "mean colour"], bins=BIN_NAMES[:4])
+    table = comparison_table("facades", metrics, {}, "")
+    assert table.caption.startswith("What each row costs, and its scores for holes of 30-40% of")
+    psnr = metrics["methods"]["GM-SRM"]["composite"]["30-40%"]["psnr"]["mean"]
+    assert texts(table)["GM-SRM"][5] == f"{psnr:.2f}"
 
 
 def test_costs_stand_before_the_scores(pair):

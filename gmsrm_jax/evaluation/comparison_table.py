@@ -103,7 +103,7 @@ def comparison_table(
     shared: str,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """What each row costs, and its scores at a centre hole of 50 %.
+    """What each row costs, and its scores at a centre hole of 50 %, or else at the largest holes.
 
     Args:
         data_set: its name in tables.
@@ -114,12 +114,14 @@ def comparison_table(
     """
     definitions = {name: Definition(**item) for name, item in metrics["definitions"].items()}
     place, scores = data_set or UNNAMED, []
+    bins = tuple(metrics["mask_list"]["bins"])  # of masks that belong to pictures, those that occur
+    bin_name = ABLATION_BIN if ABLATION_BIN in bins else bins[-1]
     for method, kinds in metrics["methods"].items():
         for name, (head, _) in _COSTS.items():
             value = getattr(costs[method], name) if method in costs else None
             measure = name if name == _VARIES else ""
             scores.append(Score(measure, "", method, place, head, value))
-        means = kinds["composite"][ABLATION_BIN]
+        means = kinds["composite"][bin_name]
         for name in (name for name in _SHOWN if name in means):
             column = heading(definitions[name])
             scores.append(Score(name, "", method, place, column, means[name]["mean"]))
@@ -131,7 +133,8 @@ def comparison_table(
     ]
     device = " and ".join(sorted({cost.device for cost in costs.values()}))
     cost = _NOTE.format(device=device, shared=f", beside {shared}" if shared else "")
-    hole = ABLATION_BIN.replace("centre", "centre holes of")
+    *kind, size = bin_name.split()
+    hole = " ".join([*kind, "holes of", size])
     return Table(
         name="table_comparison",
         title="Comparison",
