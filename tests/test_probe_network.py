@@ -11,7 +11,10 @@ import jax
 import numpy as np
 import pytest
 from exported_networks import SIZE, exported, tiny_network
+from PIL import Image
 
+from gmsrm_jax.assets import asset_path
+from gmsrm_jax.commands.config_files import read_config_file
 from gmsrm_jax.data.masks import center_mask
 from gmsrm_jax.methods.base import apply
 from gmsrm_jax.methods.gm_srm.encoder_decoder import Encoder
@@ -124,6 +127,17 @@ def test_the_command_prints_a_row_for_each_level(tool, tmp_path, capsys):
     assert "'0' is no whole number from 1" in capsys.readouterr().err
     assert tool.main([config, str(folder), "--config.image_size=64"]) == 2
     assert re.fullmatch(r"probe_network: error: .* 32 px.* 64;.*\n", capsys.readouterr().err)
+
+
+def test_masks_without_the_holes_it_looks_at_are_refused(tool, tmp_path):
+    (tmp_path / "test").mkdir()
+    for path in asset_path("facades/test").glob("*.jpg"):
+        with Image.open(path) as picture:
+            Image.new("L", picture.size, 255).save(tmp_path / "test" / f"{path.stem}.png")
+    config = read_config_file(f"{ROOT / 'configs/demo.py'}:runlocal")
+    config.evaluation.masks = str(tmp_path)
+    with pytest.raises(UserError, match=f"evaluation.masks = '{tmp_path}' has no holes of 30-40%"):
+        tool.open_holes(config, 3)
 
 
 def test_a_network_without_a_memory_is_refused(tool):

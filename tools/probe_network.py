@@ -197,6 +197,11 @@ def open_holes(config: ConfigDict, count: int) -> tuple[Holes, Holes]:
     """
     split, (tests, masks) = split_pictures(config), open_test_set(config)
     wanted = [place for place, name in enumerate(masks.bins) if name in _BINS]
+    if not wanted:
+        raise UserError(
+            f"evaluation.masks = {config.evaluation.masks!r} has no holes of {', '.join(_BINS)} "
+            "for each picture; give 'generated', a mask list, or masks for any picture"
+        )
 
     def spread(total: int) -> np.ndarray:
         return np.linspace(0, total - 1, min(count, total)).astype(np.int64)
