@@ -1,6 +1,5 @@
 """The few filled pictures that an evaluation keeps, for the report: which, and their file."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 _NAMES = ("pictures", "bins", "methods")
@@ -44,12 +43,11 @@ class Examples:
 
 def write_examples(path: str | Path, examples: Examples) -> None:
     """Writes the examples to an npz file."""
-    buffer = io.BytesIO()
     kept: dict[str, Any] = {name: np.array(value) for name, value in vars(examples).items()}
     for name in _NAMES:  # also if there are none
         kept[name] = kept[name].astype(np.str_)
-    np.savez_compressed(buffer, **kept)
-    write_atomically(path, buffer.getvalue())
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **kept)
 
 
 def read_examples(path: str | Path) -> Examples:

@@ -4,7 +4,6 @@ Several programs may work on one evaluation: what they write under a number is t
 """
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
 
 
@@ -43,9 +42,8 @@ class Parts:
 
     def save(self, number: int, arrays: Mapping[str, Any]) -> None:
         """Keeps a finished part."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **dict(arrays))
-        write_atomically(self._path(number), buffer.getvalue())
+        with replacing(self._path(number)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **dict(arrays))
 
     def clear(self) -> None:
         """Removes the parts of every key, when the outcome is written."""

@@ -39,6 +39,7 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
     networks: dict[str, LpipsWeights] = {}
     inception: InceptionWeights | None = None
     vgg: VggWeights | None = None
+    weights: LpipsWeights | InceptionWeights | VggWeights
     hashes: dict[str, str] = {}
     lacking: dict[str, str] = {}
     for name in config.evaluation.perceptual:
@@ -46,16 +47,13 @@ def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str
             if name == "fid":
                 if importlib.util.find_spec("sklearn") is None:
                     raise UserError("P-IDS and U-IDS need it: pip install 'gmsrm-jax[eval]'")
-                inception = load_inception(str(folder / "inception.safetensors"))
-                hashes[name] = weights_sha256(inception)
+                weights = inception = load_inception(str(folder / "inception.safetensors"))
             elif name == VGG_HOLE:
-                vgg = load_vgg19("bundled", (VGG_HOLE_LAYER,))
-                hashes[name] = weights_sha256(vgg)
+                weights = vgg = load_vgg19("bundled", (VGG_HOLE_LAYER,))
             else:
-                networks[name] = load_lpips(
-                    str(folder / f"{name}.safetensors"), name.removeprefix("lpips_")
-                )
-                hashes[name] = weights_sha256(networks[name])
+                path = str(folder / f"{name}.safetensors")
+                weights = networks[name] = load_lpips(path, name.removeprefix("lpips_"))
+            hashes[name] = weights_sha256(weights)
         except UserError as error:
             lacking[name] = str(error)
             say(f"{name} will not be scored: {error}")
