@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 from html_page import Page
+from made_up_scores import make_metrics
 from PIL import Image
 from table_readers import html_rows
 
@@ -208,6 +209,18 @@ def test_charts_are_in_the_page(page, page_text):
     assert len(svgs) == 3
     assert all(NASTY in svg["alt"] for svg in svgs)
     assert "1 of 3 values are not finite and left out" in page_text
+
+
+def test_masks_of_the_pictures_own_are_not_said_to_be_of_every_size(tmp_path):
+    paired = make_metrics(["GM-SRM"], bins=["0-10%", "60-100%"])
+    for facts, count in zip(paired["mask_list"]["bins"].values(), (3, 4), strict=True):
+        facts["count"] = count
+    path = tmp_path / "report.html"
+    plain = make_metrics(["GM-SRM"])
+    for metrics, hole in ((paired, "a hole of its own"), (plain, "one hole of every size")):
+        write_report(path, title="T", command="c", facts={}, metrics=metrics)
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        assert f"Means over 7 pictures at 64 px, each with {hole}" in text
 
 
 def test_parts_that_are_missing_are_left_out(tmp_path):
