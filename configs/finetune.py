@@ -1,12 +1,14 @@
 r"""The bundled weights, trained further on pictures of your own, at 128 px.
 
-Any folder of pictures will do, see folder.py. Stage 2 begins with all weights of facades-128 and
-learns your pictures; there is no stage 1, and the memory stays the one of the facades, so pictures
-of quite another kind are better trained from the beginning with folder.py. Discriminator and
-optimizers begin anew. The network and the losses are those of facades.py.
+Any folder of pictures will do, see folder.py. Stage 2 begins with all weights of photos-128, what
+`gmsrm inpaint` fills with, and learns your pictures; there is no stage 1, and the memory stays the
+one of the facades, so pictures of quite another kind are better trained from the beginning with
+folder.py. Discriminator and optimizers begin anew. The network and the losses are those of
+facades.py; nearer to the truth on average, its fillings can be softer than those of photos-128,
+which a second phase has sharpened (docs/training.md says how to add one).
 Of your pictures a tenth is kept for validation and a twentieth for the test, at least 4 each; these
-must be ones that facades-128 has not seen either. The evaluation at the end fills the test pictures
-with facades-128, too, and says whether the training helped. :runlocal is the usual small network
+must be ones that photos-128 has not seen either. The evaluation at the end fills the test pictures
+with photos-128, too, and says whether the training helped. :runlocal is the usual small network
 from nothing.
 Time: each picture 40 times, two to three pictures a second on one CPU core. No score is known in
 advance; before_after.png in the workdir shows what has changed.
@@ -40,7 +42,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.data.note = "Give your own folder: --config.data.train=DIR"
 
-    config.inpainting.begin_from = "facades-128"
+    config.inpainting.begin_from = "photos-128"
     config.inpainting.epochs = 40.0
     config.inpainting.learning_rate = 5e-4
     config.inpainting.query_rate = 0.1

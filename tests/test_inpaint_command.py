@@ -476,7 +476,7 @@ def test_existing_outputs(inpaint, capsys):
     Path("out").mkdir()
     Path("out/a.png").write_text("mine")
     assert inpaint(*given) == 2
-    assert "1 outputs exist already (out/a.png); pass --overwrite" in capsys.readouterr().err
+    assert "outputs exist already: out/a.png; pass --overwrite" in capsys.readouterr().err
     assert not Path("out/b.png").exists()
     assert inpaint(*given, "--skip-existing") == 0
     assert Path("out/a.png").read_text() == "mine"

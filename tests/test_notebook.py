@@ -42,7 +42,7 @@ def test_it_fills_trains_and_compares(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert " of the picture, by detail, in " in done.stdout
-    assert "inpainting: begins as facades-128" in done.stdout
+    assert "inpainting: begins as photos-128" in done.stdout
     told = re.search(r"PSNR: (\S+) dB with the bundled weights, (\S+) dB after", done.stdout)
     before, after = map(float, told.groups())
     assert 10 < after < 40 and abs(after - before) < 3

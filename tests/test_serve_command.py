@@ -92,6 +92,7 @@ def test_the_page_gives_and_takes_no_files_of_others(checkpoint, tmp_path):
     ("more", "message"),
     [
         (("--host", "0.0.0.0"), "--host=0.0.0.0: other machines could reach it"),
+        (("--allow-remote",), "127.0.0.1 is reached from this machine alone; give --host too"),
         (("--host", "0.0.0.0", "--allow-remote"), "needs --token, or GMSRM_TOKEN"),
         (("--host", "0.0.0.0", "--allow-remote", "--token", "short"), "5 characters; give 16"),
         (("--port", "{taken}"), "cannot be opened (Address already in use)"),

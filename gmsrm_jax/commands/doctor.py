@@ -47,14 +47,16 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "doctor", __doc__, run)
     parser.add_argument(
         "--checkpoint",
-        metavar="PATH",
-        help="a workdir, a stage's folder, a folder of checkpoints, one checkpoint, or an exported"
-        f" folder with {SUMS_FILE}",
+        metavar="NAME|PATH",
+        help=f"{' or '.join(BUNDLED_NETWORKS)}, a workdir, a stage's folder, a folder of"
+        f" checkpoints, one checkpoint, or an exported folder with {SUMS_FILE}",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints what it finds; returns the exit status."""
+    if args.checkpoint in BUNDLED_NETWORKS:
+        return _verify(asset_path(f"weights/{args.checkpoint}"))
     if args.checkpoint is not None:
         return _verify(pathlib.Path(args.checkpoint).expanduser())
     needs_a_look = 0

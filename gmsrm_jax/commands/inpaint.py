@@ -122,8 +122,8 @@ def run(args: argparse.Namespace) -> int:
     there = existing_outputs(jobs)
     if there and not (args.overwrite or args.skip_existing):
         raise UserError(
-            f"{len(there)} outputs exist already ({named(there)}); pass --overwrite to replace "
-            "them, or --skip-existing to do only what is missing"
+            f"outputs exist already: {named(there)}; pass --overwrite to replace them, or "
+            "--skip-existing to do only what is missing"
         )
     present = set(there) if args.skip_existing else set()
     todo = [job for job in jobs if not present.issuperset(job.outputs)]

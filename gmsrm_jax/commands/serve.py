@@ -118,6 +118,11 @@ def _checked_token(args: argparse.Namespace) -> str:
             " of `openssl rand -hex 16`"
         )
     if web.is_local(args.host):
+        if args.allow_remote:
+            raise UserError(
+                f"--allow-remote: {args.host} is reached from this machine alone; give --host too,"
+                " such as --host 0.0.0.0"
+            )
         return token
     if not args.allow_remote:
         raise UserError(

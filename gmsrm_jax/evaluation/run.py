@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
+import time
 from typing import Any
 
 import jax
@@ -254,10 +255,15 @@ def _score(
         f"{len(rows.methods)} methods"
     )
     progress: Progress | None = None
+    begun = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal progress
-        progress = progress or Progress("evaluation", 0, total, 1)
+        if (
+            progress is None
+        ):  # how many there are is known behind the first batch, which counts, too
+            progress = Progress("evaluation", 0, total, 1)
+            progress.pause(begun - time.monotonic())
         progress.update(done, "")
 
     kept = figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed)

@@ -137,7 +137,10 @@ class BulkFiller:
             mask = open_mask(pair.mask, picture, self._options)
             picture = picture.fitted(mask.hole)
         except _FAILURES as error:
-            return _Opened(job, None, _reason(error, pair.image), warnings, facts, start, {})
+            reason = _reason(error, pair.image)
+            if str(pair.image) not in reason:  # of a mask, which may be that of many pictures
+                reason = f"{pair.image}: {reason}"
+            return _Opened(job, None, reason, warnings, facts, start, {})
         facts["hole_ratio"] = round(mask.ratio, 6)
         warnings = []
         if self._keep_format and picture.format not in (format_of(pair.image), "MPO"):

@@ -4,6 +4,7 @@ Said in one line beside the filling. It is measured on hole and picture alone, s
 picture of which nothing is said can be unlike the training too.
 """
 
+import re
 from textwrap import shorten
 
 import numpy as np
@@ -15,6 +16,7 @@ _SHRUNK = 4  # times, of a picture that is shown whole
 _FLAT = 0.5  # share of neighbours of one colour from which on a picture is no photograph
 _GREY = 8  # levels between the channels of a picture without colour, at most
 _SAMPLED = 1024  # pixels of a side that are looked at, about
+_OF_KIND = 256  # the same for its kind: neighbours in an enlarged photograph are equal, too
 _SHOWN = 100  # characters of what the weights know
 
 
@@ -37,7 +39,8 @@ def doubts(rgb: np.ndarray, hole: np.ndarray, strategy: str, size: int, knows: s
     said = ", ".join(filter(None, reasons))
     if not said:
         return ""
-    known = f" (they know: {shorten(knows, _SHOWN, placeholder=' …')})" if knows else ""
+    kinds = re.split(r"[:;(]", knows)[0].strip()  # what follows counts them
+    known = f" (they know: {shorten(kinds, _SHOWN, placeholder=' …')})" if kinds else ""
     return f"{said}; the weights may fill it poorly{known}"
 
 
@@ -67,8 +70,8 @@ def _of_scale(shape: tuple[int, ...], strategy: str, size: int) -> str:
 
 
 def _of_kind(rgb: np.ndarray, hole: np.ndarray) -> str:
-    rows = np.s_[:: max(1, len(rgb) // _SAMPLED)]
-    pixels, known = rgb[rows], ~hole[rows]
+    step = max(1, max(hole.shape) // _OF_KIND)
+    pixels, known = rgb[::step, ::step], ~hole[::step, ::step]
     if not known.any():
         return ""
     colours = pixels[known]

@@ -178,7 +178,7 @@ def _check_size(shape: tuple[int, ...], picture: Picture, name: str, resize: str
         f"{picture.name} is stored that way and turned by its EXIF orientation; mark the hole on "
         "the picture as it is displayed"
         if stored
-        else "make them one size, or ask for mask_resize='nearest'"
+        else "make them one size, or have the mask fitted (--mask-resize nearest)"
     )
     raise UserError(
         f"{name}: {width} x {height} px, but the picture is displayed at {picture.width} x "

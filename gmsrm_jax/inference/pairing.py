@@ -4,6 +4,7 @@ Folders are paired by stem, the path below the folder without its suffix, and ne
 missing file would give every later picture its neighbour's mask.
 """
 
+import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -150,7 +151,8 @@ def _check_exists(option: str, path: Path) -> None:
         return
     parent = path.parent
     there = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
-    found = f"{parent} holds {named(there) or 'nothing'}" if parent.is_dir() else f"no {parent}"
+    shown = difflib.get_close_matches(path.name, there) or [n for n in there if n[0] != "."]
+    found = f"{parent} holds {named(shown) or 'nothing'}" if parent.is_dir() else f"no {parent}"
     raise UserError(printable(f"{option}={path}: there is no such file or folder ({found})"))
 
 
