@@ -147,9 +147,7 @@ def test_too_few_pictures(tmp_path, config):
         (60, {"validation_fraction": 1.0}, "lower data.validation_fraction and data.test_bounds"),
     ],
 )
-def test_the_fields_that_hold_too_much_out_are_named(
-    tmp_path, config, count, fields, cure
-):
+def test_the_fields_that_hold_too_much_out_are_named(tmp_path, config, count, fields, cure):
     """Those that are named, lowered, let the folder be used."""
     for name in ("validation_bounds", "test_bounds"):
         config.data[name] = base_config().data[name]

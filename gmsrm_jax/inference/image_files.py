@@ -30,7 +30,6 @@ from gmsrm_jax.inference.tiff_files import (
     SUB_IFDS,
     X_RESOLUTION,
     as_stored,
-    kind_of,
     left_out,
 )
 from gmsrm_jax.runtime.errors import UserError
@@ -56,8 +55,6 @@ _DEEP = {
     for order, other in _OTHER_ORDER.items()
 }
 _DEEP["LA;16B"] = ("LA;16", "RGBA")
-# What Pillow raises for good files of a kind that it does not read, and for others.
-_OF_A_KIND_NOT_READ = (Image.UnidentifiedImageError, KeyError)
 
 
 class Upright(NamedTuple):
@@ -176,12 +173,6 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
             pixels = upright.native.astype(np.uint16) << 8 | lower
         return upright._replace(**_with_alpha(pixels, layout, key))
     except DAMAGED as error:
-        kind = kind_of(stream) if isinstance(error, _OF_A_KIND_NOT_READ) else ""
-        if kind:
-            raise UserError(
-                f"{name}: a TIFF file of {kind}, which is not read; save it with 8 or 16 bits, "
-                "deflated or not compressed"
-            ) from error
         stream.seek(0, os.SEEK_END)
         reason = reason_of(error) if stream.tell() else "the file is empty"
         raise UserError(f"{name}: {reason}; save it again as PNG or JPEG") from error
