@@ -10,6 +10,7 @@ import pytest
 from good_pictures import chunk
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
+from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.picture_io import (
     encode_picture,
     format_of,
@@ -468,6 +469,26 @@ def test_xmp_is_left_out_and_its_orientation_is_not_looked_at(format: str) -> No
     assert picture.rgb.shape == (*SHAPE, 3)
     result = picture.restore(picture.rgb, np.zeros(picture.rgb.shape[:2], bool))
     assert isinstance(result, Image.Image) and not result.info.keys() & {"xmp", "exif"}
+    assert picture.warnings == ("picture: left out of its metadata: XMP",)
+
+
+def test_texts_that_are_left_out_are_said_of_pictures_and_not_of_masks() -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "Created with GIMP")
+    text.add_itxt("a\nb", "any")
+    text.add_text("Raw profile type exif", "\nexif\n       6\n457869660000")
+    said = {
+        "JPEG": ({"comment": b"my words"}, "comment"),
+        "PNG": ({"pnginfo": text}, "Comment, a\\nb"),
+    }
+    for format, (options, words) in said.items():
+        picture = open_picture(encoded(example("L"), format, **options))
+        assert picture.warnings == (f"picture: left out of its metadata: {words}",)
+    with Image.open(io.BytesIO(encoded(example("L"), "JPEG"))) as image:
+        image.info["photoshop"] = {0x0404: b"iptc"}
+        assert open_picture(image).warnings == ("picture: left out of its metadata: IPTC",)
+    hole = Image.fromarray(random_hole())
+    assert open_mask(encoded(hole, "PNG", pnginfo=text), picture).warnings == ()
 
 
 @pytest.mark.parametrize("profile", [b"no profile", matrix_profile(2.2, ADOBE)])
