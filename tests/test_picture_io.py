@@ -239,6 +239,33 @@ def test_floats_are_seen_and_filled_in_the_range_of_nearly_all_known_pixels(
         np.testing.assert_allclose(filled, within, rtol=2e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.03), (0.46, 0.48), (0.9, 0.9)])
+def test_a_narrow_range_is_seen_stretched_and_filled_in_fine_steps(
+    low: float, high: float, dtype: type
+) -> None:
+    """Infrared, heights: the network would see three grey levels of 0.46 to 0.48."""
+    data, hole = ramp(low, high)
+    white = 65535 if dtype == np.uint16 else 1
+    numbers = (data * white).astype(dtype)
+    numbers[0, 0] = white  # which must not count
+    picture = open_picture(Image.fromarray(numbers)).fitted(hole)
+    seen = picture.rgb[..., 0][~hole][1:].astype(float)
+    if low == high:
+        assert len(np.unique(seen)) == 1
+        return
+    known = numbers[~hole][1:].astype(float)
+    wanted = 255 * (known - known.min()) / np.ptp(known)
+    np.testing.assert_allclose(seen, wanted, atol=1.5)
+    levels = np.tile(np.arange(40, 240, dtype=np.uint8), 10).reshape(40, 50)
+    filled = np.asarray(picture.restore(np.dstack([levels] * 3), hole))[hole].astype(float)
+    within = known.min() + levels[hole] / 255.0 * np.ptp(known)
+    np.testing.assert_allclose(filled, within, atol=np.ptp(known) / 100)
+    if dtype == np.float32:  # what is written as 8 bits is not stretched
+        saved = open_picture(encode_picture(Image.fromarray(numbers), "PNG").data)
+        np.testing.assert_allclose(saved.rgb[..., 0], np.rint(numbers * 255.0), atol=1)
+
+
 @pytest.mark.parametrize("kind", ["grey", "array", "alpha", "float"])
 @pytest.mark.parametrize(
     ("white", "step"), [(255, 1), (1023, 1), (4095, 1), (4095, 16), (255, 257), (255, 256)]
