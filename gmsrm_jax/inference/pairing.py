@@ -84,7 +84,7 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
         if not of_stem:
             raise UserError(
                 f"--mask={masks}: is the folder of the pictures, and none in it is named NAME_mask "
-                "after another; name the masks so, or put them into a folder of their own"
+                "after another; name the masks so, or put them into a folder and pass that"
             )
         pictures = {key: file for key, file in pictures.items() if key not in of_stem}
     else:
