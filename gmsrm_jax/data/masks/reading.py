@@ -19,7 +19,7 @@ _CORE = 0.25  # share of what is painted, at least, that is no soft edge
 _COLOURED = 16  # levels between the channels of what is grey, at most
 _NOISE = 0.02  # share of what is painted that may have another colour
 _EDGES = 0.25  # likewise, of colours that are none of the mask's
-_STRONG = 48  # levels between the channels of a colour that somebody paints with, at least
+_STRONG = 48  # levels between the channels of a colour painted with, unless there are two alone
 _NEAR = 40  # levels of a channel beyond which something is painted
 _ALIKE = 20  # levels of a channel between colours that count as one, at most
 _OFF_LINE = 60  # distance from the line between two colours, on which soft edges lie
@@ -167,7 +167,7 @@ def _two_colours(
     if not painted.any() or not counts[from_base <= _NEAR].any():
         return None
     most = int(painted.argmax())
-    if np.ptp(colours[most]) < _STRONG:
+    if np.ptp(colours[most]) < _STRONG and np.count_nonzero(counts) > 2:
         return None
     colour = offset[most]
     along = offset @ colour / (colour @ colour)
