@@ -227,6 +227,14 @@ def test_outputs_never_replace_or_join_inputs(images, output, keep, part):
     assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".jp2", ".PPM"])
+def test_an_output_of_a_kind_that_is_not_written_is_no_folder(suffix):
+    put("a.png")
+    with pytest.raises(UserError, match=rf"o\{suffix}: the suffix .*; written are: \.jpg"):
+        outputs_of("a.png", f"o{suffix}")
+    assert outputs_of("a.png", "o.v1") == [["o.v1/a.png"]]
+
+
 def test_an_output_that_is_the_mask_is_refused():
     put("a.jpg", "out/a.png")
     pairs = find_pairs(Path("a.jpg"), Path("out/a.png"))

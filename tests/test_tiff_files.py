@@ -245,7 +245,7 @@ def test_training_and_masks_read_odd_tiffs_as_filling_does(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", 40)[..., 0], HOLE[:, :40])
     whole = by_tifffile(planes(DEEP), planarconfig="separate", photometric="rgb")
     with pytest.raises(
-        UnreadablePicture, match="3 x 16 bits of whole numbers in planes, .*which is not read"
+        UnreadablePicture, match=r"3 x 16 bits of whole numbers in planes, .*which is not read"
     ):
         decode_image(whole)
     packed = by_tifffile(
@@ -254,6 +254,6 @@ def test_training_and_masks_read_odd_tiffs_as_filling_does(tmp_path):
     np.testing.assert_array_equal(decode_image(packed), DEEP >> 8)
     (tmp_path / "planes.tif").write_bytes(whole)
     with pytest.raises(
-        UserError, match="3 x 16 bits of whole numbers in planes, .*which is not read"
+        UserError, match=r"3 x 16 bits of whole numbers in planes, .*which is not read"
     ):
         read_mask(tmp_path / "planes.tif", 32)

@@ -271,7 +271,7 @@ def _left_out(image: Image.Image) -> tuple[str, ...]:
     """Names of a decoded file's metadata that tell of the picture but are not kept."""
     if isinstance(image, TiffImageFile):
         return tuple(left_out(image.tag_v2))
-    names = [_NOT_KEPT.get(key, "") for key in image.info]
+    names = [_NOT_KEPT.get(str(key), "") for key in image.info]
     if isinstance(image, PngImagePlugin.PngImageFile):
         names += [_NOT_KEPT.get(key, key) for key in image.text]
     return tuple(dict.fromkeys(filter(None, names)))

@@ -67,10 +67,10 @@ def find_range(
 ) -> NumberRange:
     """Finds what a picture's numbers mean.
 
-    White is 255 (1 of floats) or 1023, 4095, 16383, 65535, where nearly all numbers are at most that
-    and, but for the first, some are above half of it; otherwise it is the largest of nearly all.
-    Black is 0. Where nearly all known pixels lie within an eighth of that, their least and largest
-    number are black and white.
+    White is 255 (1 of floats) or 1023, 4095, 16383, 65535, where nearly all numbers are at most
+    that and, but for the first, some are above half of it; otherwise it is the largest of nearly
+    all. Black is 0. Where nearly all known pixels lie within an eighth of that, their least and
+    largest number are black and white.
 
     Args:
         native: numbers [H, W] or [H, W, C].

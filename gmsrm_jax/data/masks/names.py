@@ -1,7 +1,8 @@
 """Which mask belongs to which picture, by their names.
 
-The mask of NAME is NAME, or, if nothing else can be meant, NAME_mask, with a number behind it or not,
-mask_NAME, or the picture's whole name, NAME.jpg. A hyphen, dot or space may stand for the underscore.
+The mask of NAME is NAME, or, if nothing else can be meant, NAME_mask, with a number behind it or
+not, mask_NAME, or the picture's whole name, NAME.jpg. A hyphen, dot or space may stand for the
+underscore.
 """
 
 import re
