@@ -1,5 +1,6 @@
 """The `gmsrm` command: filling holes, evaluating, converting, one subcommand for each."""
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -51,6 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"gmsrm: error: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        # Of names that no file can have, which even to ask for is an error; others are bugs.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"gmsrm: error: {error.filename}: {error.strerror}; give another", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("gmsrm: stopped; what is finished is kept", file=sys.stderr)
         return 130

@@ -140,3 +140,19 @@ def test_numbers_are_checked(folder, capsys, option):
         main(["data", "set", f"{option}=-1"])
     assert caught.value.code == 2
     assert "no whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "{}"],
+        ["evaluate", "--images", "{}"],
+        ["inpaint", "-i", "set/train/00.png", "-m", "set/train/00.png", "-o", "{}.png"],
+        ["inpaint", "-i", "set", "-m", "set/train/00.png", "-o", "out", "--checkpoint", "{}"],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_said_in_one_line(folder, capsys, words):
+    assert main([word.format("n" * 300) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gmsrm: error: nnn") and error.count("\n") == 1
+    assert error.endswith(": File name too long; give another\n")

@@ -62,9 +62,21 @@ def test_at_its_own_size_it_is_the_networks_composite() -> None:
     raw = jax.jit(network.apply)(variables, signed, mask, noise).image
     pixels = np.rint((np.clip(np.asarray(raw[0]), -1, 1) + np.float32(1)) * np.float32(127.5))
     wanted = np.where(hole[..., None], pixels.astype(np.uint8), image)
-    result = small_inpainter()(image, hole, seed=5)
+    result = small_inpainter()(image, hole, seed=5, strategy="resize")
     assert result.strategy == "resize" and result.warnings == []
     np.testing.assert_array_equal(result.images[0], wanted)
+
+
+@pytest.mark.parametrize("side", [SIZE // 2, SIZE, SIZE * 3 // 2, SIZE * 2])
+def test_an_even_surface_of_any_size_is_filled_evenly(side: int) -> None:
+    surface = np.full((side, side - 1, 3), (180, 190, 200), np.uint8)
+    hole = square_hole(side, side - 1, side // 3)
+    hole[:, -3:] = hole[3] = True
+    result = small_inpainter()(surface, hole, feather=2)
+    np.testing.assert_array_equal(image_of(result), surface)
+    assert result.strategy == ("resize" if side <= SIZE * 3 // 2 else "detail")
+    alone = small_inpainter()(surface, hole, strategy="resize")
+    assert (image_of(alone) != surface).any()  # the network's fill, as it is
 
 
 @pytest.mark.parametrize("strategy", ["auto", "resize", "crop", "tile", "detail"])

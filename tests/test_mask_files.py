@@ -95,6 +95,8 @@ def test_read_mask_sees_the_hole_that_people_fill(tmp_path):
     grey, alpha = drawn(), drawn()
     colours = Image.merge("RGB", (grey, grey, grey))
     palette = grey.quantize(8)
+    flat = grey.point(lambda level: 255 * (level > 128))
+    red, black = Image.new("L", (6, 6), 255), Image.new("L", (6, 6))
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
     kinds = {
@@ -107,6 +109,10 @@ def test_read_mask_sees_the_hole_that_people_fill(tmp_path):
         "clear_colour.png": (palette, {"transparency": 7}),
         "clear_grey.png": (grey, {"transparency": grey.getpixel((0, 0))}),
         "turned.png": (grey, {"exif": turned}),
+        "red.png": (Image.merge("RGB", (flat, black, black)), {}),
+        "red_on_clear.png": (Image.merge("RGBA", (red, black, black, flat)), {}),
+        "label.png": (flat.point(lambda level: level // 255), {}),
+        "label16.png": (Image.fromarray((np.asarray(flat) // 255).astype(np.uint16)), {}),
         "turned.jpg": (grey.convert("CMYK"), {"exif": turned}),
     }
     photo = open_picture(np.zeros((6, 6, 3), np.uint8), name="photo")
@@ -173,3 +179,17 @@ def test_bank_errors_name_the_file_and_the_cure(tmp_path):
     content[len(content) // 3] ^= 0xFF  # in the compressed bits
     (tmp_path / "flipped.npz").write_bytes(content)
     check("flipped.npz")
+
+
+def test_what_is_no_clear_mask_is_refused_with_the_cure_of_those_who_read_it(tmp_path):
+    red = np.full((6, 6, 3), 255, np.uint8)
+    red[:3] = (255, 0, 0)
+    labels = np.resize(np.arange(4, dtype=np.uint8), (6, 6))
+    for name, pixels in {"red.png": red, "labels.png": labels}.items():
+        Image.fromarray(pixels).save(tmp_path / name)
+    with pytest.raises(UserError, match=r"red\.png: #ff0000 on white.*pass --invert if #ff0000"):
+        files.read_mask(tmp_path / "red.png", 6)
+    hole = files.read_mask(tmp_path / "red.png", 6, invert=True)[..., 0]
+    np.testing.assert_array_equal(hole, np.repeat([1, 0], 3)[:, None].repeat(6, 1))
+    with pytest.raises(UserError, match=r"labels\.png: its values go from 0 to 3.*on black$"):
+        files.read_mask(tmp_path / "labels.png", 6)

@@ -133,6 +133,15 @@ def test_one_colour_on_black_is_the_hole(colour: str) -> None:
     assert (open_mask(jpeg.getvalue(), large()).hole != inside).mean() < 0.02
 
 
+@pytest.mark.parametrize("colour", [(245, 245, 220), (128, 96, 102), (60, 40, 40)])
+def test_a_pale_colour_is_the_hole_where_there_is_no_third(colour: tuple[int, ...]) -> None:
+    levels = np.where(hole()[..., None], np.uint8(colour), np.uint8(0))
+    np.testing.assert_array_equal(open_mask(Image.fromarray(levels), picture()).hole, hole())
+    half = np.dstack([np.where(hole()[..., None], np.uint8((255, 192, 203)), 0), hole() * 128])
+    opened = open_mask(Image.fromarray(half.astype(np.uint8)), picture())
+    np.testing.assert_array_equal(opened.hole, hole())
+
+
 @pytest.mark.parametrize("under", [(0, 0, 0, 0), (255, 255, 255, 0), "same"])
 def test_a_brush_layer_on_transparent_is_the_hole(under: object) -> None:
     area = hole()

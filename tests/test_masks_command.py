@@ -154,9 +154,9 @@ def test_128_is_hole_and_127_is_not(tmp_path, capsys):
     pack = ["pack", "--input", tmp_path / "masks", "--size", 32]
     assert masks(*pack, "--output", tmp_path / "bank.npz") == 0
     np.testing.assert_array_equal(bank(tmp_path / "bank.npz"), mask[None])
-    save_picture(tmp_path / "masks" / "a.png", mask, values=(0, 1))
+    save_picture(tmp_path / "masks" / "a.png", mask, values=(0, 0))
     message = refusal(capsys, *pack, "--output", tmp_path / "none.npz")
-    assert "none of its 1 masks has a white (>= 128) pixel" in message
+    assert "none of its 1 masks has a white pixel" in message
     assert not (tmp_path / "none.npz").exists()
 
 
@@ -175,6 +175,7 @@ def test_unreadable_files_are_all_counted_and_five_are_named(mask_folder, tmp_pa
     assert "5 of 7 masks cannot be read: 1.png, 2.png, 3.png, 4.png, 5.png;" in refusal(
         capsys, *pack
     )
+    assert "1.png: not a readable mask (image file is truncated)" in refusal(capsys, *pack)
     assert not (tmp_path / "bank.npz").exists()
 
 

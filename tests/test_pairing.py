@@ -86,7 +86,11 @@ def test_masks_below_the_pictures_are_no_pictures_and_the_reverse():
 
 
 @pytest.mark.parametrize(
-    "mask", ["{}_mask", "{}-mask", "{}_mask001", "{}_mask_0", "{}_Mask", "mask_{}", "mask-{}"]
+    "mask",
+    [
+        *("{}_mask", "{}-mask", "{}_mask001", "{}_mask_0", "{}_Mask", "mask_{}", "mask-{}"),
+        *("{}.mask", "{} mask", "mask {}", "{}.jpg", "{}.JPG"),
+    ],
 )
 def test_masks_may_be_named_as_masks_in_a_folder_of_their_own_or_beside(mask):
     pictures = ["pics/1", "pics/sub/v1.2", "pics/sub/ä"]
@@ -124,6 +128,7 @@ def test_masks_may_be_named_as_masks_in_a_folder_of_their_own_or_beside(mask):
         (["pics/a.png", "m/a.png", "m/a.bmp"], "pics", "m", ["--mask=m", "a.bmp = a.png"]),
         (["pics/notes.txt", "pics/b.gif"], "pics", None, ["no pictures (*.jpg", "1 × .gif"]),
         (["pics/a.png", "pics/m.png"], "pics", "pics", ["--mask=pics: is the folder of the pict"]),
+        (["p/x.png", "p/masks/x_mask.png"], "p", "p", ["or put them into a folder and pass that"]),
         (["p/a.png", "p/a_mask.png", "p/b.png"], "p", "p", ["no mask for 1 of p: b"]),
         (["a.png", "masks/a.png"], "a.png", "masks", ["--mask=masks: is a folder", "mask file"]),
         (["photo.png"], "foto.png", None, ["--image=foto.png: there is no such", "photo.png"]),
@@ -220,6 +225,14 @@ def test_outputs_never_replace_or_join_inputs(images, output, keep, part):
     with pytest.raises(UserError) as caught:
         outputs_of(images, output, keep=keep)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jp2", ".PPM"])
+def test_an_output_of_a_kind_that_is_not_written_is_no_folder(suffix):
+    put("a.png")
+    with pytest.raises(UserError, match=rf"o\{suffix}: the suffix .*; written are: \.jpg"):
+        outputs_of("a.png", f"o{suffix}")
+    assert outputs_of("a.png", "o.v1") == [["o.v1/a.png"]]
 
 
 def test_an_output_that_is_the_mask_is_refused():

@@ -10,6 +10,7 @@ import pytest
 from good_pictures import chunk
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
+from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.picture_io import (
     encode_picture,
     format_of,
@@ -236,6 +237,33 @@ def test_floats_are_seen_and_filled_in_the_range_of_nearly_all_known_pixels(
         filled = np.asarray(picture.restore(np.full((40, 50, 3), level, np.uint8), hole))[hole]
         within = np.clip(level / 255 * white, low, np.float32(data[~hole].max()))
         np.testing.assert_allclose(filled, within, rtol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.03), (0.46, 0.48), (0.9, 0.9)])
+def test_a_narrow_range_is_seen_stretched_and_filled_in_fine_steps(
+    low: float, high: float, dtype: type
+) -> None:
+    """Infrared, heights: the network would see three grey levels of 0.46 to 0.48."""
+    data, hole = ramp(low, high)
+    white = 65535 if dtype == np.uint16 else 1
+    numbers = (data * white).astype(dtype)
+    numbers[0, 0] = white  # which must not count
+    picture = open_picture(Image.fromarray(numbers)).fitted(hole)
+    seen = picture.rgb[..., 0][~hole][1:].astype(float)
+    if low == high:
+        assert len(np.unique(seen)) == 1
+        return
+    known = numbers[~hole][1:].astype(float)
+    wanted = 255 * (known - known.min()) / np.ptp(known)
+    np.testing.assert_allclose(seen, wanted, atol=1.5)
+    levels = np.tile(np.arange(40, 240, dtype=np.uint8), 10).reshape(40, 50)
+    filled = np.asarray(picture.restore(np.dstack([levels] * 3), hole))[hole].astype(float)
+    within = known.min() + levels[hole] / 255.0 * np.ptp(known)
+    np.testing.assert_allclose(filled, within, atol=np.ptp(known) / 100)
+    if dtype == np.float32:  # what is written as 8 bits is not stretched
+        saved = open_picture(encode_picture(Image.fromarray(numbers), "PNG").data)
+        np.testing.assert_allclose(saved.rgb[..., 0], np.rint(numbers * 255.0), atol=1)
 
 
 @pytest.mark.parametrize("kind", ["grey", "array", "alpha", "float"])
@@ -468,6 +496,26 @@ def test_xmp_is_left_out_and_its_orientation_is_not_looked_at(format: str) -> No
     assert picture.rgb.shape == (*SHAPE, 3)
     result = picture.restore(picture.rgb, np.zeros(picture.rgb.shape[:2], bool))
     assert isinstance(result, Image.Image) and not result.info.keys() & {"xmp", "exif"}
+    assert picture.warnings == ("picture: left out of its metadata: XMP",)
+
+
+def test_texts_that_are_left_out_are_said_of_pictures_and_not_of_masks() -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "Created with GIMP")
+    text.add_itxt("a\nb", "any")
+    text.add_text("Raw profile type exif", "\nexif\n       6\n457869660000")
+    said = {
+        "JPEG": ({"comment": b"my words"}, "comment"),
+        "PNG": ({"pnginfo": text}, "Comment, a\\nb"),
+    }
+    for format, (options, words) in said.items():
+        picture = open_picture(encoded(example("L"), format, **options))
+        assert picture.warnings == (f"picture: left out of its metadata: {words}",)
+    with Image.open(io.BytesIO(encoded(example("L"), "JPEG"))) as image:
+        image.info["photoshop"] = {0x0404: b"iptc"}
+        assert open_picture(image).warnings == ("picture: left out of its metadata: IPTC",)
+    hole = Image.fromarray(random_hole())
+    assert open_mask(encoded(hole, "PNG", pnginfo=text), picture).warnings == ()
 
 
 @pytest.mark.parametrize("profile", [b"no profile", matrix_profile(2.2, ADOBE)])

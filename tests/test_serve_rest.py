@@ -193,7 +193,7 @@ def test_base64_of_browsers_and_shells_is_the_same(port):
     plain = base64.urlsafe_b64encode(base64.b64decode(IMAGE)).decode()
     assert set("-_") & set(plain) and IMAGE.endswith("=")
     wrapped = "\r\n".join(IMAGE[k : k + 76] for k in range(0, len(IMAGE), 76)) + "\n"
-    forms = [plain, wrapped, IMAGE.rstrip("="), f"data:image/png;base64,{IMAGE}"]
+    forms = [plain, wrapped, IMAGE.rstrip("="), f" data:image/png;base64,{IMAGE}\n"]
     for image in [*forms, f"DATA:image/png;charset=utf-8;BASE64,{wrapped}"]:
         answer = fill_by_rest(port, image=image, mask=f"data:;base64,{MASK}")
         np.testing.assert_array_equal(answer.pixels, wanted)

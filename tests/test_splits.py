@@ -1,5 +1,6 @@
 import hashlib
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -132,8 +133,45 @@ def test_a_lone_train_folder_has_no_test(tmp_path, config):
 def test_too_few_pictures(tmp_path, config):
     make(tmp_path, ["0.png", "1.png"])
     config.data.test_fraction = 0.0
-    with pytest.raises(UserError, match=r"2 pictures are too few: 2 for .*validation_bounds"):
+    with pytest.raises(UserError, match=r"2 pictures are too few: 2 for .*; add pictures$"):
         split_pictures(config)
+
+
+@pytest.mark.parametrize(
+    ("count", "fields", "cure"),
+    [
+        (3, {}, "(data.test, `gmsrm data --test`)"),
+        (9, {}, "lower data.validation_bounds and data.test_bounds"),
+        (60, {"test_fraction": 0.9}, " and data.test_fraction"),
+        (60, {"validation_bounds": (50, 50)}, "lower data.validation_bounds and data.test_bounds"),
+        (60, {"validation_fraction": 1.0}, "lower data.validation_fraction and data.test_bounds"),
+    ],
+)
+def test_the_fields_that_hold_too_much_out_are_named(tmp_path, config, count, fields, cure):
+    """Those that are named, lowered, let the folder be used."""
+    for name in ("validation_bounds", "test_bounds"):
+        config.data[name] = base_config().data[name]
+    config.data.update(fields)
+    make(tmp_path, [f"{i}.png" for i in range(count)])
+    with pytest.raises(UserError, match=re.escape(cure)) as caught:
+        split_pictures(config)
+    message = str(caught.value)
+    shares = config.data.validation_fraction + config.data.test_fraction
+    assert ("add pictures" in message) == (shares <= 0.5)
+    named = re.findall(r"data\.(\w+_(?:bounds|fraction))", message)
+    assert bool(named) == (count > 5)
+    for name in named:
+        config.data[name] = (2, 2) if name.endswith("bounds") else 0.1
+    if named:
+        assert len(split_pictures(config).training)
+        assert len(open_test(config))
+
+
+def test_no_test_pictures_by_their_bounds(tmp_path, config):
+    make(tmp_path, [f"{i}.png" for i in range(9)])
+    config.data.test_bounds = (0, 0)
+    with pytest.raises(UserError, match=r"or raise data\.test_bounds$"):
+        open_test(config)
 
 
 @pytest.mark.parametrize("count", [16, 40, 300])

@@ -185,14 +185,20 @@ def test_white_can_be_zero() -> None:
             by_tifffile(planes(DEEP), planarconfig="separate", photometric="rgb"),
             "3 x 16 bits of whole numbers in planes",
         ),
+        (by_tifffile(numbers(2, np.uint16), extrasamples=["unassalpha"]), "2 x 16 bits of whole"),
+        (by_tifffile(RGB, bigtiff=True, byteorder=">"), "offsets of 64 bits in big-endian order"),
         (odd_compression(by_tifffile(RGB)), "compression 34887"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_kind_that_is_not_read_is_named(data: bytes, kind: str) -> None:
     with pytest.raises(UserError) as caught:
         open_picture(data, name="x.tif")
     message = str(caught.value)
     assert message.startswith("x.tif: a TIFF file of ") and kind in message and "\n" not in message
+    assert message.endswith("which is not read; save it again as PNG or JPEG")
+    with pytest.raises(UnreadablePicture, match=r"picture: a TIFF file of .*, which is not read"):
+        decode_image(data)
 
 
 def test_a_tag_of_another_type_than_the_format_has_is_not_quoted() -> None:
@@ -238,12 +244,16 @@ def test_training_and_masks_read_odd_tiffs_as_filling_does(tmp_path):
     (tmp_path / "mask.tif").write_bytes(by_tifffile(black_hole, photometric="miniswhite"))
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", 40)[..., 0], HOLE[:, :40])
     whole = by_tifffile(planes(DEEP), planarconfig="separate", photometric="rgb")
-    with pytest.raises(UnreadablePicture, match="planes of 16 bits"):
+    with pytest.raises(
+        UnreadablePicture, match=r"3 x 16 bits of whole numbers in planes, .*which is not read"
+    ):
         decode_image(whole)
     packed = by_tifffile(
         planes(DEEP), planarconfig="separate", photometric="rgb", compression="zlib"
     )
     np.testing.assert_array_equal(decode_image(packed), DEEP >> 8)
     (tmp_path / "planes.tif").write_bytes(whole)
-    with pytest.raises(UserError, match="planes of 16 bits"):
+    with pytest.raises(
+        UserError, match=r"3 x 16 bits of whole numbers in planes, .*which is not read"
+    ):
         read_mask(tmp_path / "planes.tif", 32)

@@ -111,7 +111,7 @@ def _pack(args: argparse.Namespace) -> None:
     """Put a folder of mask pictures into a bank.
 
     Packs the mask pictures of a folder and its subfolders, NVIDIA's irregular masks or any others,
-    into a bit-packed bank. White (128 and above) is the hole, black with --invert. Masks are
+    into a bit-packed bank. White is the hole, black with --invert, as in filling. Masks are
     resized by the nearest pixel, which keeps their hole ratio.
     """
     from gmsrm_jax.data.masks.sets import check_output, read_mask_folder, write_masks
@@ -131,7 +131,7 @@ def _assign(args: argparse.Namespace) -> None:
 
     Gives every test picture one mask of each ratio bin, (0, 10] to (50, 60] %, measured after the
     resize, and the two centre holes, and writes them with their hashes to a list for
-    config.evaluation.masks. In a folder of masks white (128 and above) is the hole, black with
+    config.evaluation.masks. In a folder of masks white is the hole, as in filling, black with
     --invert. Two lists with the same SHA-256 are the same pixels. A list that exists is compared,
     and kept unless --overwrite is given.
     """

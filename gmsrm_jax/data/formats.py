@@ -9,6 +9,8 @@ from typing import IO, Any
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from gmsrm_jax.data.tiff_kinds import kind_of
+
 _TAGS = ExifTags.Base
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 # Bytes 8 to 12 of such files, behind "ftyp".
@@ -40,11 +42,15 @@ def open_picture_file(stream: IO[bytes]) -> Image.Image:
 
     Raises:
         PIL.UnidentifiedImageError: it is of none; says what brings its kind, if anything does. Or
-            a TIFF of planes of 16 bits that are not compressed, which Pillow takes for such of 8.
+            a kind of TIFF that is not read, such as planes of 16 bits that are not compressed,
+            which Pillow takes for such of 8.
     """
     try:
         picture = Image.open(stream, formats=FORMATS)
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, KeyError) as error:  # KeyError: of a TIFF's compression
+        kind = kind_of(stream)
+        if kind:
+            raise _not_read(kind) from error
         stream.seek(0)
         start = stream.read(12)
         what = f"not one of {', '.join(FORMATS)}, whatever its name says"
@@ -59,10 +65,12 @@ def open_picture_file(stream: IO[bytes]) -> Image.Image:
         [tile.args[0] for tile in picture.tile if isinstance(tile.args, tuple)] if deep else []
     )
     if any(len(letter) == 1 for letter in letters):
-        raise UnidentifiedImageError(
-            "a TIFF file of planes of 16 bits; save it deflated, or without planes"
-        )
+        raise _not_read(kind_of(stream))
     return picture
+
+
+def _not_read(kind: str) -> UnidentifiedImageError:
+    return UnidentifiedImageError(f"a TIFF file of {kind}, which is not read")
 
 
 def tags_of(picture: Image.Image) -> Mapping[int, Any]:

@@ -25,6 +25,7 @@ from gmsrm_jax.runtime.errors import UserError
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
 _BY_FOLDER = "sub-folders "  # how a rule by folders begins
 _HASHES = 2**64
+_FEWEST = 2  # pictures of a validation
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,11 @@ def split_pictures(config: ConfigDict) -> Split:
     training = parts["train"].tolist() if there else order[count:]
     tested = 0 if rule.startswith(_BY_FOLDER) else len(parts["test"])
     if not there and len(training) < max(count + tested, 1):
-        cure = "name a folder of others for the test (data.test, `gmsrm data --test`), "
+        held_out = {"validation": count, "test": tested}
         raise UserError(
             f"{pictures.location}: {len(source) + tested} pictures are too few: {count} for "
-            f"validation and {tested} for the test leave {len(training)} to train on; add "
-            f"pictures, {cure if tested else ''}or lower data.validation_bounds"
+            f"validation and {tested} for the test leave {len(training)} to train on; "
+            f"{_cures(data, len(source) + tested, held_out)}"
         )
     return Split(pictures, _ascending(training), _ascending(order[:count]), rule, origin)
 
@@ -143,7 +144,7 @@ def open_test(config: ConfigDict) -> Pictures:
     pictures = open_pictures(data.train, data)
     parts, rule = _parts(pictures, config)
     if not len(parts["test"]):
-        cure = "or data.test_fraction above 0"
+        cure = f"or raise data.test_{'bounds' if data.test_fraction else 'fraction'}"
         if rule.startswith(_BY_FOLDER):
             cure = "make a sub-folder `test`, or train without a test (data.test_fraction=0)"
         raise UserError(
@@ -237,6 +238,23 @@ def _ascending(indices: list[int]) -> np.ndarray:
 def _number(found: int, share: float, bounds: tuple[int, int]) -> int:
     """How many pictures are held out, of which `found` have a hash within the share."""
     return min(max(found, bounds[0]), bounds[1]) if share else 0
+
+
+def _cures(data: ConfigDict, there: int, held_out: dict[str, int]) -> str:
+    """What helps where more would be held out than trained on: what holds out so much, lowered."""
+    held_out = {part: number for part, number in held_out.items() if number}
+    cures = []
+    if sum(data[f"{part}_fraction"] for part in held_out) <= 0.5:
+        cures.append("add pictures")
+    if "test" in held_out:
+        cures.append("name a folder of others for the test (data.test, `gmsrm data --test`)")
+    fields = [
+        f"data.{part}_{'fraction' if number > data[f'{part}_bounds'][0] else 'bounds'}"
+        for part, number in held_out.items()
+    ]
+    if there >= 2 * (_FEWEST + len(held_out) - 1):  # validation and one of each other
+        cures.append(f"lower {' and '.join(fields)}")
+    return ", or ".join(cures)
 
 
 def _in_words(share: float, bounds: tuple[int, int]) -> str:

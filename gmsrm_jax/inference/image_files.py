@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gmsrm_jax.data.decoding import (
@@ -30,7 +30,6 @@ from gmsrm_jax.inference.tiff_files import (
     SUB_IFDS,
     X_RESOLUTION,
     as_stored,
-    kind_of,
     left_out,
 )
 from gmsrm_jax.runtime.errors import UserError
@@ -42,6 +41,13 @@ _KEPT_INFO = {
     "icc_profile": "colour profile",
     "dpi": "resolution",
     "transparency": "transparent colour",
+}
+_NOT_KEPT = {
+    "xmp": "XMP",
+    "XML:com.adobe.xmp": "XMP",
+    "photoshop": "IPTC",
+    "comment": "comment",
+    "Raw profile type exif": "",  # is kept, as EXIF data
 }
 _LONG = 200  # characters of a path in a message
 _MOST_DPI = 65535  # that a JPEG file can say
@@ -56,8 +62,6 @@ _DEEP = {
     for order, other in _OTHER_ORDER.items()
 }
 _DEEP["LA;16B"] = ("LA;16", "RGBA")
-# What Pillow raises for good files of a kind that it does not read, and for others.
-_OF_A_KIND_NOT_READ = (Image.UnidentifiedImageError, KeyError)
 
 
 class Upright(NamedTuple):
@@ -70,7 +74,8 @@ class Upright(NamedTuple):
             thumbnail, and of a JPEG its qtables and subsampling.
         stored_size: width and height before any turn, in pixels.
         format: Pillow's name of the file format, None for a picture that comes from no file.
-        warnings: what was left out.
+        warnings: what is odd about its pixels or could not be read.
+        left_out: names of metadata that are not kept.
     """
 
     native: np.ndarray
@@ -79,6 +84,7 @@ class Upright(NamedTuple):
     stored_size: tuple[int, int]
     format: str | None
     warnings: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def as_source(source: Any, name: str) -> str | os.PathLike | bytes | Image.Image | np.ndarray:
@@ -176,12 +182,6 @@ def _open(stream: IO[bytes], max_pixels: int, name: str) -> Upright:
             pixels = upright.native.astype(np.uint16) << 8 | lower
         return upright._replace(**_with_alpha(pixels, layout, key))
     except DAMAGED as error:
-        kind = kind_of(stream) if isinstance(error, _OF_A_KIND_NOT_READ) else ""
-        if kind:
-            raise UserError(
-                f"{name}: a TIFF file of {kind}, which is not read; save it with 8 or 16 bits, "
-                "deflated or not compressed"
-            ) from error
         stream.seek(0, os.SEEK_END)
         reason = reason_of(error) if stream.tell() else "the file is empty"
         raise UserError(f"{name}: {reason}; save it again as PNG or JPEG") from error
@@ -234,9 +234,7 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         info["qtables"] = image.quantization
         info["subsampling"] = JpegImagePlugin.get_sampling(image)
     if isinstance(image, TiffImageFile):
-        lost, bands = left_out(image.tag_v2), len(image.getbands())
-        if lost:
-            warnings.append(f"{name}: left out of its metadata: {', '.join(lost)}")
+        bands = len(image.getbands())
         if image.tag_v2.get(_TAGS.SamplesPerPixel, 1) > bands:
             warnings.append(f"{name}: only the first {bands} of its bands are used")
     if orientation > 4 and "dpi" in info:
@@ -265,7 +263,18 @@ def _decode(image: Image.Image, max_pixels: int, name: str) -> Upright:
         stored_size=stored_size,
         format=image.format,
         warnings=tuple(warnings),
+        left_out=_left_out(image),
     )
+
+
+def _left_out(image: Image.Image) -> tuple[str, ...]:
+    """Names of a decoded file's metadata that tell of the picture but are not kept."""
+    if isinstance(image, TiffImageFile):
+        return tuple(left_out(image.tag_v2))
+    names = [_NOT_KEPT.get(str(key), "") for key in image.info]
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        names += [_NOT_KEPT.get(key, key) for key in image.text]
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def _in_a_layout(image: Image.Image) -> Image.Image:

@@ -299,7 +299,7 @@ class Inpainter:
             for first in range(0, len(seeds), together):
                 tell = functools.partial(_told, progress, first, len(seeds))
                 filled = self._samples(
-                    strategy, rgb, hole, seeds[first : first + together], on_step, tell
+                    options.strategy, rgb, hole, seeds[first : first + together], on_step, tell
                 )
                 images += [
                     picture.restore(feathered(one, rgb, one, hole, options.feather), hole)

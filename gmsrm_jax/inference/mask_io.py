@@ -1,6 +1,6 @@
 """Masks of any kind as one thing: where the hole is, at the displayed size of the picture.
 
-White is the hole; what else is taken for white says `mask_reading`.
+White is the hole; what else is taken for white says `data.masks.reading`.
 """
 
 import os
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from gmsrm_jax.data.masks.reading import HALF, is_label, label_part, white_part
 from gmsrm_jax.inference import pixel_layouts as layouts
 from gmsrm_jax.inference.image_files import as_source, name_of, open_upright
-from gmsrm_jax.inference.mask_reading import HALF, label_part, white_part
 from gmsrm_jax.inference.number_range import find_range
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, PictureSource
@@ -46,7 +46,7 @@ def open_mask(
     """Opens a mask for a picture, or takes the picture's transparent part as the hole.
 
     What is transparent in a mask counts as black. A mask file is turned as its own EXIF says. One
-    other colour, or one other value, on black is taken for white; see `mask_reading.white_part`.
+    other colour, or one other value, on black is taken for white; see `reading.white_part`.
 
     Args:
         source: a path, the bytes of a file, a file object, a Pillow image, or an array of NumPy or
@@ -110,13 +110,11 @@ def _white_part(
         upright = open_upright(source, options.max_pixels, name)
         numbers, warnings = upright.native, list(upright.warnings)
     # Labels can be of any type and range.
-    if numbers.ndim == 2 and numbers.dtype.kind in "iuf" and numbers.size and threshold is None:
+    if threshold is None and is_label(numbers):
         high = numbers.max()
-        labels = (numbers == 0) | (numbers == high)
-        if high > 0 and labels.all() and not (numbers == high).all():
-            arrays = isinstance(source, np.ndarray) or numbers.dtype.kind == "f"
-            part, odd = label_part(numbers, 255 if arrays and high == 1 else float(high), name)
-            return part, warnings + odd
+        arrays = isinstance(source, np.ndarray) or numbers.dtype.kind == "f"
+        part, odd = label_part(numbers, 255 if arrays and high == 1 else float(high), name)
+        return part, warnings + odd
     if isinstance(source, np.ndarray):
         levels, alpha = _of_array(source, name)
     else:

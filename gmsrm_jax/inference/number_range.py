@@ -2,7 +2,9 @@
 
 Files do not say: 16 bits hold 8, 10, 12 or 14 as they come from a camera, floats go to 1, to 255 or
 to what was measured. White is found from nearly all known pixels, so that a few that are too bright
-do not move it, and a filling keeps to the range and the steps of the known pixels.
+do not move it, and a filling keeps to the range and the steps of the known pixels. Where these
+lie close together (infrared, heights, night), the network sees their range stretched, or it would
+see a few grey levels.
 """
 
 from typing import NamedTuple
@@ -15,6 +17,7 @@ _OUTLIERS = 1000  # one pixel of so many may lie outside, in pictures of 100 pix
 _FEW = 100
 _SAMPLED = 2_000_000  # pixels that the range of a large picture is found from, at least
 _BELOW = 0.02  # of white, by which nearly all may lie below 0
+_NARROW = 1 / 8  # of white, below which a range is stretched
 _SHORT = 65535
 
 
@@ -22,11 +25,12 @@ class NumberRange(NamedTuple):
     """What the numbers of a picture mean.
 
     Attributes:
-        white: the number that is white; 0 is black.
-        opaque: likewise of alpha.
+        white: the number that is white.
+        opaque: likewise of alpha, of which 0 is transparent.
         low: least number of a filling.
         high: largest.
         step: a filling's numbers are multiples of it; 0 for any.
+        black: the number that is black.
     """
 
     white: float = 255.0
@@ -34,23 +38,28 @@ class NumberRange(NamedTuple):
     low: float = 0.0
     high: float = 255.0
     step: float = 1.0
+    black: float = 0.0
 
     def to_bytes(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers to uint8, white and above to 255."""
+        """Numbers to uint8, white and above to 255, black and below to 0."""
         if numbers.dtype == np.uint8:
             return numbers
         if numbers.dtype.kind == "f":
-            return _bytes(numbers, self.white)
-        return _bytes(np.arange(_SHORT + 1), self.white)[numbers]
+            return self._bytes(numbers)
+        return self._bytes(np.arange(_SHORT + 1))[numbers]
 
     def from_bytes(self, levels: np.ndarray) -> np.ndarray:
         """Levels 0 … 255, uint8, to the nearest that a filling may have, uint8 or float32."""
         if self == NumberRange():
             return levels
-        numbers = np.arange(256) * (self.white / 255.0)
+        numbers = self.black + np.arange(256) * ((self.white - self.black) / 255.0)
         if self.step:
             numbers = np.rint(numbers / self.step) * self.step
         return np.clip(numbers, self.low, self.high).astype(np.float32)[levels]
+
+    def _bytes(self, numbers: np.ndarray) -> np.ndarray:
+        scale = 255.0 / (self.white - self.black)
+        return np.rint(np.clip((numbers - self.black) * scale, 0, 255)).astype(np.uint8)
 
 
 def find_range(
@@ -58,8 +67,10 @@ def find_range(
 ) -> NumberRange:
     """Finds what a picture's numbers mean.
 
-    White is 255, 1023, 4095, 16383 or 65535, of floats also 1, where nearly all numbers are at most
-    that and some are above half of it; otherwise it is the largest of nearly all.
+    White is 255 (1 of floats) or 1023, 4095, 16383, 65535, where nearly all numbers are at most
+    that and, but for the first, some are above half of it; otherwise it is the largest of nearly
+    all. Black is 0. Where nearly all known pixels lie within an eighth of that, their least and
+    largest number are black and white.
 
     Args:
         native: numbers [H, W] or [H, W, C].
@@ -91,11 +102,10 @@ def find_range(
     opaque = float(_SHORT)
     if has_alpha and native[..., -1].max() <= white:
         opaque = white
-    return NumberRange(white, opaque, low, high, _step_of(values, high))
-
-
-def _bytes(numbers: np.ndarray, white: float) -> np.ndarray:
-    return np.rint(np.clip(numbers * (255.0 / white), 0, 255)).astype(np.uint8)
+    black = 0.0
+    if known is not None and 0 < most - least < _NARROW * white:
+        black, white = least, most
+    return NumberRange(white, opaque, low, high, _step_of(values, high), black)
 
 
 def _white_of(most: float, least: float) -> float:

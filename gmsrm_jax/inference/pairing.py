@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.data.formats import SUFFIXES
 from gmsrm_jax.data.listing import list_images
@@ -85,7 +87,7 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
         if not of_stem:
             raise UserError(
                 f"--mask={masks}: is the folder of the pictures, and none in it is named NAME_mask "
-                "after another; name the masks so, or put them into a folder of their own"
+                "after another; name the masks so, or put them into a folder and pass that"
             )
         pictures = {key: file for key, file in pictures.items() if key not in of_stem}
     else:
@@ -115,7 +117,7 @@ def plan_outputs(
         UserError: an output would be a picture or a mask, or lie among them, or the name asks for
             another format than is written.
     """
-    is_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
+    is_file = _is_of_a_picture(output) and not output.is_dir()
     if is_file and images.is_dir():
         raise UserError(
             f"--output={output}: is the name of a file, but --image={images} is a folder; name a "
@@ -209,6 +211,12 @@ def _check_paired(
     if any(named_after(key, pictures) for key in pictures):
         cure = f"if the masks lie beside the pictures, pass --mask={images}"
     raise UserError("; ".join([*faults, cure]))
+
+
+def _is_of_a_picture(path: Path) -> bool:
+    """Whether a name has the suffix of a picture, be its kind written or not."""
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES or suffix in Image.registered_extensions()
 
 
 def _check_format(output: Path, image: Path, keep_format: bool) -> None:

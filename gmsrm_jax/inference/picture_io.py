@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from gmsrm_jax.data.bad_pictures import named
 from gmsrm_jax.data.decoding import DAMAGED
 from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.data.formats import SUFFIXES
@@ -171,6 +172,8 @@ def open_picture(
     native, layout, info = upright.native, upright.layout, upright.info
     profile, warning = open_profile(info.get("icc_profile"), layouts.plain_mode(layout), name)
     warnings = [*upright.warnings, warning] if warning else list(upright.warnings)
+    if upright.left_out:
+        warnings.append(f"{name}: left out of its metadata: {named(upright.left_out)}")
     if native.dtype == np.uint16 and native.ndim == 3:
         shape = native.shape
     found = find_range(native, layout, name)

@@ -30,7 +30,7 @@ def to_plain(
         native = native.astype(np.uint8) * np.uint8(255)
     if layout in _WITH_ALPHA:
         native, alpha = native[..., :-1], native[..., -1]
-        alpha = numbers._replace(white=numbers.opaque).to_bytes(alpha)
+        alpha = numbers._replace(white=numbers.opaque, black=0.0).to_bytes(alpha)
     return as_image(numbers.to_bytes(native), plain_mode(layout)), alpha
 
 

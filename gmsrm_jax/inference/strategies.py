@@ -11,7 +11,8 @@
 - detail: the picture's own pixels, guided by the network (`detail`). The guide shows the network
   each part of the hole once: as in crop where that needs no scaling, otherwise in overlapping
   windows, scaled down until one band reaches its middle, so that none is fed on another's blur.
-- auto: see `choose`.
+- auto: see `choose`. What it shows whole is kept within the colours known around each pixel, as
+  detail's guide is, so that an even surface is filled evenly.
 """
 
 from collections.abc import Callable, Generator
@@ -77,28 +78,34 @@ def fill(
     """Fills a hole.
 
     Args:
-        strategy: "resize", "crop", "tile" or "detail".
+        strategy: "auto", "resize", "crop", "tile" or "detail".
         rgb: uint8 [H, W, 3].
         hole: bool [H, W], not empty.
         size: side S of the network's square in pixels.
         seed: of what detail draws.
         report: is told how far the work is.
     """
-    if strategy == "resize":
-        return _resize(rgb, hole, size)
-    if strategy == "detail":
+    chosen = choose(strategy, hole, size)
+    if chosen == "resize":
+        return _resize(rgb, hole, size, bounded=strategy == "auto")
+    if chosen == "detail":
         return _detail(rgb, hole, size, seed, report)
-    return _alone(rgb, hole, size, _TILED_DEPTH if strategy == "tile" else None, report)
+    return _alone(rgb, hole, size, _TILED_DEPTH if chosen == "tile" else None, report)
 
 
-def _resize(rgb: np.ndarray, hole: np.ndarray, size: int) -> Filling:
+def _resize(rgb: np.ndarray, hole: np.ndarray, size: int, bounded: bool) -> Filling:
     height, width = hole.shape
     window = centred(Box(0, 0, height, width), max(height, width), height, width)
     (output,) = yield [Square(*cut(rgb, hole, window, size))]
-    if output.shape == rgb.shape:
+    if output.shape == rgb.shape and not bounded:
         return output
-    predicted = rgb.copy()
-    paste(predicted, output, window, dilated(hole, 1))
+    predicted, near = rgb.copy(), dilated(hole, 1)
+    paste(predicted, output, window, near)
+    if bounded:
+        # SciPy's filters take a while to import.
+        from gmsrm_jax.inference.detail import within_surroundings
+
+        return within_surroundings(predicted, near)
     return predicted
 
 

@@ -6,15 +6,12 @@ of EXIF and GPS, so files are written here, with its writer of tags.
 
 import io
 import zlib
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from gmsrm_jax.data.decoding import DAMAGED
-
-_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # Tags that tell of the picture and not of how its pixels are stored: names, maker, resolution,
 # software, date, artist, copyright, EXIF, GPS and where on earth it lies.
@@ -24,7 +21,6 @@ DESCRIPTIVE = (
 )
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _OFFSETS, _SAMPLES, _ROWS, _LENGTHS = 273, 277, 278, 279
-_TILES, _PLANES = 324, 284
 X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _EXTRA, _FORMAT, _PROFILE = 338, 339, 34675
 # Further ones that say how pixels are stored, and a profile, which is kept elsewhere.
@@ -33,7 +29,6 @@ _STRUCTURE = {
     *(284, 288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325),
     *(332, 334, 336, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, 34675, 559),
 }
-_KINDS = {1: "whole numbers", 2: "signed numbers", 3: "floats", 5: "complex", 6: "complex floats"}
 _DEFLATED, _INCH, _UNASSOCIATED = 8, 2, 2
 _STRIP_BYTES = 1 << 20
 
@@ -43,29 +38,6 @@ def left_out(tags: ImageFileDirectory_v2) -> list[str]:
     lost = sorted(set(tags) - _STRUCTURE - set(DESCRIPTIVE))
     names = {tag: TiffTags.lookup(tag).name for tag in lost}
     return [f"tag {tag}" if name == "unknown" else name for tag, name in names.items()]
-
-
-def kind_of(stream: IO[bytes]) -> str:
-    """Says in words which kind of TIFF file it is whose pixels cannot be read; "" for no TIFF."""
-    stream.seek(0)
-    head = stream.read(16)
-    if head[:4] not in _SIGNATURES:
-        return ""
-    try:
-        tags = ImageFileDirectory_v2(head if b"+" in head[:4] else head[:8])
-        stream.seek(tags.next)
-        tags.load(stream)
-        if _WIDTH not in tags or _OFFSETS not in tags.keys() | {_TILES}:
-            return ""
-        bits, kinds = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
-        samples, compression = tags.get(_SAMPLES, 1), tags.get(_COMPRESSION, 1)
-        if not all(isinstance(value, int) for value in (samples, compression, bits[0], kinds[0])):
-            return ""  # of another type than the format has: nothing to tell in words
-        kind = _KINDS.get(kinds[0], f"numbers of format {kinds[0]}")
-        planes = "" if tags.get(_PLANES, 1) == 1 else " in planes"
-        return f"{samples} x {bits[0]} bits of {kind}{planes}, compression {compression}"
-    except DAMAGED:
-        return ""
 
 
 def write_tiff(pixels: np.ndarray, mode: str, info: dict) -> bytes:

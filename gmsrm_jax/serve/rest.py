@@ -214,10 +214,11 @@ def _parse(body: bytes, limits: Limits) -> tuple[_Files, FillOptions]:
 
 def _decoded(text: str, name: str) -> bytes:
     """Base64 as browsers and shells give it: either alphabet, wrapped, unpadded, as a data: URL."""
+    text = "".join(text.split())
     if text[:5].lower() == "data:":
         head, _, text = text.partition(",")
         text = text if head.lower().endswith(";base64") else "%"
-    packed = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
+    packed = text.translate(_URL_SAFE).rstrip("=")
     with contextlib.suppress(binascii.Error, ValueError):
         return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
     raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: not base64")

@@ -107,7 +107,7 @@ def assign_from_folder(
         names: names of the test pictures.
         size: side S [px].
         seed: at least 0.
-        folder: mask files, white (>= 128) = hole, in any sub-folders.
+        folder: mask files, white = hole, in any sub-folders.
         invert: black is the hole.
 
     Returns:

@@ -1,7 +1,6 @@
 """Mask pictures and mask banks: files of hole masks that belong to no pictures.
 
-A mask is 1 in the hole. Banks hold uint8 {0, 1} in bits; mask pictures are white (128 and above) in
-the hole.
+A mask is 1 in the hole. Banks hold uint8 {0, 1} in bits; mask pictures are white in the hole.
 """
 
 import io
@@ -12,21 +11,20 @@ from PIL import Image, ImageChops
 
 from gmsrm_jax.data.decoding import upright
 from gmsrm_jax.data.formats import open_picture_file
+from gmsrm_jax.data.masks.reading import is_label, white_part
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE, UNREADABLE_NPZ
 
 
 def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.ndarray:
-    """Reads a mask picture: grey, nearest-neighbour resize, then 128 and above is the hole.
+    """Reads a mask picture and resizes it by the nearest pixel.
 
-    As where people fill pictures of their own (`inference.mask_io`), what is transparent counts as
-    black, the file is turned as its EXIF says, and of 16 bits the upper 8 count. Nearest
-    keeps the hole ratio; a smooth resize with a threshold would move many masks to another ratio
-    bin.
+    Nearest keeps the hole ratio; a smooth resize with a threshold would move many masks to another
+    ratio bin.
 
     Args:
-        path: picture file.
+        path: picture file, see `read_hole`.
         size: side of the returned mask in pixels.
         invert: black is the hole.
 
@@ -34,34 +32,48 @@ def read_mask(path: str | os.PathLike, size: int, invert: bool = False) -> np.nd
         uint8 [size, size, 1].
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or is no clear mask.
     """
-    grey = read_grey(path).resize((size, size), Image.Resampling.NEAREST)
-    hole = (np.asarray(grey) >= 128) != invert
-    return hole.astype(np.uint8)[..., None]
+    hole = Image.fromarray(read_hole(path, invert))
+    resized = hole.resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(resized).astype(np.uint8)[..., None]
 
 
-def read_grey(path: str | os.PathLike) -> Image.Image:
-    """Reads a mask picture as `read_mask` does, in its own size: mode L, 0..255.
+def read_hole(path: str | os.PathLike, invert: bool = False) -> np.ndarray:
+    """Reads a mask picture as where people fill pictures of their own (`inference.mask_io`).
+
+    White is the hole, or what stands for it, see `reading`. What is transparent counts as black,
+    the file is turned as its EXIF says, and of 16 bits the upper 8 count.
+
+    Args:
+        path: picture file.
+        invert: black is the hole.
+
+    Returns:
+        bool [H, W], in the mask's own size.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or is no clear mask.
     """
     try:
         with open(path, "rb") as stream, open_picture_file(stream) as picture:
-            return _grey(upright(picture))
+            levels = _levels(upright(picture))
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
+    return white_part(levels, None, invert, os.fspath(path), options=("--invert", ""))[0] != invert
 
 
-def _grey(picture: Image.Image) -> Image.Image:
-    """A mask picture as 8-bit grey over black."""
+def _levels(picture: Image.Image) -> np.ndarray:
+    """A mask picture over black, uint8 [H, W] or [H, W, 3]."""
     if picture.mode.startswith("I;16"):  # convert() would cut 16 bits off at 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    grey = picture.convert("L")
-    if not picture.has_transparency_data:
-        return grey
-    return ImageChops.multiply(grey, picture.convert("RGBA").getchannel("A"))
+        numbers = np.asarray(picture)
+        return ((numbers > 0) * np.uint8(255)) if is_label(numbers) else (numbers >> 8).astype("u1")
+    mode = "L" if picture.mode in ("1", "L", "LA", "La", "I", "F") else "RGB"
+    levels = picture.convert(mode)
+    if picture.has_transparency_data:
+        alpha = picture.convert("RGBA").getchannel("A")
+        levels = ImageChops.multiply(levels, Image.merge(mode, [alpha] * len(mode)))
+    return np.asarray(levels)
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Which mask belongs to which picture, by their names.
 
-The mask of NAME is NAME, or, if nothing else can be meant, NAME_mask, NAME-mask, either with a
-number behind it, or mask_NAME.
+The mask of NAME is NAME, or, if nothing else can be meant, NAME_mask, with a number behind it or
+not, mask_NAME, or the picture's whole name, NAME.jpg. A hyphen, dot or space may stand for the
+underscore.
 """
 
 import re
@@ -10,11 +11,13 @@ from collections.abc import Container, Iterable
 from pathlib import PurePath
 
 from gmsrm_jax.data.bad_pictures import named, printable
+from gmsrm_jax.data.formats import SUFFIXES
 from gmsrm_jax.runtime.errors import UserError
 
 _MASK_NAMES = (
-    re.compile(r"(.+)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE),
-    re.compile(r"mask[_-](.+)", re.IGNORECASE),
+    re.compile(r"(.+)[ ._-]mask(?:[ ._-]?\d+)?", re.IGNORECASE),
+    re.compile(r"mask[ ._-](.+)", re.IGNORECASE),
+    re.compile(rf"(.+)(?:{'|'.join(map(re.escape, SUFFIXES))})", re.IGNORECASE),
 )
 
 

@@ -10,7 +10,7 @@ from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.data.decoding import resize_for_test
 from gmsrm_jax.data.listing import picture_names
-from gmsrm_jax.data.masks.files import read_grey
+from gmsrm_jax.data.masks.files import read_hole
 from gmsrm_jax.data.masks.list_file import PAIRED, MaskList, build_mask_list
 from gmsrm_jax.data.masks.names import masks_of, stem_of
 from gmsrm_jax.data.sources import Pictures
@@ -48,16 +48,16 @@ def paired_masks(config: ConfigDict, pictures: Pictures, count: int) -> MaskList
     def masks() -> Iterator[list[np.ndarray]]:
         for index, name in enumerate(names[:count]):
             path = folder / mask_of[name]
-            grey = read_grey(path)
+            whole = read_hole(path, invert).astype(np.uint8)
             height, width = pictures.image(index).shape[:2]
-            if grey.width * height != grey.height * width:
+            rows, columns = whole.shape
+            if columns * height != rows * width:
                 raise UserError(
                     printable(
-                        f"{path}: {grey.width} x {grey.height} px, but its picture {name} has "
+                        f"{path}: {columns} x {rows} px, but its picture {name} has "
                         f"{width} x {height} px; give masks as large as their pictures"
                     )
                 )
-            whole = ((np.asarray(grey) >= 128) != invert).astype(np.uint8)
             mask = resize_for_test(whole, size, rule.shorter_side, rule.test_resize, nearest=True)
             if not mask.any():
                 empty.append(mask_of[name])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gmsrm_jax.assets import resolve_path
+from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.data.formats import SUFFIXES
 from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.data.masks.bins import center_mask, hole_ratio
@@ -32,7 +33,6 @@ _CENTRE = "centre:"
 _BANK = ".npz"
 _AT_ONCE = 64  # masks
 _MANY = 1000  # masks, from which on progress is shown
-_NAMED = 5  # unreadable files in one message
 # Apart from the draws of the mask lists, or masks to train with would be masks to test with.
 _SPAWN_KEY = (1,)
 
@@ -102,7 +102,7 @@ def read_mask_folder(folder: str | os.PathLike[str], size: int, invert: bool = F
     """Reads the mask pictures of a folder and its subfolders, in the order of their names.
 
     Args:
-        folder: mask pictures, white (>= 128) = hole, see `files.read_mask`.
+        folder: mask pictures, white = hole, see `files.read_hole`.
         size: side S [px] that they are resized to.
         invert: black is the hole.
 
@@ -120,19 +120,22 @@ def read_mask_folder(folder: str | os.PathLike[str], size: int, invert: bool = F
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = [*shown(pool.map(read, paths), f"masks of {root}", len(paths), _MANY)]
-    unreadable = [
-        path for path, mask in zip(paths, found, strict=True) if isinstance(mask, UserError)
-    ]
+    unreadable = {
+        path.relative_to(root).as_posix(): mask
+        for path, mask in zip(paths, found, strict=True)
+        if isinstance(mask, UserError)
+    }
     if unreadable:
-        names = ", ".join(path.relative_to(root).as_posix() for path in unreadable[:_NAMED])
-        more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+        first = next(iter(unreadable.values()))
         raise UserError(
-            f"mask folder {root}: {len(unreadable)} of {len(paths)} masks cannot be read: {names}"
-            f"{more}; save them again as PNG, or remove them"
+            printable(
+                f"mask folder {root}: {len(unreadable)} of {len(paths)} masks cannot be read: "
+                f"{named(list(unreadable))}; the first: {first}, or remove it"
+            )
         )
     bits = np.stack([mask for mask in found if not isinstance(mask, UserError)])
     if not bits.any():
-        hole, other = ("black (below 128)", "white") if invert else ("white (>= 128)", "black")
+        hole, other = ("black", "white") if invert else ("white", "black")
         raise UserError(
             f"mask folder {root}: none of its {len(paths)} masks has a {hole} pixel, which is a "
             f"hole; if {other} is the hole in them, {'do not ' if invert else ''}invert them"

@@ -19,7 +19,7 @@ _CORE = 0.25  # share of what is painted, at least, that is no soft edge
 _COLOURED = 16  # levels between the channels of what is grey, at most
 _NOISE = 0.02  # share of what is painted that may have another colour
 _EDGES = 0.25  # likewise, of colours that are none of the mask's
-_STRONG = 48  # levels between the channels of a colour that somebody paints with, at least
+_STRONG = 48  # levels between the channels of a colour painted with, unless there are two alone
 _NEAR = 40  # levels of a channel beyond which something is painted
 _ALIKE = 20  # levels of a channel between colours that count as one, at most
 _OFF_LINE = 60  # distance from the line between two colours, on which soft edges lie
@@ -29,7 +29,12 @@ _LISTED = 4  # colours named in a message
 
 
 def white_part(
-    levels: np.ndarray, threshold: int | None, invert: bool, name: str, cure: str = ""
+    levels: np.ndarray,
+    threshold: int | None,
+    invert: bool,
+    name: str,
+    cure: str = "",
+    options: tuple[str, str] = ("mask_invert", "mask_threshold"),
 ) -> tuple[np.ndarray, list[str]]:
     """Says where a mask is white, or of the colour that stands for it.
 
@@ -40,6 +45,7 @@ def white_part(
         invert: whether the hole is what is not white.
         name: what to call the mask in messages.
         cure: a further one for a picture that is no mask.
+        options: what `invert` and `threshold` are called where the mask is given; "" for none.
 
     Returns:
         bool [H, W], and what is odd, one line each.
@@ -47,6 +53,8 @@ def white_part(
     Raises:
         UserError: it is not clear what is meant, or the mask is a photograph.
     """
+    inverting, from_value = options
+    by_value = f", or say from which value on it is white by {from_value}" if from_value else ""
     grey = _grey_of(levels)
     if threshold is not None:
         if grey is None:
@@ -55,7 +63,7 @@ def white_part(
         odd = [f"{name}: {counted} grey levels; {threshold} and above counts as white"]
         return grey >= threshold, odd if counted > 2 else []
     if grey is None:
-        return _painted(levels, invert, name, cure)
+        return _painted(levels, invert, name, cure, inverting)
     counts = np.bincount(grey.ravel(), minlength=256)
     found = np.flatnonzero(counts)
     low, high = int(found[0]), int(found[-1])
@@ -64,7 +72,7 @@ def white_part(
     if 0 < high < HALF or (low >= HALF and len(found) > 1):
         raise UserError(
             f"{name}: its values go from {low} to {high}, all on one side of {HALF}; save the hole "
-            "as white (255) on black, or say from which value on it is white by mask_threshold"
+            f"as white (255) on black{by_value}"
         )
     if len(found) <= 2:
         return grey >= HALF, []
@@ -72,9 +80,18 @@ def white_part(
     if clear < _FLAT * grey.size:
         raise UserError(
             f"{name}: most of it is neither black nor white, as in a photograph; give a mask of "
-            f"white on black{cure}, or say from which value on it is white by mask_threshold={HALF}"
+            f"white on black{cure}{by_value and f'{by_value}={HALF}'}"
         )
     return grey >= HALF, [f"{name}: {len(found)} grey levels; {HALF} and above counts as white"]
+
+
+def is_label(numbers: np.ndarray) -> bool:
+    """Whether numbers [H, W] of any type and range are 0 and one other above it, both there."""
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iuf" or not numbers.size:
+        return False
+    high = numbers.max()
+    counted = np.count_nonzero(numbers == high)
+    return bool(high > 0 and 0 < np.count_nonzero(numbers == 0) == numbers.size - counted)
 
 
 def label_part(values: np.ndarray, high: float, name: str) -> tuple[np.ndarray, list[str]]:
@@ -94,7 +111,7 @@ def _grey_of(levels: np.ndarray) -> np.ndarray | None:
 
 
 def _painted(
-    levels: np.ndarray, invert: bool, name: str, cure: str
+    levels: np.ndarray, invert: bool, name: str, cure: str, inverting: str
 ) -> tuple[np.ndarray, list[str]]:
     """Where a coloured mask is of its one colour on black, or not of that on white."""
     shift = _WHITE.bit_length() - (_BINS - 1).bit_length()
@@ -117,7 +134,7 @@ def _painted(
             return ~where[place], []
         raise UserError(
             f"{name}: {named(most)} on white, and white is the hole; paint on black, or pass "
-            f"mask_invert if {named(most)} is the hole"
+            f"{inverting} if {named(most)} is the hole"
         )
     found = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     if len(found) <= _LISTED:
@@ -150,7 +167,7 @@ def _two_colours(
     if not painted.any() or not counts[from_base <= _NEAR].any():
         return None
     most = int(painted.argmax())
-    if np.ptp(colours[most]) < _STRONG:
+    if np.ptp(colours[most]) < _STRONG and np.count_nonzero(counts) > 2:
         return None
     colour = offset[most]
     along = offset @ colour / (colour @ colour)
