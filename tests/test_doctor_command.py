@@ -254,6 +254,9 @@ def test_what_filling_needs_is_what_the_package_requires_but_for_training():
 
     assert names(whole) - names(filling) == set(doctor._BEYOND_FILLING)
     assert {line.split(";")[0] for line in whole} >= {x for x in filling if x and x[0] != "#"}
+    serving = (ROOT / "requirements" / "serve.txt").read_text().splitlines()
+    extra = setup["options.extras_require"]["serve"].split("\n")
+    assert {x for x in serving if x[0] not in "-#"} == {x for x in extra if x and x[0] != "#"}
 
 
 def test_open_cache_little_disk_and_missing_files_need_a_look(own_cache, capsys, monkeypatch):

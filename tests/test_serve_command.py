@@ -118,8 +118,8 @@ def test_without_gradio_the_command_says_how_to_install_it():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (
-        "gmsrm: error: gmsrm serve needs gradio, which is not installed; pip install"
-        " 'gmsrm-jax[serve]'\n"
+        "gmsrm: error: gmsrm serve needs gradio, which is not installed; pip install -r"
+        " requirements/serve.txt, or 'gmsrm-jax[serve]', which brings TensorFlow, too\n"
     )
 
 

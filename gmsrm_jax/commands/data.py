@@ -12,6 +12,7 @@ start.
 import argparse
 import statistics
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,11 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     if args.prepare:
         _prepare(config, args)
+    if args.sheet != "-" and config.data.pipeline != "arrays" and not find_spec("tensorflow"):
+        raise UserError(
+            "the sheet's holes are drawn by TensorFlow, which is not installed; leave it out with "
+            "--sheet -, or pip install --constraint constraints.txt . in the checkout"
+        )
     # Everything is looked at and written before the share of bad pictures is judged.
     share = config.data.max_bad_share
     config.data.max_bad_share = 1.0

@@ -10,8 +10,9 @@ try:
     import tensorflow as tf
 except ImportError as error:
     raise UserError(
-        f"TensorFlow cannot be imported ({error}); install tensorflow-cpu, or use "
-        "--config.data.pipeline=arrays --config.tensorboard=False and a mask list file"
+        f"TensorFlow, which draws holes and reads folders, cannot be imported ({error}); pip "
+        "install --constraint constraints.txt . in the checkout brings it; docs/data.md says what "
+        "trains and evaluates without it"
     ) from error
 
 tf.config.set_visible_devices([], "GPU")

@@ -39,7 +39,8 @@ def check_installed(command: str, *packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"{command} needs {package}, which is not installed; pip install 'gmsrm-jax[serve]'"
+                f"{command} needs {package}, which is not installed; pip install -r"
+                " requirements/serve.txt, or 'gmsrm-jax[serve]', which brings TensorFlow, too"
             )
 
 

@@ -70,8 +70,8 @@ def test_without_fastapi_the_command_says_how_to_install_it(folders, tmp_path, c
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert main(study(folders, tmp_path / "new")) == 2
     assert capsys.readouterr().err == (
-        "gmsrm: error: gmsrm study needs fastapi, which is not installed; pip install"
-        " 'gmsrm-jax[serve]'\n"
+        "gmsrm: error: gmsrm study needs fastapi, which is not installed; pip install -r"
+        " requirements/serve.txt, or 'gmsrm-jax[serve]', which brings TensorFlow, too\n"
     )
 
 
