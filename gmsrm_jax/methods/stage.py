@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -55,7 +56,7 @@ class FillingStage:
         self.constants: dict[str, Any] = {}
         self.programs: dict[str, Program] = {}
         self.validation = context.validation
-        self._method, self._config = method, config
+        self.config, self._method = config, method
         self._filler = Filler(method, config, {})
 
     def due(self, step: int) -> tuple[str, ...]:
@@ -95,7 +96,12 @@ class FillingStage:
 
     def variables_of(self, state: TrainState) -> Variables:
         """What fills after this stage."""
-        return self._method.finish(self._config, state.average, state.kept)
+        return self._method.finish(self.config, state.average, state.kept)
+
+    def _key(self, state: TrainState) -> jax.Array:
+        """A random key of the next step, which no other stage of the run has."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
+        return jax.random.fold_in(key, state.step)
 
     def fill(self, state: TrainState, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Outputs of the averaged networks for uint8 images and masks, batch by batch, uint8."""
