@@ -11,6 +11,7 @@ from gmsrm_jax import metrics
 from gmsrm_jax.methods.base import Context, Method, Program, TrainState, Variables
 from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.metrics.extra import sharpness
+from gmsrm_jax.runtime.image_grid import holed, mask_picture
 
 
 def steps_of(length_kimg: float, batch_size: int) -> int:
@@ -88,10 +89,9 @@ class FillingStage:
         count = min(4, len(self.validation["image"]))
         truth, mask = self.validation["image"][:count], self.validation["mask"][:count]
         raw = self.fill(state, truth, mask)
-        held = np.where(mask > 0, np.uint8(127), truth)
-        shown = np.repeat(mask * np.uint8(255), 3, axis=-1)
         composite = np.where(mask > 0, raw, truth)
-        rows = np.stack([held, shown, raw, composite, truth], axis=1)
+        shown = [holed(truth, mask), mask_picture(mask), raw, composite, truth]
+        rows = np.stack(shown, axis=1)
         return {"fillings": (rows.reshape(-1, *truth.shape[1:]), 5)}
 
     def variables_of(self, state: TrainState) -> Variables:

@@ -16,6 +16,7 @@ from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.stage_1_programs import SALT, MemoryPrograms
 from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.image_grid import holed
 from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 _DISTANCE = "validation/vgg_distance"
@@ -142,8 +143,7 @@ class MemoryStage:
         panels = {"samples": (samples, 8)}
         if self.settings.code_source == "encoder":
             given = self._inputs(0)
-            held = np.where(given["mask"] > 0, 127, given["image"])[:16]
-            panels["asked_with"] = (held.astype(np.uint8), 8)
+            panels["asked_with"] = (holed(given["image"], given["mask"])[:16], 8)
         return panels
 
     def _inputs(self, index: int) -> dict[str, np.ndarray]:
