@@ -142,6 +142,16 @@ def test_batches_that_cannot_be_taken_apart_are_refused_with_both_numbers(fields
     assert all(number in str(error.value) for number in (*numbers, "accumulation"))
 
 
+@pytest.mark.parametrize("fields", [{"variant": "base"}, {"inpainting.begin_from": "facades-128"}])
+def test_batches_of_a_stage_that_is_not_trained_are_not_looked_at(fields):
+    config = base_config("gm_srm")
+    config.accumulation, config.batch_size = 3, 6  # and memory.batch_size = 32
+    with pytest.raises(UserError, match=r"config\.memory\.batch_size = 32 "):
+        check_config(config)
+    config.update_from_flattened_dict(fields)
+    check_config(config)
+
+
 @pytest.mark.slow
 def test_terms_of_weight_zero_are_not_computed_and_have_no_discriminator():
     config = small_config(inpainting__perceptual_weight=0.0, inpainting__adversarial_weight=0.0)

@@ -31,7 +31,7 @@ from gmsrm_jax.methods.medfe.equalisation import (
     by_similarity,
 )
 from gmsrm_jax.methods.medfe.smoothing import smoothed
-from gmsrm_jax.methods.medfe.stage import falling_rate
+from gmsrm_jax.nn.optimizers import falling_rate
 from gmsrm_jax.nn.vgg import features, load_vgg
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.pixels import to_signed
@@ -315,7 +315,7 @@ def test_the_generator_is_that_of_float64(size: int) -> None:
 
 
 def test_the_rate_is_constant_then_falls_to_zero() -> None:
-    rate = falling_rate(2e-4, 60, 1 / 3)
+    rate = falling_rate(2e-4, 60, 20)
     found = np.array([rate(step) for step in (0, 19, 20, 40, 60)])
     np.testing.assert_allclose(found, [2e-4, 2e-4, 2e-4, 1e-4, 0], rtol=1e-5)
 

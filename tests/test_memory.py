@@ -27,7 +27,9 @@ from gmsrm_jax.methods.gm_srm.memory import (
 )
 from gmsrm_jax.methods.gm_srm.memory_discriminator import MemoryDiscriminator
 from gmsrm_jax.nn import layers
+from gmsrm_jax.nn.feature_discriminator import FeatureDiscriminator
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
+from gmsrm_jax.runtime.errors import UserError
 
 CHANNELS = {4: 8, 8: 6, 16: 4}
 
@@ -149,6 +151,27 @@ def test_memory_discriminator_is_residual_and_compares_within_groups_of_four():
     image[5] = 0
     changed = np.asarray(applied(module, params, image)) != np.asarray(got)
     assert changed.tolist() == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize(("layers", "least"), [(4, 24), (5, 48)])
+def test_patch_discriminator_refuses_pictures_of_which_nothing_is_left(layers, least):
+    module = PatchDiscriminator((2,) * layers)
+
+    def judged(side):
+        image = jnp.zeros((1, side, side, 3))
+        init = functools.partial(module.init_with_output, update_stats=False)
+        return jax.eval_shape(init, jax.random.key(0), image)[0].shape
+
+    assert judged(least) == (1, 1, 1, 1)
+    with pytest.raises(UserError, match=rf"{layers} hidden layers .* of {least // 2} px; name few"):
+        judged(least // 2)
+
+
+def test_feature_discriminator_refuses_maps_that_do_not_divide_the_mask():
+    maps, mask = (jnp.zeros((1, 30, 30, 2)), jnp.zeros((1, 7, 7, 2))), jnp.zeros((1, 30, 30, 1))
+    init = functools.partial(FeatureDiscriminator(2).init, update_stats=False)
+    with pytest.raises(UserError, match=r"30 px .* 7 px; use a multiple of 16 px"):
+        jax.eval_shape(init, jax.random.key(0), maps, mask)
 
 
 @pytest.mark.parametrize("conditioned", [False, True])

@@ -18,7 +18,7 @@ from gmsrm_jax.foreign.networks import TORCHVISION
 from gmsrm_jax.methods import METHODS
 from gmsrm_jax.methods.base import Context, TrainState
 from gmsrm_jax.methods.filler import Filler
-from gmsrm_jax.methods.pconv import PConvNetwork, PConvStage, build_network, levels_of
+from gmsrm_jax.methods.pconv import PConvNetwork, PConvStage, build_network
 from gmsrm_jax.nn.vgg import features, load_poolings, normalise
 from gmsrm_jax.runtime.devices import data_mesh, to_devices, to_every_device
 from gmsrm_jax.runtime.errors import UserError
@@ -100,14 +100,14 @@ def test_number_of_parameters(levels: int, parameters: int) -> None:
     if levels == 7:
         statistics = jax.tree.leaves(network["batch_stats"])
         assert len(statistics) == 24 and sum(leaf.size for leaf in statistics) == 2 * 4416
-        assert levels_of(small_config(256)) == 7
+        assert build_network(small_config(256)).levels == 7
 
 
 @pytest.mark.parametrize(("size", "levels"), [(32, 4), (64, 5), (256, 7), (512, 8)])
 def test_levels_follow_the_picture(size: int, levels: int) -> None:
     config = small_config(size)
-    assert levels_of(config) == levels
     network = build_network(config)
+    assert network.levels == levels
     image, mask = jnp.zeros((2, size, size, 3)), jnp.zeros((2, size, size, 1))
     output, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), image, mask)
     assert output.shape == image.shape and output.dtype == jnp.float32

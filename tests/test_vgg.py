@@ -194,6 +194,15 @@ def test_missing_vgg16_says_what_to_fetch_and_how_to_convert(tmp_path):
         load_vgg(str(path), ("relu3_4",), net="vgg16", field="pconv.vgg")
 
 
+def test_bundled_weights_that_end_too_early_for_vgg16_name_vgg16():
+    with pytest.raises(UserError) as error:
+        load_vgg("bundled", ("relu4_1",), net="vgg16", field="medfe.vgg")
+    message = str(error.value)
+    assert "relu4_1 also need conv3_2, conv3_3, conv3_4, conv4_1" in message
+    assert "gmsrm convert lpips --net vgg --backbone vgg16-397923af.pth" in message
+    assert "and set --config.medfe.vgg=weights/lpips_vgg.safetensors" in message
+
+
 def test_weights_are_a_pytree_with_a_static_source():
     weights = small_weights(("relu2_1",))
     leaves, structure = jax.tree.flatten(weights)

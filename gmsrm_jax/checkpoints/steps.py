@@ -12,9 +12,9 @@ import os
 import pathlib
 import shutil
 
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, one_line
 from gmsrm_jax.runtime.files import file_sha256, replacing
-from gmsrm_jax.runtime.sha256sums import difference, one_line
+from gmsrm_jax.runtime.sha256sums import difference
 
 MANIFEST = "manifest.json"
 _FORMAT = 1

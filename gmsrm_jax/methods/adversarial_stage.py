@@ -1,11 +1,13 @@
-"""What the stages share in which a generator plays against discriminators, in one program."""
+"""What the stages share in which one program moves a generator, and discriminators against it."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from gmsrm_jax.methods.base import Batch, Context, Method, Scalars, TrainState, Variables
@@ -16,7 +18,10 @@ from gmsrm_jax.runtime.pixels import to_signed
 
 
 class AdversarialStage(FillingStage):
-    """Moves all networks at each step; a method adds `init`, `salt` and the generator's loss."""
+    """Moves all networks at each step; a method adds `init`, `salt` and the generator's loss.
+
+    Without a discriminator it is the descent of one loss.
+    """
 
     def __init__(
         self,
@@ -27,7 +32,7 @@ class AdversarialStage(FillingStage):
         total_steps: int,
         fields: ConfigDict,
         optimizer: optax.GradientTransformation,
-        adversaries: tuple[Adversary, ...],
+        adversaries: tuple[Adversary, ...] = (),
     ):
         """Prepares the stage.
 
@@ -37,15 +42,15 @@ class AdversarialStage(FillingStage):
             config: the run's config.
             context: what the data say.
             total_steps: length.
-            fields: the method's section, with save_every, validate_every and ema.
+            fields: the method's section, with save_every, validate_every, ema and a weight for
+                each term of the loss.
             optimizer: of the generator.
             adversaries: the discriminators.
         """
         super().__init__(
             name, method, config, context, total_steps, fields.save_every, fields.validate_every
         )
-        self.config, self.fields = config, fields
-        self.optimizer, self.adversaries = optimizer, adversaries
+        self.fields, self.optimizer, self.adversaries = fields, optimizer, adversaries
         self.programs = {"main": self._main_step}
 
     def begin(self, variables: Variables, judges: Variables, **items: Any) -> TrainState:
@@ -64,42 +69,30 @@ class AdversarialStage(FillingStage):
             variables={**variables, **judges},
             average=jax.tree.map(jnp.copy, variables),
             optimizer=optimizer,
-            **{"kept": {}, "extra": {}, **items},
+            **items,
         )
 
-    def judges(self, key: jax.Array, shown: Mapping[str, tuple[Any, ...]]) -> Variables:
-        """Draws the discriminators.
-
-        Args:
-            key: random key.
-            shown: by discriminator, what it is shown of one example.
-        """
-        keys = jax.random.split(key, len(self.adversaries))
-        return {
-            adversary.name: drawn(adversary.module, judge_key, *shown[adversary.name])
-            for adversary, judge_key in zip(self.adversaries, keys, strict=True)
-        }
-
-    def _begin(
+    def _begin_drawn(
         self,
-        name: str,
-        variables: dict[str, Any],
+        variables: Variables,
         key: jax.Array,
         shown: Mapping[str, tuple[tuple[int, int], ...]],
     ) -> TrainState:
-        """The first state of one generator and of discriminators that are drawn here.
+        """The first state, with discriminators that are drawn here.
 
         Args:
-            name: of the generator.
-            variables: of the generator.
+            variables: of the networks that are trained.
             key: random key.
             shown: by discriminator, side and channels of everything it sees.
         """
-        seen = {
-            judge: tuple(jnp.zeros((1, side, side, channels)) for side, channels in each)
-            for judge, each in shown.items()
-        }
-        return self.begin({name: variables}, self.judges(key, seen))
+        judges = {}
+        keys = jax.random.split(key, len(self.adversaries))
+        for adversary, own_key in zip(self.adversaries, keys, strict=True):
+            seen = [
+                jnp.zeros((1, side, side, channels)) for side, channels in shown[adversary.name]
+            ]
+            judges[adversary.name] = drawn(adversary.module, own_key, *seen)
+        return self.begin(variables, judges)
 
     def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         """What the loss needs, a row for each example: picture, mask, and what is derived."""
@@ -130,11 +123,43 @@ class AdversarialStage(FillingStage):
         """
         raise NotImplementedError
 
+    def _played(
+        self,
+        terms: Mapping[str, jax.Array],
+        rows: Any = (),
+        statistics: Variables | None = None,
+        told: Mapping[str, ArrayLike] | None = None,
+    ) -> tuple[jax.Array, Played]:
+        """The weighted sum L = Σ w · L_term, w the field TERM_weight, with all of it for the log.
+
+        Args:
+            terms: scalars by name.
+            rows: what the discriminators are shown, see `adversarial_step`.
+            statistics: renewed ones by network, if there are any.
+            told: scalars that are logged beside them.
+        """
+        total = jnp.zeros(())
+        for name, term in terms.items():
+            total += self.fields[f"{name}_weight"] * term
+        scalars = {f"loss/{name}": term for name, term in {**terms, "total": total}.items()}
+        more = {name: jnp.asarray(value, jnp.float32) for name, value in (told or {}).items()}
+        return total, Played(scalars | more, statistics or {}, rows)
+
     def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """One step of all sides, on the same fillings."""
-        variables, optimizer, scalars = adversarial_step(
-            lambda variables, part: self._loss(state, batch, variables, part),
-            self.optimizer,
+        return self._moved(state, batch, self._loss, self.optimizer)
+
+    def _moved(
+        self,
+        state: TrainState,
+        batch: Batch,
+        loss: Callable[[TrainState, Batch, Variables, Batch], tuple[jax.Array, Played]],
+        optimizer: optax.GradientTransformation,
+    ) -> tuple[TrainState, Scalars]:
+        """The state a step on, by a loss as `_loss` and an optimizer of the generator."""
+        variables, states, scalars = adversarial_step(
+            functools.partial(loss, state, batch),
+            optimizer,
             self.adversaries,
             state.variables,
             state.optimizer,
@@ -145,5 +170,5 @@ class AdversarialStage(FillingStage):
             step=state.step + 1,
             variables=variables,
             average=average_variables(state.average, variables, self.fields.ema),
-            optimizer=optimizer,
+            optimizer=states,
         ), scalars

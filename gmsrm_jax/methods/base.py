@@ -40,8 +40,8 @@ class TrainState(flax.struct.PyTreeNode):
     variables: Variables
     average: Variables
     optimizer: dict[str, Any]
-    kept: dict[str, Any]
-    extra: dict[str, Any]
+    kept: dict[str, Any] = flax.struct.field(default_factory=dict)
+    extra: dict[str, Any] = flax.struct.field(default_factory=dict)
 
 
 Program = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
@@ -182,25 +182,6 @@ class Row(NamedTuple):
     priors: str
 
 
-def _no_noise(config: ConfigDict) -> dict[str, tuple[int, ...]]:
-    del config
-    return {}
-
-
-def _average_alone(config: ConfigDict, average: Variables, kept: dict[str, Any]) -> Variables:
-    del config, kept
-    return average
-
-
-def _never(config: ConfigDict, path: tuple[str, ...]) -> bool:
-    del config, path
-    return False
-
-
-def _nothing(config: ConfigDict) -> None:
-    del config
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
     """A method of inpainting; shapes are those of S×S pictures, S = config.image_size.
@@ -255,12 +236,14 @@ class Method:
     before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     lengths: tuple[str, ...] = ()
     note: str = ""
-    check: Callable[[ConfigDict], None] = _nothing
+    check: Callable[[ConfigDict], None] = lambda config: None
     stages: Callable[[ConfigDict], tuple[StageSpec, ...]] | None = None
     init: Callable[[ConfigDict, jax.Array], Variables] = lambda config, key: {}
-    noise_shapes: Callable[[ConfigDict], dict[str, tuple[int, ...]]] = _no_noise
-    finish: Callable[[ConfigDict, Variables, dict[str, Any]], Variables] = _average_alone
-    frozen: Callable[[ConfigDict, tuple[str, ...]], bool] = _never
+    noise_shapes: Callable[[ConfigDict], dict[str, tuple[int, ...]]] = lambda config: {}
+    finish: Callable[[ConfigDict, Variables, dict[str, Any]], Variables] = (
+        lambda config, average, kept: average
+    )
+    frozen: Callable[[ConfigDict, tuple[str, ...]], bool] = lambda config, path: False
     gone: Callable[[tuple[str, ...]], bool] = lambda path: False
 
     def row(self, config: ConfigDict) -> Row:

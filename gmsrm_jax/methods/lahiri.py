@@ -18,12 +18,12 @@ import optax
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
 from gmsrm_jax.methods.base import (
     Batch,
     Context,
     Method,
     Noise,
-    Scalars,
     StageSpec,
     TrainState,
     Variables,
@@ -35,14 +35,13 @@ from gmsrm_jax.methods.gm_srm.generator import build_generator
 from gmsrm_jax.methods.gm_srm.memory import channels_of, code_levels, noise_shapes
 from gmsrm_jax.methods.gm_srm.memory_discriminator import build_discriminator
 from gmsrm_jax.methods.gm_srm.stage_1 import memory_spec
-from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
-from gmsrm_jax.nn.adversarial import Played, average_variables, gradient_step
-from gmsrm_jax.nn.optimizers import learning_rate_schedule
+from gmsrm_jax.nn.adversarial import Played
+from gmsrm_jax.nn.optimizers import Schedule, learning_rate_schedule
 from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS, features, load_vgg
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.fields import Betas, Section, setting
-from gmsrm_jax.runtime.pixels import to_signed
+from gmsrm_jax.runtime.fields import Betas, Layers, Section, setting
 
 _MAPPING, _MEMORY, _AVERAGE = "mapping", "memory", "average_code"
 
@@ -61,7 +60,7 @@ class LahiriFields(Section):
     )
     learning_rate: float = setting(2e-4, "of Adam", ge=0)
     betas: Betas = setting((0.5, 0.999), "of Adam")
-    schedule: Literal["constant", "half_linear", "cosine"] = setting(
+    schedule: Schedule = setting(
         "half_linear", "of the rate; half_linear: constant, then linear to 0 over the second half"
     )
     ema: float = setting(0.999, "of the weights that fill", ge=0, le=1)
@@ -70,7 +69,7 @@ class LahiriFields(Section):
         0.008, "of stage 1's discriminator, frozen: 1 / 122.88, at 64 px the authors' 1 to 1", ge=0
     )
     perceptual_weight: float = setting(0.0, "of the L1 of VGG-19's features", ge=0)
-    perceptual_layers: tuple[str, ...] = setting(
+    perceptual_layers: Layers = setting(
         PERCEPTUAL_LAYERS[:3], "of the perceptual loss, in place of VGG-Face's"
     )
     vgg: str = setting("bundled", "or weights/vgg19.safetensors, of `gmsrm convert vgg19`")
@@ -208,7 +207,7 @@ def fill(config: ConfigDict, variables: Variables, image: Any, mask: Any, noise:
     return jnp.clip(synthesise(config, variables["generator"], vector), -1.0, 1.0)
 
 
-class PredictorStage(FillingStage):
+class PredictorStage(AdversarialStage):
     """Trains P through a frozen G, before a frozen discriminator.
 
     The state's parts: variables {predictor}, average {predictor}, kept {generator, discriminator};
@@ -227,27 +226,16 @@ class PredictorStage(FillingStage):
         Raises:
             UserError: lahiri.vgg cannot be used.
         """
-        settings = self.settings = config.lahiri
-        super().__init__(
-            "inpainting",
-            LAHIRI,
-            config,
-            context,
-            steps_of(settings.length_kimg, config.batch_size),
-            settings.save_every,
-            settings.validate_every,
-        )
+        fields = config.lahiri
+        total = steps_of(fields.length_kimg, config.batch_size)
+        self.schedule = learning_rate_schedule(fields.schedule, fields.learning_rate, total)
+        optimizer = optax.adam(self.schedule, *fields.betas)
+        super().__init__("inpainting", LAHIRI, config, context, total, fields, optimizer)
         self.predictor = build_predictor(config, self.dtype)
         self.discriminator = build_discriminator(config, self.dtype)
-        b1, b2 = settings.betas
-        self.schedule = learning_rate_schedule(
-            settings.schedule, settings.learning_rate, self.total_steps
-        )
-        self.optimizer = optax.adam(self.schedule, b1=b1, b2=b2)
-        self.layers = tuple(settings.perceptual_layers)
-        if settings.perceptual_weight:
-            self.constants["vgg"] = load_vgg(settings.vgg, self.layers, field="lahiri.vgg")
-        self.programs["main"] = self._main_step
+        self.layers = tuple(fields.perceptual_layers)
+        if fields.perceptual_weight:
+            self.constants["vgg"] = load_vgg(fields.vgg, self.layers, field="lahiri.vgg")
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Draws P, and takes the rest from stage 1.
@@ -258,65 +246,29 @@ class PredictorStage(FillingStage):
         """
         memory = given["memory"]
         kept = memory["kept"]
-        generator = generator_of(self._config, kept["generator"]["params"], kept["code_average"])
+        generator = generator_of(self.config, kept["generator"]["params"], kept["code_average"])
         frozen = {"discriminator": memory["variables"]["discriminator"]}
-        variables = {"predictor": _drawn_predictor(self._config, key)}
-        (variables if self.settings.train_generator else frozen)["generator"] = generator
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables=variables,
-            average=jax.tree.map(jnp.copy, variables),
-            optimizer={
-                name: self.optimizer.init(tree["params"]) for name, tree in variables.items()
-            },
-            kept=frozen,
-            extra={},
-        )
+        variables = {"predictor": _drawn_predictor(self.config, key)}
+        (variables if self.fields.train_generator else frozen)["generator"] = generator
+        return self.begin(variables, {}, kept=frozen)
 
-    def _main_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        """One step of Adam."""
-        variables, optimizer, played = gradient_step(
-            lambda variables, part: self._loss({**state.kept, **variables}, part, batch),
-            self.optimizer,
-            state.variables,
-            state.optimizer,
-            {"image": batch["image"], "mask": batch["mask"]},
-            self.accumulation,
-        )
-        rate = jnp.asarray(self.schedule(state.step), jnp.float32)
-        moved = state.replace(
-            step=state.step + 1,
-            variables=variables,
-            average=average_variables(state.average, variables, self.settings.ema),
-            optimizer=optimizer,
-        )
-        return moved, {**played.scalars, "optimizer/learning_rate": rate}
-
-    def _loss(self, variables: Variables, part: Batch, batch: Batch) -> tuple[jax.Array, Played]:
-        """‖Î - I‖² / size + 0.008 · softplus(-D(Î)), of the whole picture; Î is not clipped.
-
-        Args:
-            variables: of P, G and the discriminator.
-            part: rows of the batch.
-            batch: of which only the constants are looked at.
-        """
-        settings = self.settings
-        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        vector = apply(self.predictor, variables["predictor"], image, mask)
-        raw = synthesise(self._config, variables["generator"], vector, self.dtype)
-        scalars = {"loss/reconstruction": losses.mean_squared_loss(raw, image)}
-        total = settings.reconstruction_weight * scalars["loss/reconstruction"]
-        if settings.adversarial_weight:
-            logits = apply(self.discriminator, variables["discriminator"], raw)
-            scalars["loss/adversarial"] = losses.logistic_generator_loss(logits)
-            total += settings.adversarial_weight * scalars["loss/adversarial"]
-        if settings.perceptual_weight:
+    def _loss(
+        self, state: TrainState, batch: Batch, variables: Variables, part: Batch
+    ) -> tuple[jax.Array, Played]:
+        """‖Î - I‖² / size + 0.008 · softplus(-D(Î)), of the whole picture; Î is not clipped."""
+        fields, image, networks = self.fields, part["image"], {**state.kept, **variables}
+        vector = apply(self.predictor, networks["predictor"], image, part["mask"])
+        raw = synthesise(self.config, networks["generator"], vector, self.dtype)
+        terms = {"reconstruction": losses.mean_squared_loss(raw, image)}
+        if fields.adversarial_weight:
+            logits = apply(self.discriminator, networks["discriminator"], raw)
+            terms["adversarial"] = losses.logistic_generator_loss(logits)
+        if fields.perceptual_weight:
             seen, target = (
                 features(batch["vgg"], x, self.layers, self.dtype) for x in (raw, image)
             )
-            scalars["loss/perceptual"] = losses.perceptual_loss(seen, target)
-            total += settings.perceptual_weight * scalars["loss/perceptual"]
-        return total, Played({**scalars, "loss/total": total}, {}, ())
+            terms["perceptual"] = losses.perceptual_loss(seen, target)
+        return self._played(terms, told={"optimizer/learning_rate": self.schedule(state.step)})
 
 
 def stages(config: ConfigDict) -> tuple[StageSpec, ...]:

@@ -10,7 +10,7 @@ until then these are of batches whose holes are zeros.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -21,6 +21,7 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from gmsrm_jax.foreign.networks import TORCHVISION
+from gmsrm_jax.methods.adversarial_stage import AdversarialStage
 from gmsrm_jax.methods.base import (
     Batch,
     Context,
@@ -32,16 +33,16 @@ from gmsrm_jax.methods.base import (
     Variables,
     apply,
 )
-from gmsrm_jax.methods.stage import FillingStage, steps_of
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
-from gmsrm_jax.nn.adversarial import Played, average_variables, gradient_step
+from gmsrm_jax.nn.adversarial import Played
 from gmsrm_jax.nn.layers import LEAKY_SLOPE, nearest_upsample
 from gmsrm_jax.nn.norms import batch_norm
 from gmsrm_jax.nn.partial import Known, PartialConv, dilated
-from gmsrm_jax.nn.vgg import VggWeights, denormalise, features, load_poolings, normalise
+from gmsrm_jax.nn.vgg import VGG16_FILE, denormalise, features, load_poolings, normalise
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.fields import Betas, Section, setting
-from gmsrm_jax.runtime.pixels import composite, to_signed
+from gmsrm_jax.runtime.pixels import composite
 
 Part = Literal["encoder", "decoder"]
 ENCODER_KERNELS = (7, 5, 5)  # of the first levels; further ones have 3
@@ -68,11 +69,7 @@ class PConvFields(Section):
     perceptual_weight: float = setting(0.05, "of the L1 of VGG features", ge=0)
     style_weight: float = setting(120.0, "of the L1 of their Gram matrices", ge=0)
     variation_weight: float = setting(0.1, "of the total variation in and around the hole", ge=0)
-    vgg: str = setting(
-        "weights/lpips_vgg.safetensors",
-        "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
-        local="bundled",
-    )
+    vgg: str = VGG16_FILE
     ema: float = setting(0.0, "of the weights that fill; 0: the last weights", ge=0, le=1)
     save_every: int = setting(2000, "steps between two checkpoints", gt=0, local=8)
     validate_every: int = setting(2000, "steps between two validations", gt=0, local=8)
@@ -96,11 +93,11 @@ class _Block(nn.Module):
 
 
 class PConvNetwork(nn.Module):
-    """The U-Net: strided encoder, decoder of nearest up-sampling with skips of features and masks.
+    """The U-Net of Sec. 3.2: strided encoder, decoder with skips of features and masks.
 
     Level i = 1 … L: the encoder halves to S / 2^i with C_i = width · min(2^(i-1), 8) channels; the
-    decoder's level i doubles, joins the encoder's level i - 1, and has C_(i-1) channels. Level 1
-    joins the picture itself and gives the output.
+    decoder's level i doubles, nearest, joins the encoder's level i - 1, and has C_(i-1) channels.
+    Level 1 joins the picture itself and gives the output.
 
     Attributes:
         levels: L, at most log2(S).
@@ -133,11 +130,12 @@ class PConvNetwork(nn.Module):
         for i in range(self.levels):
             kernel = ENCODER_KERNELS[i] if i < len(ENCODER_KERNELS) else 3
             block = _Block(self._channels(i), kernel, 2, i > 0, nn.relu, name=f"encoder_{i + 1}")
-            x = block(x, of_batch="encoder" in of_batch)
+            x = block(x, of_batch="encoder" in of_batch)  # [N, S / 2^(i+1), ·, C_(i+1)]
             skips.append(x)
         x = skips.pop()
         for i in reversed(range(1, self.levels)):
             block = _Block(self._channels(i - 1), 3, 1, True, _leaky, name=f"decoder_{i + 1}")
+            # [N, S / 2^i, ·, C_i]
             x = block(_doubled(x), skips.pop(), of_batch="decoder" in of_batch)
         last = PartialConv(3, 3, use_bias=True, result=jnp.float32, name="decoder_1")
         return last(_doubled(x), skips.pop()).values
@@ -154,29 +152,38 @@ def _doubled(x: Known) -> Known:
     return Known(nearest_upsample(x.values), nearest_upsample(x.mask))
 
 
-def levels_of(config: ConfigDict) -> int:
-    """L: what the config says, or log2(S) - 1."""
-    return config.pconv.levels or int(math.log2(config.image_size)) - 1
+def levels_of(fields: ConfigDict, size: int) -> int:
+    """L: what a section says of it, or log2(S) - 1."""
+    return fields.levels or int(math.log2(size)) - 1
+
+
+def check_levels(section: str, config: ConfigDict) -> None:
+    """Refuses more levels than a picture has halvings.
+
+    Args:
+        section: with the field `levels`.
+        config: the run's config.
+
+    Raises:
+        UserError: there are more.
+    """
+    levels, size = config[section].levels, config.image_size
+    if levels > math.log2(size):
+        raise UserError(
+            f"config.{section}.levels = {levels}; pictures of {size} px can be halved "
+            f"{int(math.log2(size))} times, use at most that, or 0"
+        )
 
 
 def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> PConvNetwork:
     """The network that a config describes."""
-    return PConvNetwork(levels_of(config), config.pconv.width, dtype)
-
-
-def check(config: ConfigDict) -> None:
-    """Refuses more levels than a picture has halvings."""
-    most = int(math.log2(config.image_size))
-    if levels_of(config) > most:
-        raise UserError(
-            f"config.pconv.levels = {config.pconv.levels}; pictures of {config.image_size} px can "
-            f"be halved {most} times, use at most that, or 0"
-        )
+    fields = config.pconv
+    return PConvNetwork(levels_of(fields, config.image_size), fields.width, dtype)
 
 
 def init(config: ConfigDict, key: jax.Array) -> Variables:
     """He-normal weights; running means 0 and variances 1."""
-    size = 1 << levels_of(config)
+    size = 1 << levels_of(config.pconv, config.image_size)
     image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
     return {"network": dict(build_network(config).init(key, image, mask))}
 
@@ -196,7 +203,7 @@ def fill(
     return jnp.clip(denormalise(raw), -1.0, 1.0)
 
 
-class PConvStage(FillingStage):
+class PConvStage(AdversarialStage):
     """Trains by the program "main", and in the last steps by "frozen"; see `base.Stage`.
 
     With micro-batches the norms see each of them alone, and running statistics move by the mean of
@@ -215,87 +222,49 @@ class PConvStage(FillingStage):
         Raises:
             UserError: pconv.vgg cannot be used.
         """
-        settings = config.pconv
-        total = steps_of(settings.length_kimg, config.batch_size)
+        fields = config.pconv
+        total = steps_of(fields.length_kimg, config.batch_size)
         super().__init__(
-            "inpainting",
-            PCONV,
-            config,
-            context,
-            total,
-            settings.save_every,
-            settings.validate_every,
+            "inpainting", PCONV, config, context, total, fields, _adam(fields, frozen=False)
         )
-        self.settings = settings
-        self.frozen_from = total - round(settings.finetune_share * total)
+        self.frozen_from = total - round(fields.finetune_share * total)
         self.network = build_network(config, self.dtype)
-        if settings.perceptual_weight or settings.style_weight:
-            self.constants["vgg"], self.taps = load_poolings(settings.vgg, field="pconv.vgg")
+        if fields.perceptual_weight or fields.style_weight:
+            self.constants["vgg"], self.taps = load_poolings(fields.vgg, field="pconv.vgg")
         due = {name for step in (0, total - 1) for name in self.due(step)}
-        self.programs = {
-            name: functools.partial(self._step, frozen=name == "frozen") for name in sorted(due)
-        }
+        programs = {"frozen": self._frozen_step, "main": self._main_step}
+        self.programs = {name: program for name, program in programs.items() if name in due}
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Drawn weights; see `base.Stage.init`."""
         del given
-        variables = init(self._config, key)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            variables=variables,
-            average=variables,
-            optimizer={"network": self._optimizer(False).init(variables["network"]["params"])},
-            kept={},
-            extra={},
-        )
+        return self.begin(init(self.config, key), {})
 
     def due(self, step: int) -> tuple[str, ...]:
         """The last share of the steps has the encoder's norms frozen."""
         return ("frozen",) if step >= self.frozen_from else ("main",)
 
-    def _step(self, state: TrainState, batch: Batch, *, frozen: bool) -> tuple[TrainState, Scalars]:
-        """One step of Adam, the encoder's norms in it or not."""
-        settings = self.settings
-        variables, optimizer, played = gradient_step(
-            functools.partial(self._loss, vgg=batch.get("vgg"), frozen=frozen),
-            self._optimizer(frozen),
-            state.variables,
-            state.optimizer,
-            {"image": batch["image"], "mask": batch["mask"]},
-            self.accumulation,
-        )
-        rate = settings.finetune_learning_rate if frozen else settings.learning_rate
-        state = state.replace(
-            step=state.step + 1,
-            variables=variables,
-            average=average_variables(state.average, variables, settings.ema),
-            optimizer=optimizer,
-        )
-        return state, {**played.scalars, "optimizer/learning_rate": jnp.asarray(rate, jnp.float32)}
-
-    def _optimizer(self, frozen: bool) -> optax.GradientTransformation:
-        """Adam; with one state for both parts of the training."""
-        rate = self.settings.finetune_learning_rate if frozen else self.settings.learning_rate
-        # Moments from before the freeze would still move the encoder's norms.
-        stays = functools.partial(_encoder_norms, jnp.zeros_like) if frozen else lambda tree: tree
-        return optax.chain(
-            optax.scale_by_adam(*self.settings.betas, eps=1e-8),
-            optax.stateless(lambda updates, params: stays(updates)),
-            optax.scale(-rate),
-        )
+    def _frozen_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        """A step in which the encoder's norms stay, scale, shift and statistics."""
+        loss = functools.partial(self._loss, frozen=True)
+        return self._moved(state, batch, loss, _adam(self.fields, frozen=True))
 
     def _loss(
-        self, variables: Variables, part: Batch, *, vgg: VggWeights | None, frozen: bool
+        self,
+        state: TrainState,
+        batch: Batch,
+        variables: Variables,
+        part: Batch,
+        frozen: bool = False,
     ) -> tuple[jax.Array, Played]:
         """The weighted sum (Eq. 7), its terms and the moved statistics; no term of weight 0.
 
             L = 1 · valid + 6 · hole + 0.05 · perceptual + 120 · style + 0.1 · variation
 
-        L1 and variation are of ImageNet-normalised images; perceptual and style compare both the
-        output and the composite with the picture.
+        L1 and variation (Eq. 6) are of ImageNet-normalised images.
         """
-        settings = self.settings
-        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        del state
+        fields, image, mask = self.fields, part["image"], part["mask"]
         truth = normalise(image, TORCHVISION)
         network = variables["network"]
         if frozen:
@@ -309,29 +278,71 @@ class PConvStage(FillingStage):
             mutable=["batch_stats"],
         )
         pasted = composite(truth, raw, mask)
-        scalars: Scalars = {}
-        if settings.valid_weight:
-            scalars["valid"] = losses.masked_l1_loss(raw, truth, 1.0 - mask)
-        if settings.hole_weight:
-            scalars["hole"] = losses.masked_l1_loss(raw, truth, mask)
-        if vgg is not None:
-            target, *seen = (
-                features(vgg, x, self.taps, self.dtype)
-                for x in (image, denormalise(raw), denormalise(pasted))
-            )
-            if settings.perceptual_weight:
-                terms = [losses.perceptual_loss(maps, target) for maps in seen]
-                scalars["perceptual"] = jnp.stack(terms).sum()
-            if settings.style_weight:
-                terms = [losses.style_loss(maps, target) for maps in seen]
-                scalars["style"] = jnp.stack(terms).sum()
-        if settings.variation_weight:
-            scalars["variation"] = losses.total_variation_loss(pasted, dilated(mask))
-        total = jnp.zeros(())
-        for name, value in scalars.items():
-            total += settings[f"{name}_weight"] * value
-        named = {f"loss/{name}": value for name, value in scalars.items()}
-        return total, Played(named | {"loss/total": total}, {"network": dict(moved)}, ())
+        terms = pixel_terms(fields, raw, truth, mask)
+        if "vgg" in batch:
+            look = functools.partial(features, batch["vgg"], taps=self.taps, dtype=self.dtype)
+            terms |= vgg_terms(fields, look, image, denormalise(raw), denormalise(pasted))
+        if fields.variation_weight:
+            terms["variation"] = losses.total_variation_loss(pasted, dilated(mask))
+        told = {"optimizer/learning_rate": _rate(fields, frozen)}
+        return self._played(terms, statistics={"network": dict(moved)}, told=told)
+
+
+def pixel_terms(
+    fields: ConfigDict, raw: jax.Array, truth: jax.Array, mask: jax.Array
+) -> dict[str, jax.Array]:
+    """L_valid and L_hole of Sec. 3.3 as "valid" and "hole".
+
+    Args:
+        fields: with valid_weight and hole_weight; no term of weight 0 is computed.
+        raw: [N, S, S, 3], in any range.
+        truth: likewise.
+        mask: [N, S, S, 1], 1 in the hole.
+    """
+    terms = {}
+    if fields.valid_weight:
+        terms["valid"] = losses.masked_l1_loss(raw, truth, 1.0 - mask)
+    if fields.hole_weight:
+        terms["hole"] = losses.masked_l1_loss(raw, truth, mask)
+    return terms
+
+
+def vgg_terms(
+    fields: ConfigDict,
+    look: Callable[[jax.Array], Sequence[jax.Array]],
+    image: jax.Array,
+    *filled: jax.Array,
+) -> dict[str, jax.Array]:
+    """L_perceptual (Eq. 3) and L_style (Eq. 4 and 5) as "perceptual" and "style".
+
+    Args:
+        fields: with perceptual_weight and style_weight; no term of weight 0 is computed.
+        look: gives features of pictures in [-1, 1].
+        image: the truth, [N, S, S, 3].
+        filled: raw output and composite.
+    """
+    target, *seen = (look(x) for x in (image, *filled))
+    kinds = {"perceptual": losses.perceptual_loss, "style": losses.style_loss}
+    return {
+        name: jnp.stack([loss(maps, target) for maps in seen]).sum()
+        for name, loss in kinds.items()
+        if fields[f"{name}_weight"]
+    }
+
+
+def _rate(fields: ConfigDict, frozen: bool) -> float:
+    return fields.finetune_learning_rate if frozen else fields.learning_rate
+
+
+def _adam(fields: ConfigDict, *, frozen: bool) -> optax.GradientTransformation:
+    """Adam; with one state for both parts of the training."""
+    # Moments from before the freeze would still move the encoder's norms.
+    stays = functools.partial(_encoder_norms, jnp.zeros_like) if frozen else lambda tree: tree
+    return optax.chain(
+        optax.scale_by_adam(*fields.betas, eps=1e-8),
+        optax.stateless(lambda updates, params: stays(updates)),
+        optax.scale(-_rate(fields, frozen)),
+    )
 
 
 def _encoder_norms(
@@ -346,8 +357,7 @@ def _encoder_norms(
     }
 
 
-def stages(config: ConfigDict) -> tuple[StageSpec, ...]:
-    """One stage."""
+def _stages(config: ConfigDict) -> tuple[StageSpec, ...]:
     return (StageSpec("inpainting", lambda context: PConvStage(config, context)),)
 
 
@@ -365,7 +375,7 @@ PCONV = Method(
     shared={"batch_size": 16},
     network_fields=("pconv.levels", "pconv.width"),
     lengths=("pconv.length_kimg",),
-    check=check,
-    stages=stages,
+    check=functools.partial(check_levels, "pconv"),
+    stages=_stages,
     init=init,
 )

@@ -24,7 +24,6 @@ from gmsrm_jax.methods.base import (
     Batch,
     Context,
     Method,
-    Noise,
     Scalars,
     StageSpec,
     TrainState,
@@ -40,8 +39,8 @@ from gmsrm_jax.nn.feature_discriminator import FeatureDiscriminator
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.vgg import VggWeights, features, load_vgg
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
-from gmsrm_jax.runtime.pixels import composite, to_signed
+from gmsrm_jax.runtime.fields import Betas, Channels, Layers, Section, setting
+from gmsrm_jax.runtime.pixels import composite
 
 STAGE = "sharpening"
 _CRITIC = "discriminator"
@@ -63,7 +62,7 @@ class Sharpening(Section):
     hole_weight: float = setting(1.0, "of the hole's L1; the known pixels' has 1", ge=0)
     perceptual_weight: float = setting(1.5, "of the L1 of VGG features", ge=0)
     style_weight: float = setting(100.0, "of the L1 of their Gram matrices", ge=0)
-    vgg_layers: tuple[str, ...] = setting(("relu1_1", "relu2_1", "relu3_1"), "of both")
+    vgg_layers: Layers = setting(("relu1_1", "relu2_1", "relu3_1"), "of both")
     vgg: str = setting("bundled", "VGG-19's weights, as inpainting.vgg")
     crop: int = setting(
         0,
@@ -173,7 +172,6 @@ class SharpeningStage(AdversarialStage):
             context: what the data say.
         """
         settings = config.sharpening
-        b1, b2 = settings.betas
         channels = tuple(settings.discriminator_features)
         module = (
             PatchDiscriminator(channels, config.compute_dtype)
@@ -184,7 +182,7 @@ class SharpeningStage(AdversarialStage):
             _CRITIC,
             module,
             "hinge",
-            optax.adam(settings.discriminator_learning_rate, b1=b1, b2=b2),
+            optax.adam(settings.discriminator_learning_rate, *settings.betas),
         )
         super().__init__(
             STAGE,
@@ -193,7 +191,7 @@ class SharpeningStage(AdversarialStage):
             context,
             steps_of(settings.length_kimg, config.batch_size) + settings.head_start,
             settings,
-            optax.adam(settings.learning_rate, b1=b1, b2=b2),
+            optax.adam(settings.learning_rate, *settings.betas),
             (self.adversary,),
         )
         self._keeps = keeps
@@ -211,9 +209,9 @@ class SharpeningStage(AdversarialStage):
         """
         (before,) = given.values()
         if "begin_from" not in given:
-            before = self._method.finish(self._config, before["average"], before["kept"])
+            before = self._method.finish(self.config, before["average"], before["kept"])
         trained, kept = parted(before, self._stays)
-        side = self.fields.crop or self._config.image_size
+        side = self.fields.crop or self.config.image_size
         image, mask = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
         maps = self._features(self.constants["vgg"], image)
         critic = dict(
@@ -233,32 +231,28 @@ class SharpeningStage(AdversarialStage):
         """Whether a leaf of the variables is none of those that move."""
         return (
             path[1] != "params"
-            or self._method.frozen(self._config, path)
+            or self._method.frozen(self.config, path)
             or path[2].startswith(self._keeps)
         )
 
-    def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
-        """The batch, and everything random of this step, with a row for each example."""
-        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
-        count = batch["image"].shape[0]
-        shapes = self._method.noise_shapes(self._config)
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        """Everything random of this step, with a row for each example."""
+        keys, count = jax.random.split(self._key(state)), len(image)
+        shapes = self._method.noise_shapes(self.config)
         drawn = jax.random.split(keys[0], max(len(shapes), 1))
         noise = {
             name: jax.random.normal(k, (count, *shape))
             for k, (name, shape) in zip(drawn, shapes.items(), strict=False)
         }
-        parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
-        if self.fields.crop:
-            parts["corner"] = corners_on_hole(keys[1], batch["mask"], self.fields.crop)
-        return parts
+        side = self.fields.crop
+        corners = {"corner": corners_on_hole(keys[1], mask, side)} if side else {}
+        return {"noise": noise, **corners}
 
     def _fill(self, trained: Variables, kept: Variables, part: Batch) -> jax.Array:
-        noise: Noise = part["noise"]
-        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
         short = {"dtype": self.dtype} if self._method.takes_dtype else {}
+        weights, noise = joined(trained, kept), part["noise"]
         filled: jax.Array = self._method.fill(
-            self._config, joined(trained, kept), image, mask, noise, **short
+            self.config, weights, part["image"], part["mask"], noise, **short
         )
         return filled
 
@@ -274,8 +268,7 @@ class SharpeningStage(AdversarialStage):
         return (image, mask) if self.fields.discriminator == "patch" else (maps, mask)
 
     def _real(self, vgg: VggWeights, part: Batch) -> Any:
-        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        image, mask = self._seen(part, image), self._seen(part, mask)
+        image, mask = self._seen(part, part["image"]), self._seen(part, part["mask"])
         return self._shown(image, mask, self._features(vgg, image))
 
     def _head_start(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
@@ -284,8 +277,8 @@ class SharpeningStage(AdversarialStage):
         trained = {name: state.variables[name] for name in state.average}
 
         def shown(part: Batch) -> tuple[tuple[()], Any]:
-            image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-            filled = composite(image, self._fill(trained, state.kept, part), mask)
+            raw, mask = self._fill(trained, state.kept, part), part["mask"]
+            filled = composite(part["image"], raw, mask)
             seen, hole = self._seen(part, filled), self._seen(part, mask)
             fake = self._shown(seen, hole, self._features(vgg, seen))
             return (), {"real": self._real(vgg, part), "fake": fake}
@@ -322,7 +315,7 @@ class SharpeningStage(AdversarialStage):
     ) -> tuple[jax.Array, Scalars, Any]:
         """The gradient of the whole objective at Î, with its parts' norms in the hole."""
         settings, critic = self.fields, state.variables[_CRITIC]
-        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
+        image, mask = part["image"], part["mask"]
         seen, hole = self._seen(part, image), self._seen(part, mask)
         target = self._features(vgg, seen)
         real = self._shown(seen, hole, target)

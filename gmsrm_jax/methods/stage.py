@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -10,6 +11,7 @@ from gmsrm_jax import metrics
 from gmsrm_jax.methods.base import Context, Method, Program, TrainState, Variables
 from gmsrm_jax.methods.filler import Filler
 from gmsrm_jax.metrics.extra import sharpness
+from gmsrm_jax.runtime.image_grid import holed, mask_picture
 
 
 def steps_of(length_kimg: float, batch_size: int) -> int:
@@ -55,7 +57,7 @@ class FillingStage:
         self.constants: dict[str, Any] = {}
         self.programs: dict[str, Program] = {}
         self.validation = context.validation
-        self._method, self._config = method, config
+        self.config, self._method = config, method
         self._filler = Filler(method, config, {})
 
     def due(self, step: int) -> tuple[str, ...]:
@@ -87,15 +89,19 @@ class FillingStage:
         count = min(4, len(self.validation["image"]))
         truth, mask = self.validation["image"][:count], self.validation["mask"][:count]
         raw = self.fill(state, truth, mask)
-        held = np.where(mask > 0, np.uint8(127), truth)
-        shown = np.repeat(mask * np.uint8(255), 3, axis=-1)
         composite = np.where(mask > 0, raw, truth)
-        rows = np.stack([held, shown, raw, composite, truth], axis=1)
+        shown = [holed(truth, mask), mask_picture(mask), raw, composite, truth]
+        rows = np.stack(shown, axis=1)
         return {"fillings": (rows.reshape(-1, *truth.shape[1:]), 5)}
 
     def variables_of(self, state: TrainState) -> Variables:
         """What fills after this stage."""
-        return self._method.finish(self._config, state.average, state.kept)
+        return self._method.finish(self.config, state.average, state.kept)
+
+    def _key(self, state: TrainState) -> jax.Array:
+        """A random key of the next step, which no other stage of the run has."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
+        return jax.random.fold_in(key, state.step)
 
     def fill(self, state: TrainState, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Outputs of the averaged networks for uint8 images and masks, batch by batch, uint8."""

@@ -5,8 +5,8 @@ import pathlib
 import re
 
 from gmsrm_jax.networks.folder import EXPORTED_FILES
-from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.sha256sums import SUMS_FILE, one_line
+from gmsrm_jax.runtime.errors import UserError, one_line
+from gmsrm_jax.runtime.sha256sums import SUMS_FILE
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _OFFLINE = ("GMSRM_OFFLINE", "HF_HUB_OFFLINE")

@@ -137,6 +137,18 @@ class Adversary:
             return losses.relativistic_generator_loss(real, fake)
         return losses.adversarial_generator_loss(fake)
 
+    def fooling_loss(self, variables: Variables, shown: Any) -> jax.Array:
+        """`generator_loss` from {"real": …, "fake": …} as `judge` takes them.
+
+        Args:
+            variables: by network.
+            shown: of which the relativistic form alone looks at what is real.
+        """
+        fake, _ = self.judge(variables[self.name], shown["fake"])
+        if self.form != "relativistic":
+            return self.generator_loss(fake)
+        return self.generator_loss(fake, self.judge(variables[self.name], shown["real"])[0])
+
     def discriminator_loss(self, real: jax.Array, fake: jax.Array) -> jax.Array:
         """What the discriminator makes small, from logits, without the penalty."""
         return _DISCRIMINATOR_LOSSES[self.form](real, fake)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gmsrm_jax.nn.stencil import gaussian_taps
+
 # On the gradient's magnitude for values in [0, 1], scikit-image's defaults.
 _LOW, _HIGH = 0.1, 0.2
 _GREY = np.asarray((0.2125, 0.7154, 0.0721), np.float32)  # of R, G, B: `skimage.color.rgb2gray`
@@ -51,8 +53,7 @@ def canny(values: jax.Array, sigma: float, known: jax.Array | None = None) -> ja
 def _blurred(x: jax.Array, sigma: float) -> jax.Array:
     """A Gaussian that ends at 4σ, normalised, over [N, H, W, 1] with zeros outside."""
     radius = int(4.0 * sigma + 0.5)
-    taps = np.exp(-0.5 * np.square(np.arange(-radius, radius + 1) / sigma))
-    kernel = jnp.asarray(taps / taps.sum(), jnp.float32)
+    kernel = jnp.asarray(gaussian_taps(2 * radius + 1, sigma), jnp.float32)
     for shape, pads in (
         ((-1, 1, 1, 1), [(radius, radius), (0, 0)]),
         ((1, -1, 1, 1), [(0, 0), (radius, radius)]),

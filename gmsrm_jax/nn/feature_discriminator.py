@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from gmsrm_jax.nn.layers import LEAKY_SLOPE, PlainConv, average_pool
+from gmsrm_jax.runtime.errors import UserError
 
 
 class FeatureDiscriminator(nn.Module):
@@ -40,9 +41,17 @@ class FeatureDiscriminator(nn.Module):
 
         Returns:
             Activations, two a map, and float32 logits [N, places of all maps].
+
+        Raises:
+            UserError: a map's side does not divide that of the mask.
         """
         hidden, logits = [], []
         for index, x in enumerate(maps):
+            if mask.shape[1] % x.shape[1]:
+                raise UserError(
+                    f"of a crop of {mask.shape[1]} px a discriminator on features sees maps of "
+                    f"{x.shape[1]} px; use a multiple of 16 px"
+                )
             size = jnp.sqrt(jnp.square(x).mean((1, 2, 3), keepdims=True) + 1e-8)
             x = jnp.concatenate([x / size, average_pool(mask, x.shape[1])], axis=-1)
             x = x.astype(self.dtype)

@@ -1,4 +1,4 @@
-"""Gated convolution (Yu et al., arXiv 1806.03589): a soft mask of its own for every value."""
+"""Gated convolution (Yu et al., arXiv 1806.03589, Sec. 3.1): a soft mask for every value."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -33,7 +33,7 @@ def reconstruction_loss(
 
 
 def perceptual_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Array]) -> jax.Array:
-    """L_perc (Eq. 11): over layers of a VGG, the sum of the mean absolute differences."""
+    """L_perc (Eq. 11; PConv, Eq. 3): over layers of a VGG, Σ of the mean absolute differences."""
     terms = [jnp.abs(p - t).mean() for p, t in zip(predicted, target, strict=True)]
     return jnp.stack(terms).sum()
 
@@ -75,7 +75,10 @@ def squared_style_loss(predicted: Sequence[jax.Array], target: Sequence[jax.Arra
 
 
 def masked_l1_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean over all elements of |mask · (prediction - target)|, so small regions count little."""
+    """Mean over all elements of |mask · (prediction - target)|, so small regions count little.
+
+    PConv's L_hole, and with 1 - M for the mask its L_valid (Sec. 3.3).
+    """
     return jnp.abs(mask * (prediction - target)).mean()
 
 

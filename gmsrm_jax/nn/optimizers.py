@@ -1,10 +1,12 @@
-"""Optimizers and learning rates of both stages, and the moving average of weights."""
+"""Optimizers, learning rates, and the moving average of weights."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+
+Schedule = Literal["constant", "half_linear", "cosine"]
 
 
 def lazy_adam(
@@ -25,8 +27,8 @@ def lazy_adam(
     return optax.adam(learning_rate * c, b1=betas[0] ** c, b2=betas[1] ** c, eps=1e-8)
 
 
-def learning_rate_schedule(kind: str, peak: float, steps: int) -> optax.Schedule:
-    """The learning rate of stage 2 as a function of the step.
+def learning_rate_schedule(kind: Schedule, peak: float, steps: int) -> optax.Schedule:
+    """A learning rate as a function of the step.
 
     Args:
         kind: "constant", "half_linear" (constant, then linear to 0 over the second half), or
@@ -35,12 +37,16 @@ def learning_rate_schedule(kind: str, peak: float, steps: int) -> optax.Schedule
         steps: length of the training.
     """
     if kind == "half_linear":
-        half = steps // 2
-        decay = optax.linear_schedule(peak, 0.0, max(steps - half, 1))
-        return optax.join_schedules([optax.constant_schedule(peak), decay], [half])
+        return falling_rate(peak, steps, steps // 2)
     if kind == "cosine":
         return optax.cosine_decay_schedule(peak, max(steps, 1))
     return optax.constant_schedule(peak)
+
+
+def falling_rate(peak: float, steps: int, constant: int) -> optax.Schedule:
+    """A learning rate that is constant for some steps, then falls linearly to 0 at the last."""
+    decay = optax.linear_schedule(peak, 0.0, max(steps - constant, 1))
+    return optax.join_schedules([optax.constant_schedule(peak), decay], [constant])
 
 
 def slowed(modules: tuple[str, ...], factor: float) -> optax.GradientTransformation:

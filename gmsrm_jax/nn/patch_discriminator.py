@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from gmsrm_jax.nn.layers import LEAKY_SLOPE, PlainConv
+from gmsrm_jax.runtime.errors import UserError
 
 
 class PatchDiscriminator(nn.Module):
@@ -48,6 +49,9 @@ class PatchDiscriminator(nn.Module):
         Returns:
             Activations of the hidden convolutions, and float32 logits [N, h, w, 1], 30×30 for a
             256 px image.
+
+        Raises:
+            UserError: the strides leave nothing of the images.
         """
         x = image if condition is None else jnp.concatenate([image, condition], axis=-1)
         x = x.astype(self.dtype)
@@ -72,4 +76,9 @@ class PatchDiscriminator(nn.Module):
             if index < last:
                 x = nn.leaky_relu(x, LEAKY_SLOPE)
             outputs.append(x)
+        if not x.size:
+            raise UserError(
+                f"a discriminator of {last} hidden layers leaves nothing of pictures of "
+                f"{image.shape[1]} px; name fewer discriminator_features, or take larger ones"
+            )
         return tuple(outputs)

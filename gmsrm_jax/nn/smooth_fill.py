@@ -7,7 +7,7 @@ alone can hardly tell which brown the wall around a small hole has.
 import jax
 import jax.numpy as jnp
 
-from gmsrm_jax.nn.layers import bilinear_upsample
+from gmsrm_jax.nn.layers import average_pool, bilinear_upsample
 
 _ENOUGH = 1.0 / 8.0  # share of known pixels from which on a square's own average counts whole
 _FLOOR = 1e-6  # an average of nothing is 0
@@ -30,19 +30,13 @@ def smooth_fill(image: jax.Array, mask: jax.Array) -> jax.Array:
     known = 1.0 - mask
     levels = [jnp.concatenate([image * known, known], axis=-1)]
     while levels[-1].shape[1] > 1:
-        levels.append(_halved(levels[-1]))
+        levels.append(average_pool(levels[-1], levels[-1].shape[1] // 2))
     filled = _average(levels.pop())
     while levels:
         level = levels.pop()
         share = jnp.minimum(level[..., -1:] / _ENOUGH, 1.0)
         filled = share * _average(level) + (1.0 - share) * bilinear_upsample(filled)
     return filled
-
-
-def _halved(x: jax.Array) -> jax.Array:
-    """Means over 2×2 squares."""
-    n, h, w, c = x.shape
-    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 def _average(level: jax.Array) -> jax.Array:

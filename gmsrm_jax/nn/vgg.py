@@ -7,7 +7,7 @@ checkpoint. The networks are those of Simonyan and Zisserman (arXiv 1409.1556), 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from gmsrm_jax.foreign.networks import (
 )
 from gmsrm_jax.nn.layers import add_bias, conv
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.fields import setting
+from gmsrm_jax.runtime.pixels import to_unit
 
 PERCEPTUAL_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 POOLINGS = ("pool1", "pool2", "pool3")
@@ -42,6 +44,15 @@ _BUNDLED_FILE = "vgg19/vgg19_conv1_1_to_conv3_1.safetensors"
 # Where the bundled file ends before pool3, its last activation stands in.
 _BUNDLED_POOLINGS = ("pool1", "pool2", "relu3_1")
 _CAFFE_MEAN = np.asarray((103.939, 116.779, 123.68), np.float32)  # BGR in [0, 255]
+# The fields that name a file for `load_vgg`.
+VGG16_FILE: Any = setting(
+    "weights/lpips_vgg.safetensors",
+    "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
+    local=BUNDLED,
+)
+VGG19_FILE: Any = setting(
+    "weights/vgg19.safetensors", "written by `gmsrm convert vgg19`; or bundled", local=BUNDLED
+)
 # Caffe's weights see deviations of 255 times ImageNet's mean standard deviation instead of 1;
 # dividing by it gives the features, and so the perceptual weight, torchvision's scale.
 _CAFFE_SCALE = 57.6
@@ -109,7 +120,7 @@ def load_vgg(
             wrote; or "bundled" for the file in the package, the original weights of VGG-19 from
             conv1_1 to conv3_1.
         taps: activations such as "relu3_1" and "pool2".
-        net: whose weights they must be.
+        net: whose weights they must be; the bundled ones, VGG-19's, stand in for any.
         unit_input: see `VggWeights`.
         field: the config's field that names `path`, such as "inpainting.vgg", for messages.
 
@@ -117,21 +128,22 @@ def load_vgg(
         UserError: the file is missing, damaged, or ends before a needed layer; the message says how
             to make a file that does not.
     """
-    needed = needed_convolutions(taps, _TABLES[net])
-    file = asset_path(_BUNDLED_FILE) if path == BUNDLED else resolve_path(path)
-    network = _CONVERTED[net]
-    output = converted_name(f"weights/{network}" if path == BUNDLED else path)
-    cure = f"{NETWORKS[network].recipe(output)} and set --config.{field}={output}"
+    bundled = path == BUNDLED
+    given: Net = "vgg19" if bundled else net
+    needed = needed_convolutions(taps, _TABLES[given])
+    file = asset_path(_BUNDLED_FILE) if bundled else resolve_path(path)
+    output = converted_name(f"weights/{_CONVERTED[net]}" if bundled else path)
+    cure = f"{NETWORKS[_CONVERTED[net]].recipe(output)} and set --config.{field}={output}"
     if not file.is_file():
         raise UserError(f"{file}: no VGG-{net[3:]} weights there; {cure}")
-    params, source = read_converted(file, network)
+    params, source = read_converted(file, _CONVERTED[given])
     missing = [name for name in needed if name not in params]
     if missing:
         raise UserError(
             f"{file} ({path!r}) has {', '.join(sorted(params))}, but {', '.join(taps)} also need"
             f" {', '.join(missing)}; name fewer layers, or {cure}"
         )
-    return VggWeights({name: params[name] for name in needed}, source, net, unit_input)
+    return VggWeights({name: params[name] for name in needed}, source, given, unit_input)
 
 
 def load_vgg19(path: str, layers: Sequence[str] = PERCEPTUAL_LAYERS) -> VggWeights:
@@ -152,9 +164,8 @@ def load_poolings(
     Raises:
         UserError: see `load_vgg`.
     """
-    net: Net = "vgg19" if path == BUNDLED else "vgg16"
     taps = _BUNDLED_POOLINGS if path == BUNDLED else POOLINGS
-    return load_vgg(path, taps, net=net, unit_input=unit_input, field=field), taps
+    return load_vgg(path, taps, net="vgg16", unit_input=unit_input, field=field), taps
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -173,7 +184,7 @@ def normalise(images: jax.Array, source: str) -> jax.Array:
     """Images [N, H, W, 3] in [-1, 1], RGB, to what the weights of `source` were trained on."""
     images = images.astype(jnp.float32)
     if source == TORCHVISION:
-        return (images * 0.5 + 0.5 - _row(IMAGENET_MEAN)) / _row(IMAGENET_STD)
+        return (to_unit(images) - _row(IMAGENET_MEAN)) / _row(IMAGENET_STD)
     if source == CAFFE:
         return (images[..., ::-1] + 1.0) * 127.5 - _row(_CAFFE_MEAN)
     raise ValueError(f"source {source!r} must be {TORCHVISION!r} or {CAFFE!r}")
@@ -224,7 +235,7 @@ def _shown(weights: VggWeights, images: jax.Array) -> jax.Array:
     """What the network is shown of images in [-1, 1], float32."""
     if not weights.unit_input:
         return normalise(images, weights.source)
-    unit = images.astype(jnp.float32) * 0.5 + 0.5
+    unit = to_unit(images.astype(jnp.float32))
     return unit[..., ::-1] * _CAFFE_SCALE if weights.source == CAFFE else unit
 
 

@@ -47,3 +47,8 @@ def status_of(program: str, action: Callable[[], object]) -> int:
         print(f"{program}: error: {error}", file=sys.stderr)
         return error.exit_status
     return 0
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks, of 200 characters at most."""
+    return " ".join(str(error).split())[:200]

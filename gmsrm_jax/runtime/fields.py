@@ -100,7 +100,8 @@ def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix
         return f"{prefix}{name}: no such field; use one of: {', '.join(cls.model_fields)}"
     value = values.get(name)
     shown = f"{prefix}{name} = {value!r}"
-    if len(place) > 1 and isinstance(value, tuple | list):
+    of_one = len(place) > 1 and kind != "missing" and isinstance(value, tuple | list)
+    if of_one:
         shown = f"{prefix}{name} names {error['input']!r}"
     if kind == "value_error":
         return f"{shown}; {message}"
@@ -111,8 +112,23 @@ def _described(cls: type[Section], error: Any, values: Mapping[str, Any], prefix
         return f"{shown}; {_range(limits(cls, name))}"
     if kind == "finite_number":
         return f"{shown}; it must be a finite number"
-    annotation = cls.model_fields[name].annotation
-    return f"{shown} is not of type {getattr(annotation, '__name__', annotation)}; give one"
+    wanted = _type_name(cls.model_fields[name].annotation)
+    return (
+        f"{shown}; it is of type {wanted}"
+        if of_one
+        else f"{shown} is not of type {wanted}; give one"
+    )
+
+
+def _type_name(kind: Any) -> str:
+    """A type as it is written, such as tuple[float, float], without what is checked beside it."""
+    if get_origin(kind) is Annotated:
+        return _type_name(get_args(kind)[0])
+    if kind is ...:
+        return "..."
+    parts = ", ".join(map(_type_name, get_args(kind)))
+    name = getattr(kind, "__name__", str(kind))
+    return f"{name}[{parts}]" if parts else name
 
 
 def choices(cls: type[Section], name: str) -> tuple[Any, ...]:
@@ -162,6 +178,13 @@ def _channels(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+def _layers(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("it is empty; name layers, or set what weighs them to 0")
+    return value
+
+
 PowerOfTwo = Annotated[int, pydantic.AfterValidator(_power_of_two)]
 Betas = Annotated[tuple[float, float], pydantic.AfterValidator(_betas)]  # of Adam
 Channels = Annotated[tuple[int, ...], pydantic.AfterValidator(_channels)]  # of each hidden layer
+Layers = Annotated[tuple[str, ...], pydantic.AfterValidator(_layers)]  # of a VGG, for a loss

@@ -13,6 +13,11 @@ def to_signed(image: Array) -> Array:
     return image.astype("float32") / 127.5 - 1.0
 
 
+def to_unit(signed: Array) -> Array:
+    """Images [-1, 1] to [0, 1], in the format that they have: v / 2 + 1/2."""
+    return 0.5 * signed + 0.5
+
+
 def to_levels(signed: Array) -> Array:
     """Images [-1, 1], clipped to that, to float32 0 … 255, not rounded: (v + 1) · 127.5."""
     return (signed.astype("float32").clip(-1.0, 1.0) + 1.0) * 127.5

@@ -29,7 +29,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, one_line
 from gmsrm_jax.runtime.signals import signal_received
 
 _COORDINATOR, _COUNT, _ID = "GMSRM_COORDINATOR", "GMSRM_NUM_PROCESSES", "GMSRM_PROCESS_ID"
@@ -68,7 +68,7 @@ def initialise() -> None:
             if str(error) != _NOTHING_TO_DETECT:
                 raise UserError(
                     f"a cluster was found, but not its processes ({type(error).__name__}: "
-                    f"{_one_line(error)}); set {_COORDINATOR}, {_COUNT} and {_ID}, or {_COUNT}=1 "
+                    f"{one_line(error)}); set {_COORDINATOR}, {_COUNT} and {_ID}, or {_COUNT}=1 "
                     "for a process on its own"
                 ) from error
     _check_devices()
@@ -189,7 +189,7 @@ def _initialise_as_told(given: list[str], timeouts: dict[str, Any]) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"process {index} of {count} does not find the others at {_COORDINATOR} = {address} "
-            f"({_one_line(error)}); start all of them, with process 0 on that host"
+            f"({one_line(error)}); start all of them, with process 0 on that host"
         ) from error
 
 
@@ -208,7 +208,7 @@ def _wait_for_coordinator(address: str, seconds: float) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"nothing listens at {_COORDINATOR} = {address} ({_one_line(error)}); start "
+                    f"nothing listens at {_COORDINATOR} = {address} ({one_line(error)}); start "
                     f"process 0 on that host, within {_START} = {seconds} s"
                 ) from error
             time.sleep(0.2)
@@ -238,7 +238,3 @@ def _whole(name: str, least: int, default: int | None = None) -> int:
     if not text.isdigit() or int(text) < least:
         raise UserError(f"{name} = {text!r}; set a whole number from {least}")
     return int(text)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

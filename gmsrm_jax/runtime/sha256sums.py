@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.errors import UserError, one_line
 from gmsrm_jax.runtime.files import file_sha256
 
 SUMS_FILE = "SHA256SUMS"
@@ -108,8 +108,3 @@ def difference(folder: pathlib.Path, name: str, sha256: str, size: int | None = 
         return f"{name} is missing"
     except (OSError, ValueError) as error:
         return f"{name} cannot be read ({one_line(error)})"
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, of 200 characters at most."""
-    return " ".join(str(error).split())[:200]

@@ -68,8 +68,7 @@ class DeepFill2Stage(AdversarialStage):
             context: what the data say.
         """
         fields = config.deepfill2
-        b1, b2 = fields.betas
-        adam = optax.adam(fields.learning_rate, b1=b1, b2=b2)
+        adam = optax.adam(fields.learning_rate, *fields.betas)
         judge = network.PatchDiscriminator(
             tuple(fields.discriminator_features),
             fields.activated_logits,
@@ -91,30 +90,29 @@ class DeepFill2Stage(AdversarialStage):
         """Drawn weights; see `base.Stage.init`."""
         del given
         keys, side = jax.random.split(key), self.config.image_size
-        variables = network.init(self.config, keys[0])["network"]
-        return self._begin("network", variables, keys[1], {_JUDGE: ((side, 3), (side, 1))})
+        variables = network.init(self.config, keys[0])
+        return self._begin_drawn(variables, keys[1], {_JUDGE: ((side, 3), (side, 1))})
 
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
     ) -> tuple[jax.Array, Played]:
         """The weighted sum of L1 over whole pictures and the adversarial loss of the composite.
 
-        L = mean |Î₁ - I| + mean |Î₂ - I| - mean D(I · K + Î₂ · M, M)
+            L = mean |Î₁ - I| + mean |Î₂ - I| - mean D(I · K + Î₂ · M, M)
+
+        D learns the hinge loss (Sec. 3.2).
         """
         del batch
-        fields, image, mask = self.fields, part["image"], part["mask"]
+        image, mask = part["image"], part["mask"]
         first, second = apply(self.network, variables["network"], image, mask)
         rows = {"real": (image, mask), "fake": (composite(image, second, mask), mask)}
-        terms = {"coarse": jnp.abs(first - image).mean()}
-        terms["refinement"] = jnp.abs(second - image).mean()
+        terms = {
+            "coarse": jnp.abs(first - image).mean(),
+            "refinement": jnp.abs(second - image).mean(),
+        }
         for adversary in self.adversaries:
-            logits, _ = adversary.judge(state.variables[_JUDGE], rows["fake"])
-            terms["adversarial"] = adversary.generator_loss(logits)
-        total = jnp.zeros(())
-        for name, term in terms.items():
-            total += fields[f"{name}_weight"] * term
-        scalars = {f"loss/{name}": term for name, term in terms.items()}
-        return total, Played({**scalars, "loss/total": total}, {}, {_JUDGE: rows})
+            terms["adversarial"] = adversary.fooling_loss(state.variables, rows)
+        return self._played(terms, {_JUDGE: rows})
 
 
 def _stages(config: ConfigDict) -> tuple[StageSpec, ...]:

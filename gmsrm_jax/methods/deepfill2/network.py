@@ -87,10 +87,10 @@ class CoarseNetwork(Body):
         w = self.width
         # Outside the picture are zeros: the plane of ones shows where it ends.
         x = jnp.concatenate([image, jnp.ones_like(mask), mask], axis=-1).astype(self.dtype)
-        x = self._gated("in", x, w, 5)
-        x = self._gated("down_half", x, 2 * w, stride=2)
+        x = self._gated("in", x, w, 5)  # [N, S, S, w]
+        x = self._gated("down_half", x, 2 * w, stride=2)  # [N, S/2, S/2, 2w]
         x = self._gated("in_half", x, 2 * w)
-        x = self._gated("down_quarter", x, 4 * w, stride=2)
+        x = self._gated("down_quarter", x, 4 * w, stride=2)  # [N, S/4, S/4, 4w]
         for name in ("quarter_1", "quarter_2"):
             x = self._gated(name, x, 4 * w)
         x = self._dilated(x)
@@ -135,13 +135,13 @@ class RefinementNetwork(Body):
         attended = (jax.checkpoint(attend) if self.remat else attend)(attended, mask)
         for name in ("attended_1", "attended_2"):
             attended = self._gated(name, attended, 4 * w)
-        x = jnp.concatenate([dilated, attended], axis=-1)
+        x = jnp.concatenate([dilated, attended], axis=-1)  # [N, S/4, S/4, 8w]
         for name in ("joined_1", "joined_2"):
             x = self._gated(name, x, 4 * w)
         return self._decoded(x)
 
     def _branch(self, name: str, x: jax.Array, channels: tuple[int, ...]) -> jax.Array:
-        """Five layers from the picture to a quarter of its size."""
+        """Five layers from the picture [N, S, S, 3] to [N, S/4, S/4, channels[-1]]."""
         sizes = ("in", "down_half", "half", "down_quarter", "in_quarter")
         for index, (size, count) in enumerate(zip(sizes, channels, strict=True)):
             stride = 2 if size.startswith("down") else 1
@@ -150,7 +150,7 @@ class RefinementNetwork(Body):
 
 
 class PatchDiscriminator(nn.Module):
-    """SN-PatchGAN: 5×5 convolutions of stride 2, every output of the last a logit.
+    """SN-PatchGAN (Sec. 3.2): 5×5 convolutions of stride 2, every output of the last a logit.
 
     Attributes:
         features: channels of each convolution.

@@ -12,8 +12,8 @@ from gmsrm_jax.methods.base import Context, Method, Noise, Stage, StageSpec, Var
 from gmsrm_jax.methods.edgeconnect import network
 from gmsrm_jax.methods.edgeconnect.stages import EdgeStage, JointStage, PictureStage
 from gmsrm_jax.nn.spectral import baked
-from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS
-from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
+from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS, VGG19_FILE
+from gmsrm_jax.runtime.fields import Betas, Channels, Layers, Section, setting
 
 
 class EdgeConnectFields(Section):
@@ -32,19 +32,15 @@ class EdgeConnectFields(Section):
     adversarial_weight: float = setting(0.1, "of G2's adversarial loss", ge=0)
     perceptual_weight: float = setting(0.1, "of the perceptual loss", ge=0)
     style_weight: float = setting(250.0, "of the style loss, in the hole", ge=0)
-    perceptual_layers: tuple[str, ...] = setting(
+    perceptual_layers: Layers = setting(
         PERCEPTUAL_LAYERS, "VGG-19's, of the perceptual loss", local=PERCEPTUAL_LAYERS[:3]
     )
-    style_layers: tuple[str, ...] = setting(
+    style_layers: Layers = setting(
         ("relu2_2", "relu3_4", "relu4_4", "relu5_2"),
         "VGG-19's, of the style loss",
         local=("relu1_2", "relu2_2"),
     )
-    vgg: str = setting(
-        "weights/vgg19.safetensors",
-        'written by `gmsrm convert vgg19`; or "bundled"',
-        local="bundled",
-    )
+    vgg: str = VGG19_FILE
     learning_rate: float = setting(1e-4, "of Adam, in the first two stages", ge=0)
     joint_learning_rate: float = setting(1e-5, "of Adam, in the last stage", ge=0)
     discriminator_rate: float = setting(0.1, "a discriminator's rate over its generator's", ge=0)

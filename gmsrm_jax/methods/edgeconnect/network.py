@@ -1,7 +1,7 @@
 """EdgeConnect's two generators, and how they fill together.
 
-G1 completes the edge map of a picture with a hole, G2 paints the picture from its known pixels and
-a complete edge map. Both see pictures in [0, 1] whose holes are white.
+G1 (Sec. 3.1) completes the edge map of a picture with a hole, G2 (Sec. 3.2) paints the picture from
+its known pixels and a complete edge map. Both see pictures in [0, 1] whose holes are white.
 """
 
 from typing import Any
@@ -18,6 +18,7 @@ from gmsrm_jax.nn.layers import PlainConv, instance_norm
 from gmsrm_jax.nn.residual import ResidualBlock
 from gmsrm_jax.nn.spectral import spectral
 from gmsrm_jax.nn.transposed import TransposedConv
+from gmsrm_jax.runtime.pixels import to_unit
 
 INIT = nn.initializers.normal(0.02)
 
@@ -55,9 +56,10 @@ class Generator(nn.Module):
             return nn.relu(instance_norm(y))
 
         w = self.width
-        x = block(PlainConv(w, 7, 1, 3, INIT, reflect=True, name="in"), x.astype(self.dtype))
-        x = block(PlainConv(2 * w, 4, 2, 1, INIT, name="down_half"), x)
-        x = block(PlainConv(4 * w, 4, 2, 1, INIT, name="down_quarter"), x)
+        x = x.astype(self.dtype)
+        x = block(PlainConv(w, 7, 1, 3, INIT, reflect=True, name="in"), x)  # [N, S, S, w]
+        x = block(PlainConv(2 * w, 4, 2, 1, INIT, name="down_half"), x)  # [N, S/2, S/2, 2w]
+        x = block(PlainConv(4 * w, 4, 2, 1, INIT, name="down_quarter"), x)  # [N, S/4, S/4, 4w]
         for index in range(self.blocks):
             residual = ResidualBlock(
                 2, INIT, self.residual_bias, self.spectral, name=f"residual_{index}"
@@ -65,9 +67,8 @@ class Generator(nn.Module):
             x = residual(x, update_stats=update_stats)
         x = block(TransposedConv(2 * w, INIT, name="up_half"), x)
         x = block(TransposedConv(w, INIT, name="up_whole"), x)
-        return PlainConv(self.outputs, 7, 1, 3, INIT, result=jnp.float32, reflect=True, name="out")(
-            x
-        )
+        out = PlainConv(self.outputs, 7, 1, 3, INIT, result=jnp.float32, reflect=True, name="out")
+        return out(x)
 
 
 def edge_network(
@@ -83,11 +84,6 @@ def picture_network(config: ConfigDict, dtype: DTypeLike = jnp.float32) -> Gener
     return Generator(3, config.edgeconnect.width, config.edgeconnect.residual_blocks, dtype=dtype)
 
 
-def unit(image: jax.Array) -> jax.Array:
-    """Values in [-1, 1] to [0, 1]."""
-    return 0.5 * image + 0.5
-
-
 def known_edges(config: ConfigDict, image: jax.Array, mask: jax.Array) -> jax.Array:
     """Canny's edges by known pixels alone, none beside or in the hole.
 
@@ -99,22 +95,22 @@ def known_edges(config: ConfigDict, image: jax.Array, mask: jax.Array) -> jax.Ar
     Returns:
         [N, S, S, 1], 0 or 1.
     """
-    return canny(grey(unit(image)), config.edgeconnect.sigma, 1.0 - mask)
+    return canny(grey(to_unit(image)), config.edgeconnect.sigma, 1.0 - mask)
 
 
 def true_edges(config: ConfigDict, image: jax.Array) -> jax.Array:
     """Canny's edges of whole pictures [N, S, S, 3] in [-1, 1], as [N, S, S, 1] of 0 and 1."""
-    return canny(grey(unit(image)), config.edgeconnect.sigma)
+    return canny(grey(to_unit(image)), config.edgeconnect.sigma)
 
 
 def edge_input(image: jax.Array, mask: jax.Array, known: jax.Array) -> jax.Array:
     """What G1 sees, [grey · K + M, known edges, M]: [N, S, S, 3]."""
-    return jnp.concatenate([grey(unit(image)) * (1.0 - mask) + mask, known, mask], axis=-1)
+    return jnp.concatenate([grey(to_unit(image)) * (1.0 - mask) + mask, known, mask], axis=-1)
 
 
 def picture_input(image: jax.Array, mask: jax.Array, edges: jax.Array) -> jax.Array:
     """What G2 sees, [RGB · K + M, edges]: [N, S, S, 4]."""
-    return jnp.concatenate([unit(image) * (1.0 - mask) + mask, edges], axis=-1)
+    return jnp.concatenate([to_unit(image) * (1.0 - mask) + mask, edges], axis=-1)
 
 
 def joined_edges(logits: jax.Array, mask: jax.Array, known: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from gmsrm_jax.nn.canny import grey
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.spectral import baked, drawn
 from gmsrm_jax.nn.vgg import features, load_vgg
-from gmsrm_jax.runtime.pixels import to_signed
+from gmsrm_jax.runtime.pixels import to_signed, to_unit
 
 Given = Mapping[str, Any]
 
@@ -49,14 +49,13 @@ class AgainstPatches(AdversarialStage):
             learning_rate: of the generator.
         """
         fields = config.edgeconnect
-        b1, b2 = fields.betas
         self.adversary = Adversary(
             self.judged,
             PatchDiscriminator(
                 tuple(fields.discriminator_features), config.compute_dtype, False, network.INIT
             ),
             fields.adversarial_form,
-            optax.adam(learning_rate * fields.discriminator_rate, b1=b1, b2=b2),
+            optax.adam(learning_rate * fields.discriminator_rate, *fields.betas),
         )
         super().__init__(
             name,
@@ -65,7 +64,7 @@ class AgainstPatches(AdversarialStage):
             context,
             steps_of(length_kimg, config.batch_size),
             fields,
-            optax.adam(learning_rate, b1=b1, b2=b2),
+            optax.adam(learning_rate, *fields.betas),
             (self.adversary,),
         )
 
@@ -86,8 +85,8 @@ class EdgeStage(AgainstPatches):
         del given
         keys, side = jax.random.split(key), self.config.image_size
         module = network.edge_network(self.config, spectral=True)
-        variables = drawn(module, keys[0], jnp.zeros((1, side, side, 3)))
-        return self._begin("edge", variables, keys[1], {self.judged: ((side, 1), (side, 1))})
+        variables = {"edge": drawn(module, keys[0], jnp.zeros((1, side, side, 3)))}
+        return self._begin_drawn(variables, keys[1], {self.judged: ((side, 1), (side, 1))})
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Precision and recall of the edge pixels in the holes, an edge being 0.5 and above."""
@@ -124,11 +123,12 @@ class EdgeStage(AgainstPatches):
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
     ) -> tuple[jax.Array, Played]:
+        """L_G1 = L_adv,1 + 10 · L_FM (Sec. 3.1); D1 sees edges beside the grey picture."""
         del batch
         module = network.edge_network(self.config, self.dtype, spectral=True)
         seen = network.edge_input(part["image"], part["mask"], part["known"])
         logits, renewed = _with_statistics(module, variables["edge"], seen)
-        values = grey(network.unit(part["image"]))
+        values = grey(to_unit(part["image"]))
         rows = {"real": (values, part["true"]), "fake": (values, jax.nn.sigmoid(logits))}
         real, fake = (
             self.adversary.judge(state.variables[self.judged], rows[kind], "outputs")[0]
@@ -154,7 +154,7 @@ class PictureStage(AgainstPatches):
     judged = "discriminator"
 
     def __init__(self, *arguments: Any):
-        """Prepares the stage and reads VGG-19; see `PairStage`."""
+        """Prepares the stage and reads VGG-19; see `AgainstPatches`."""
         super().__init__(*arguments)
         fields = self.fields
         self.perceptual = tuple(fields.perceptual_layers) if fields.perceptual_weight else ()
@@ -162,15 +162,15 @@ class PictureStage(AgainstPatches):
         if self.perceptual or self.style:
             taps = self.perceptual + self.style
             vgg = load_vgg(fields.vgg, taps, unit_input=True, field="edgeconnect.vgg")
-            self.constants = {"vgg": vgg}
+            self.constants["vgg"] = vgg
 
     def init(self, key: jax.Array, given: Given) -> TrainState:
         """Draws G2 and D2."""
         del given
         keys, side = jax.random.split(key), self.config.image_size
         module = network.picture_network(self.config)
-        variables = dict(module.init(keys[0], jnp.zeros((1, side, side, 4))))
-        return self._begin("picture", variables, keys[1], {self.judged: ((side, 3),)})
+        variables = {"picture": dict(module.init(keys[0], jnp.zeros((1, side, side, 4))))}
+        return self._begin_drawn(variables, keys[1], {self.judged: ((side, 3),)})
 
     def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
         del state
@@ -187,36 +187,33 @@ class PictureStage(AgainstPatches):
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
     ) -> tuple[jax.Array, Played]:
-        fields, image, mask = self.fields, part["image"], part["mask"]
+        """L_G2 = L_l1 + 0.1 · L_adv,2 + 0.1 · L_perc + 250 · L_style (Sec. 3.2).
+
+        L1 and D2 see whole pictures in [0, 1], style the hole alone; no VGG of weight 0.
+        """
+        image, mask = part["image"], part["mask"]
         edges, statistics = self._edges(state, variables, part)
         module = network.picture_network(self.config, self.dtype)
         seen = network.picture_input(image, mask, edges)
         raw = jnp.tanh(apply(module, variables["picture"], seen))
-        rows = {"real": (network.unit(image),), "fake": (network.unit(raw),)}
-        logits, _ = self.adversary.judge(state.variables[self.judged], rows["fake"])
-        scalars = {
-            "loss/l1": losses.hole_share_loss(*rows["fake"], *rows["real"], part["share"][0]),
-            "loss/adversarial": self.adversary.generator_loss(logits),
+        rows = {"real": (to_unit(image),), "fake": (to_unit(raw),)}
+        terms = {
+            "l1": losses.hole_share_loss(*rows["fake"], *rows["real"], part["share"][0]),
+            "adversarial": self.adversary.fooling_loss(state.variables, rows),
         }
-        total = (
-            fields.l1_weight * scalars["loss/l1"]
-            + fields.adversarial_weight * scalars["loss/adversarial"]
-        )
         if self.perceptual:
             fake, real = (
                 features(batch["vgg"], x, self.perceptual, self.dtype) for x in (raw, image)
             )
-            scalars["loss/perceptual"] = losses.perceptual_loss(fake, real)
-            total += fields.perceptual_weight * scalars["loss/perceptual"]
+            terms["perceptual"] = losses.perceptual_loss(fake, real)
         if self.style:
             # Black outside the hole: -1.
             fake, real = (
                 features(batch["vgg"], (x + 1.0) * mask - 1.0, self.style, self.dtype)
                 for x in (raw, image)
             )
-            scalars["loss/style"] = losses.style_loss(fake, real)
-            total += fields.style_weight * scalars["loss/style"]
-        return total, Played({**scalars, "loss/total": total}, statistics, {self.judged: rows})
+            terms["style"] = losses.style_loss(fake, real)
+        return self._played(terms, {self.judged: rows}, statistics)
 
 
 class JointStage(PictureStage):
@@ -237,8 +234,6 @@ class JointStage(PictureStage):
             variables=before["variables"],
             average=before["average"],
             optimizer=before["optimizer"],
-            kept={},
-            extra={},
         )
         if self.fields.joint_edges == "frozen":
             return state.replace(kept={"edge": baked(edges["average"]["edge"])})

@@ -6,10 +6,12 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 from ml_collections import ConfigDict
 
+from gmsrm_jax.nn.optimizers import Schedule
+from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS, VGG19_FILE
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
+from gmsrm_jax.runtime.fields import Betas, Channels, Layers, Section, setting
 
-VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+VGG_LAYERS = PERCEPTUAL_LAYERS
 
 
 class Variant(NamedTuple):
@@ -154,7 +156,7 @@ class Inpainting(Section):
     query_rate: float = setting(1.0, "of query codes and noise statistics, times that", gt=0)
     discriminator_learning_rate: float = setting(2e-4, "of the discriminator", ge=0)
     betas: Betas = setting((0.5, 0.999), "of both Adams")
-    schedule: Literal["constant", "half_linear", "cosine"] = setting(
+    schedule: Schedule = setting(
         "half_linear", "of both rates; half_linear: constant, then linear to 0 over the second half"
     )
     ema: float = setting(0.999, "of the weights that fill", ge=0, le=1)
@@ -166,7 +168,7 @@ class Inpainting(Section):
     reconstruction_norm: Literal["all", "region"] = setting(
         "all", "mean over all elements; region: over each area"
     )
-    perceptual_layers: tuple[str, ...] = setting(
+    perceptual_layers: Layers = setting(
         VGG_LAYERS, "of Eq. 11, the first of these", local=VGG_LAYERS[:3]
     )
     perceptual_crop: int = setting(
@@ -176,9 +178,7 @@ class Inpainting(Section):
         local=0,
     )
     perceptual_image: Literal["raw", "composite"] = setting("raw", "what Eq. 11 sees")
-    vgg: str = setting(
-        "weights/vgg19.safetensors", "written by `gmsrm convert vgg19`; or bundled", local="bundled"
-    )
+    vgg: str = VGG19_FILE
     kl_reduction: Literal["mean", "sum"] = setting("mean", "of Eq. 9 over levels")
     discriminator_image: Literal["raw", "composite"] = setting("raw", "what it sees")
     discriminator_mask: bool = setting(False, "condition it on the mask")
@@ -244,8 +244,10 @@ def check(config: ConfigDict) -> None:
     Raises:
         UserError: names the field, its value and what it can be.
     """
-    check_memory(config)
     inpainting, model, size = config.inpainting, config.model, config.image_size
+    _check_networks(config)
+    if VARIANTS[config.variant].memory and not inpainting.begin_from:
+        _check_micro_batches(config.memory, config.accumulation)
     if inpainting.perceptual_crop > size:
         raise UserError(
             f"config.inpainting.perceptual_crop = {inpainting.perceptual_crop} is above "
@@ -257,18 +259,23 @@ def check(config: ConfigDict) -> None:
             "smaller image_size, and inpainting.begin_from = ''; set them so"
         )
     layers = tuple(inpainting.perceptual_layers)
-    if layers != VGG_LAYERS[: len(layers)] or not layers:
+    if layers != VGG_LAYERS[: len(layers)]:
         raise UserError(
             f"config.inpainting.perceptual_layers = {layers}; use the first layers of {VGG_LAYERS}"
         )
 
 
 def check_memory(config: ConfigDict) -> None:
-    """Checks what stage 1 needs, of any method that has it.
+    """Checks what stage 1 needs, of any method that trains it.
 
     Raises:
         UserError: names the field, its value and what it can be.
     """
+    _check_networks(config)
+    _check_micro_batches(config.memory, config.accumulation)
+
+
+def _check_networks(config: ConfigDict) -> None:
     model, memory, size = config.model, config.memory, config.image_size
     if model.channel_base < size:
         raise UserError(
@@ -295,7 +302,6 @@ def check_memory(config: ConfigDict) -> None:
         raise UserError(
             "config.memory.reconstruction_weight needs memory.code_source = 'encoder'; set it to 0"
         )
-    _check_micro_batches(memory, config.accumulation)
 
 
 # What must agree where a stage begins with the weights of a smaller one of its name.

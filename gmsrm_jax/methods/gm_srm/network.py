@@ -249,7 +249,8 @@ class InpaintingNetwork(nn.Module):
         """
         if mask.shape != (*image.shape[:3], 1) or image.shape[1] != max(self.channels):
             raise ValueError(f"image {image.shape}, mask {mask.shape}, size {max(self.channels)}")
-        features, size = self.encoder(image, mask), image.shape[1]
+        size = image.shape[1]
+        features = self.encoder(image, mask)  # F_E, Eq. 2: [N, r, r, C(r)] by r
         asks = VARIANTS[self.variant].memory
         maps = iter(noise)
         decoded, code, remembered = features[4], None, None
@@ -263,17 +264,19 @@ class InpaintingNetwork(nn.Module):
                 encoded = [given, features[r]] if r < size else [given]
             found = []
             if r in (self.asked if asks else self.levels):
+                # μ_i and log σ_i², Eq. 8: [N]
                 mean, log_variance = self.noise_moments(r, encoded[0], decoded, *encoded[1:])
                 means.append(mean)
                 log_variances.append(log_variance)
             if asks and r in self.asked:
-                code = self.query(r, decoded, code)
+                code = self.query(r, decoded, code)  # c^i, Eq. 3 and 7: [N, D]
                 sigma = jnp.exp(0.5 * log_variance)
-                level_noise = [
+                level_noise = [  # N(μ_i, σ_i²): [N, r, r, 1]
                     mean[:, None, None, None] + sigma[:, None, None, None] * next(maps)
                     for _ in range(1 if r == 4 else 2)
                 ]
                 fused = jnp.concatenate(encoded, axis=-1)
+                # F_M^i, Eq. 4: [N, r, r, C(r)]
                 remembered = self.ask_memory(remembered, fused, code, level_noise)
                 found = [remembered]
             if r in self.outputs:
@@ -281,7 +284,7 @@ class InpaintingNetwork(nn.Module):
                 seen += [features[r]] if self.stem_skip else []
                 own = self.outputs[r](jnp.concatenate(seen, axis=-1))
                 raw = own if r == min(self.outputs) else bilinear_upsample(raw) + own
-            if r < size:
+            if r < size:  # F_D^i, Eq. 6: [N, 2r, 2r, C(2r)]
                 decoded = self.decoder[r]([*found, features[r], decoded])
         if self.smooth_skip and self.smooth_residual == "linear":
             filled = smooth_fill(image, mask) + raw

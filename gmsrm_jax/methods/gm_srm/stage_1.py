@@ -14,7 +14,9 @@ from gmsrm_jax.methods.gm_srm.fields import MEMORY_FIELDS
 from gmsrm_jax.methods.gm_srm.growth import grow, growth
 from gmsrm_jax.methods.gm_srm.memory import draw_noise
 from gmsrm_jax.methods.gm_srm.stage_1_programs import SALT, MemoryPrograms
+from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn.vgg import load_vgg19
+from gmsrm_jax.runtime.image_grid import holed
 from gmsrm_jax.runtime.pixels import to_bytes, to_signed
 
 _DISTANCE = "validation/vgg_distance"
@@ -41,7 +43,7 @@ class MemoryStage:
         settings = config.memory
         self.settings = settings
         self.batch_size, self.accumulation = settings.batch_size, config.accumulation
-        self.total_steps = max(round(settings.length_kimg * 1000 / settings.batch_size), 1)
+        self.total_steps = steps_of(settings.length_kimg, settings.batch_size)
         self.save_every, self.validate_every = settings.save_every, settings.validate_every
         self.batches = {"memory.batch_size": int(settings.batch_size)}
         if settings.path_interval and self.accumulation > 1:
@@ -82,7 +84,6 @@ class MemoryStage:
             generator = grow(generator, smaller["variables"]["generator"]["params"])
             discriminator = grow(discriminator, smaller["variables"]["discriminator"]["params"])
             code_average = jnp.copy(smaller["extra"]["code_average"])
-        zero = jnp.zeros(())
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             variables={
@@ -101,11 +102,8 @@ class MemoryStage:
                 "step": jnp.zeros((), jnp.int32),
             },
             extra={
-                "path_mean": zero,
                 "code_average": code_average,
-                "ada_p": jnp.zeros(()),
-                "ada_sign": jnp.zeros(()),
-                "ada_count": jnp.zeros(()),
+                **{n: jnp.zeros(()) for n in ("path_mean", "ada_p", "ada_sign", "ada_count")},
             },
         )
 
@@ -145,15 +143,13 @@ class MemoryStage:
         panels = {"samples": (samples, 8)}
         if self.settings.code_source == "encoder":
             given = self._inputs(0)
-            held = np.where(given["mask"] > 0, 127, given["image"])[:16]
-            panels["asked_with"] = (held.astype(np.uint8), 8)
+            panels["asked_with"] = (holed(given["image"], given["mask"])[:16], 8)
         return panels
 
     def _inputs(self, index: int) -> dict[str, np.ndarray]:
         """Batch `index` of the pictures kept aside, in turn."""
-        rows = (index * self.batch_size + np.arange(self.batch_size)) % len(
-            self.validation["image"]
-        )
+        count = len(self.validation["image"])
+        rows = (index * self.batch_size + np.arange(self.batch_size)) % count
         return {name: values[rows] for name, values in self.validation.items()}
 
     def _samples(self, state: TrainState, index: int) -> np.ndarray:

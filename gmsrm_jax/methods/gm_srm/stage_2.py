@@ -27,7 +27,7 @@ from gmsrm_jax.nn.crops import corners_on_hole, crop
 from gmsrm_jax.nn.optimizers import learning_rate_schedule, slowed
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
 from gmsrm_jax.nn.vgg import features, load_vgg19
-from gmsrm_jax.runtime.pixels import composite, to_signed
+from gmsrm_jax.runtime.pixels import composite
 
 
 class InpaintingStage(AdversarialStage):
@@ -56,12 +56,11 @@ class InpaintingStage(AdversarialStage):
             learning_rate_schedule(settings.schedule, rate, total)
             for rate in (settings.learning_rate, settings.discriminator_learning_rate)
         )
-        b1, b2 = settings.betas
         self.adversary = Adversary(
             "discriminator",
             PatchDiscriminator(tuple(settings.discriminator_features), dtype=config.compute_dtype),
             "hinge",
-            optax.adam(of_discriminator, b1=b1, b2=b2),
+            optax.adam(of_discriminator, *settings.betas),
         )
         super().__init__(
             "inpainting",
@@ -71,7 +70,7 @@ class InpaintingStage(AdversarialStage):
             total,
             settings,
             optax.chain(
-                optax.adam(self.schedule, b1=b1, b2=b2),
+                optax.adam(self.schedule, *settings.betas),
                 slowed(("query_", "statistics_"), settings.query_rate),
             ),
             (self.adversary,) if settings.adversarial_weight else (),
@@ -97,7 +96,7 @@ class InpaintingStage(AdversarialStage):
         size = max(self.network.channels)
         image, mask = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size, 1))
         keys = jax.random.split(key, 3)
-        drawn = self._method.init(self._config, keys[1])["network"]["params"]
+        drawn = self._method.init(self.config, keys[1])["network"]["params"]
         if "begin_from" in given:
             drawn = given["begin_from"]["network"]["params"]
         elif "memory" in given:
@@ -115,15 +114,11 @@ class InpaintingStage(AdversarialStage):
                 name: jax.tree.map(jnp.copy, smaller["variables"].get(name, tree))
                 for name, tree in judges.items()
             }
-            drawn, average = (
-                grow(
-                    drawn,
-                    self._method.finish(self._config, smaller[item], smaller["kept"])["network"][
-                        "params"
-                    ],
-                )
+            whole = (
+                self._method.finish(self.config, smaller[item], smaller["kept"])["network"]
                 for item in ("variables", "average")
             )
+            drawn, average = (grow(drawn, network["params"]) for network in whole)
         strength = self.fields.train_noise_strength
 
         def frozen(path: tuple[str, ...]) -> bool:
@@ -154,39 +149,36 @@ class InpaintingStage(AdversarialStage):
         """What the discriminator is given of pictures."""
         return (image, mask) if self.fields.discriminator_mask else (image,)
 
-    def _parts(self, state: TrainState, batch: Batch) -> dict[str, Any]:
-        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        keys = jax.random.split(jax.random.fold_in(key, state.step), 2)
-        noise = draw_noise(keys[0], batch["image"].shape[0], self.resolutions)
-        parts = {"image": batch["image"], "mask": batch["mask"], "noise": noise}
-        if self.fields.perceptual_crop:
-            side = self.fields.perceptual_crop
-            parts["corner"] = corners_on_hole(keys[1], batch["mask"], side)
-        return parts
+    def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        """ε of Eq. 8, and the corners [N, 2] of what Eq. 11 sees."""
+        keys, side = jax.random.split(self._key(state)), self.fields.perceptual_crop
+        corners = {"corner": corners_on_hole(keys[1], mask, side)} if side else {}
+        return {"noise": draw_noise(keys[0], len(image), self.resolutions), **corners}
 
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
     ) -> tuple[jax.Array, Played]:
         """Eq. 14, its terms, and what the discriminator is shown; no term of weight 0 is computed.
 
+            L = λ1 · L_rec + λ2 · L_perc + λ3 · L_adv + λ4 · L_KL
+
         Reconstruction is always measured, and the KL divergence wherever noise is conditional.
         """
         settings = self.fields
-        image, mask = to_signed(part["image"]), part["mask"].astype(jnp.float32)
-        weights = self._method.finish(self._config, variables, state.kept)["network"]
+        image, mask = part["image"], part["mask"]
+        weights = self._method.finish(self.config, variables, state.kept)["network"]
         filled: Filled = apply(self.network, weights, image, mask, part["noise"])
 
         def shown(kind: str) -> jax.Array:
             return filled.image if kind == "raw" else composite(image, filled.image, mask)
 
         fake = self._shown(shown(settings.discriminator_image), mask)
-        scalars = {
-            "optimizer/learning_rate": jnp.asarray(self.schedule(state.step), jnp.float32),
-            "loss/reconstruction": losses.reconstruction_loss(
+        rows = {"real": self._shown(image, mask), "fake": fake}
+        terms = {
+            "reconstruction": losses.reconstruction_loss(  # Eq. 10
                 filled.image, image, mask, settings.hole_weight, settings.reconstruction_norm
             ),
         }
-        total = settings.reconstruction_weight * scalars["loss/reconstruction"]
         if settings.perceptual_weight:
             side = settings.perceptual_crop
             target, seen = (
@@ -198,19 +190,12 @@ class InpaintingStage(AdversarialStage):
                 )
                 for x in (image, shown(settings.perceptual_image))
             )
-            scalars["loss/perceptual"] = losses.perceptual_loss(seen, target)
-            total += settings.perceptual_weight * scalars["loss/perceptual"]
+            terms["perceptual"] = losses.perceptual_loss(seen, target)  # Eq. 11
         if settings.adversarial_weight:
-            logits, _ = self.adversary.judge(state.variables["discriminator"], fake)
-            scalars["loss/adversarial"] = self.adversary.generator_loss(logits)
-            total += settings.adversarial_weight * scalars["loss/adversarial"]
-        if self.parts.conditional_noise:
-            scalars["loss/kl"] = losses.kl_loss(
-                filled.mean, filled.log_variance, settings.kl_reduction
-            )
-            scalars["noise/mean"] = jnp.abs(filled.mean).mean()
-            scalars["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
-            total += settings.kl_weight * scalars["loss/kl"]
-        scalars["loss/total"] = total
-        rows = {"real": self._shown(image, mask), "fake": fake}
-        return total, Played(scalars, {}, {self.adversary.name: rows})
+            terms["adversarial"] = self.adversary.fooling_loss(state.variables, rows)  # Eq. 12
+        told = {"optimizer/learning_rate": self.schedule(state.step)}
+        if self.parts.conditional_noise:  # Eq. 9
+            terms["kl"] = losses.kl_loss(filled.mean, filled.log_variance, settings.kl_reduction)
+            told["noise/mean"] = jnp.abs(filled.mean).mean()
+            told["noise/deviation"] = jnp.exp(0.5 * filled.log_variance).mean()
+        return self._played(terms, {self.adversary.name: rows}, told=told)

@@ -27,7 +27,7 @@ MapStart = Annotated[tuple[float, float, float, float], pydantic.AfterValidator(
 
 
 class AttentionMap(nn.Module):
-    """The asymmetric Gaussian g_A, with four numbers for all channels.
+    """The asymmetric Gaussian g_A of Sec. 3.2, with four numbers for all channels.
 
         g_A(r) = a · exp(-γ_l · (r - μ)²)              r < μ
                = 1 + (a - 1) · exp(-γ_r · (r - μ)²)    r ≥ μ
@@ -53,7 +53,10 @@ class AttentionMap(nn.Module):
 
 
 def next_mask(r: jax.Array) -> jax.Array:
-    """g_M(r) = relu(r)^0.8, 0 below a millionth, where its slope grows without bound."""
+    """g_M(r) = relu(r)^0.8 of Sec. 3.2, for responses [N, H, W, C], which keep shape and format.
+
+    0 below a millionth, where its slope grows without bound.
+    """
     y = r.astype(jnp.float32)
     above = y > _SMALLEST
     # The inner choice keeps the slope of what is not taken finite.

@@ -1,6 +1,6 @@
 """LBAM as a method: its fields, its one stage."""
 
-import math
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,7 +16,6 @@ from gmsrm_jax.methods.base import (
     Context,
     Method,
     Noise,
-    Scalars,
     StageSpec,
     TrainState,
     Variables,
@@ -24,13 +23,12 @@ from gmsrm_jax.methods.base import (
 )
 from gmsrm_jax.methods.lbam.maps import MapStart, keep_in_ranges
 from gmsrm_jax.methods.lbam.network import Critic, LBAMNetwork, Start
+from gmsrm_jax.methods.pconv import check_levels, levels_of, pixel_terms, vgg_terms
 from gmsrm_jax.methods.stage import steps_of
-from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
-from gmsrm_jax.nn.vgg import features, load_poolings
-from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.nn.vgg import VGG16_FILE, features, load_poolings
 from gmsrm_jax.runtime.fields import Betas, Section, setting
-from gmsrm_jax.runtime.pixels import composite
+from gmsrm_jax.runtime.pixels import composite, to_unit
 
 _CRITIC = "critic"
 
@@ -60,11 +58,7 @@ class LBAMFields(Section):
         "released: the authors' signs, sigmoid and batch norms, with which both sides pull alike",
     )
     penalty_weight: float = setting(10.0, "of the critic's gradient penalty", ge=0)
-    vgg: str = setting(
-        "weights/lpips_vgg.safetensors",
-        "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
-        local="bundled",
-    )
+    vgg: str = VGG16_FILE
     learning_rate: float = setting(1e-4, "of Adam", ge=0)
     betas: Betas = setting((0.5, 0.9), "of Adam")
     critic_width: int = setting(64, "channels of the critic's first layers", gt=0, local=8)
@@ -91,30 +85,16 @@ class ReleasedAdversary(Adversary):
         return real.mean() + fake.mean()
 
 
-def levels_of(config: ConfigDict) -> int:
-    """L: what the config says, or log2(S) - 1."""
-    return config.lbam.levels or int(math.log2(config.image_size)) - 1
-
-
 def build_network(config: ConfigDict, dtype: DTypeLike = jnp.float32, **start: Any) -> LBAMNetwork:
     """The network that a config describes; `start` says how it is drawn."""
     fields = config.lbam
-    return LBAMNetwork(levels_of(config), fields.width, fields.batch_norm, dtype=dtype, **start)
-
-
-def check(config: ConfigDict) -> None:
-    """Refuses more levels than a picture has halvings."""
-    most = int(math.log2(config.image_size))
-    if levels_of(config) > most:
-        raise UserError(
-            f"config.lbam.levels = {config.lbam.levels}; pictures of {config.image_size} px can "
-            f"be halved {most} times, use at most that, or 0"
-        )
+    levels = levels_of(fields, config.image_size)
+    return LBAMNetwork(levels, fields.width, fields.batch_norm, dtype=dtype, **start)
 
 
 def init(config: ConfigDict, key: jax.Array) -> Variables:
     """Drawn weights; running means 0 and variances 1."""
-    fields, size = config.lbam, 1 << levels_of(config)
+    fields, size = config.lbam, 1 << levels_of(config.lbam, config.image_size)
     network = build_network(
         config,
         start=fields.start,
@@ -128,11 +108,6 @@ def init(config: ConfigDict, key: jax.Array) -> Variables:
     }
 
 
-def unit(image: jax.Array) -> jax.Array:
-    """Values in [-1, 1] to [0, 1]."""
-    return 0.5 * image + 0.5
-
-
 def fill(
     config: ConfigDict,
     variables: Variables,
@@ -143,7 +118,7 @@ def fill(
 ) -> Any:
     """The network's output, see `Method.fill`."""
     del noise
-    return apply(build_network(config, dtype), variables["network"], unit(image), mask)
+    return apply(build_network(config, dtype), variables["network"], to_unit(image), mask)
 
 
 class LBAMStage(AdversarialStage):
@@ -166,15 +141,13 @@ class LBAMStage(AdversarialStage):
             UserError: lbam.vgg cannot be used.
         """
         fields, released = config.lbam, config.lbam.adversarial_form == "released"
-        b1, b2 = fields.critic_betas
         critic = (ReleasedAdversary if released else Adversary)(
             _CRITIC,
             Critic(fields.critic_width, released, config.compute_dtype),
             "wasserstein",
-            optax.adam(fields.critic_learning_rate, b1=b1, b2=b2),
+            optax.adam(fields.critic_learning_rate, *fields.critic_betas),
             fields.penalty_weight,
         )
-        b1, b2 = fields.betas
         super().__init__(
             "inpainting",
             LBAM,
@@ -182,7 +155,7 @@ class LBAMStage(AdversarialStage):
             context,
             steps_of(fields.length_kimg, config.batch_size),
             fields,
-            optax.chain(optax.adam(fields.learning_rate, b1=b1, b2=b2), keep_in_ranges()),
+            optax.chain(optax.adam(fields.learning_rate, *fields.betas), keep_in_ranges()),
             (critic,) if fields.adversarial_weight else (),
         )
         self.network = build_network(config, self.dtype)
@@ -195,58 +168,38 @@ class LBAMStage(AdversarialStage):
         """Drawn weights; see `base.Stage.init`."""
         del given
         keys, side = jax.random.split(key), self.config.image_size
-        variables = init(self.config, keys[0])["network"]
-        return self._begin("network", variables, keys[1], {_CRITIC: ((side, 3), (side, 1))})
+        return self._begin_drawn(
+            init(self.config, keys[0]), keys[1], {_CRITIC: ((side, 3), (side, 1))}
+        )
 
     def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
-        """α of the gradient penalty, a number an example and step."""
+        """α of the gradient penalty, a number an example and step, [N, 1, 1, 1]."""
         del mask
-        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        key = jax.random.fold_in(key, state.step)
-        return {"alpha": jax.random.uniform(key, (len(image), 1, 1, 1))}
+        return {"alpha": jax.random.uniform(self._key(state), (len(image), 1, 1, 1))}
 
     def _loss(
         self, state: TrainState, batch: Batch, variables: Variables, part: Batch
     ) -> tuple[jax.Array, Played]:
-        """The weighted sum, its terms and moved statistics; no term of weight 0.
+        """The weighted sum (Sec. 3.5), its terms and moved statistics; no term of weight 0.
 
             L = valid + 6 · hole + 0.01 · perceptual + 120 · style + 0.1 · adversarial
 
-        Perceptual and style compare both the output and the composite with the picture; the critic
-        sees the output.
+        The critic sees the output.
         """
         fields, image, mask = self.fields, part["image"], part["mask"]
         raw, statistics = self.network.apply(
-            variables["network"], unit(image), mask, True, mutable=["batch_stats"]
+            variables["network"], to_unit(image), mask, True, mutable=["batch_stats"]
         )
-        truth, made = unit(image), unit(raw)
+        truth, made = to_unit(image), to_unit(raw)
         between = part["alpha"] * truth + (1.0 - part["alpha"]) * made
         rows = {"real": (truth, mask), "fake": (made, mask), "between": (between, mask)}
-        scalars: Scalars = {}
-        if fields.valid_weight:
-            scalars["valid"] = losses.masked_l1_loss(made, truth, 1.0 - mask)
-        if fields.hole_weight:
-            scalars["hole"] = losses.masked_l1_loss(made, truth, mask)
+        terms = pixel_terms(fields, made, truth, mask)
         if "vgg" in batch:
-            target, *seen = (
-                features(batch["vgg"], x, self.taps, self.dtype)
-                for x in (image, raw, composite(image, raw, mask))
-            )
-            for name, term in (
-                ("perceptual", losses.perceptual_loss),
-                ("style", losses.style_loss),
-            ):
-                if fields[f"{name}_weight"]:
-                    scalars[name] = jnp.stack([term(maps, target) for maps in seen]).sum()
+            look = functools.partial(features, batch["vgg"], taps=self.taps, dtype=self.dtype)
+            terms |= vgg_terms(fields, look, image, raw, composite(image, raw, mask))
         for adversary in self.adversaries:
-            fake, _ = adversary.judge(state.variables[_CRITIC], rows["fake"])
-            scalars["adversarial"] = adversary.generator_loss(fake)
-        total = jnp.zeros(())
-        for name, value in scalars.items():
-            total += fields[f"{name}_weight"] * value
-        named = {f"loss/{name}": value for name, value in scalars.items()}
-        renewed = {"network": dict(statistics)}
-        return total, Played(named | {"loss/total": total}, renewed, {_CRITIC: rows})
+            terms["adversarial"] = adversary.fooling_loss(state.variables, rows)
+        return self._played(terms, {_CRITIC: rows}, {"network": dict(statistics)})
 
 
 def _stages(config: ConfigDict) -> tuple[StageSpec, ...]:
@@ -265,7 +218,7 @@ LBAM = Method(
     shared={"batch_size": 16},
     network_fields=("lbam.levels", "lbam.width", "lbam.batch_norm"),
     lengths=("lbam.length_kimg",),
-    check=check,
+    check=functools.partial(check_levels, "lbam"),
     stages=_stages,
     init=init,
 )

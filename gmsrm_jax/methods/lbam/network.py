@@ -29,9 +29,11 @@ _OUTPUT_INIT = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 class LBAMNetwork(nn.Module):
     """The U-Net of L levels; level i works at S / 2^i with C_i = width · min(2^(i-1), 8) channels.
 
-    Encoder: c = conv(x), r = conv(k), x' = leaky(BN(c · g_A(r))), k' = g_M(r); c is the skip.
-    Reverse: r = conv(m), m' = g_M(r), on the hole mask. Decoder: u = transposed conv(x),
-    x' = leaky(BN([c, u] · [g_A(r forward), g_A(r reverse)])).
+    The paper's Sec. 3.3, with g_A and g_M of `maps`; k is the known mask, m that of the hole:
+
+        encoder    c = conv(x), r = conv(k), x' = leaky(BN(c · g_A(r))), k' = g_M(r); c is the skip
+        reverse    r = conv(m), m' = g_M(r)
+        decoder    u = transposed conv(x), x' = leaky(BN([c, u] · [g_A(r forward), g_A(r reverse)]))
 
     Attributes:
         levels: L, at most log2(S).
@@ -69,6 +71,7 @@ class LBAMNetwork(nn.Module):
         k, m = (jnp.repeat(plane, 3, axis=-1).astype(self.dtype) for plane in (known, mask))
         skips, maps, channels = [], [], [self.width * min(1 << i, 8) for i in range(self.levels)]
         for i, count in enumerate(channels, start=1):
+            # c, k' and the map: [N, S / 2^i, ·, C_i]
             c = PlainConv(count, 4, 2, 1, self._init(), use_bias=False, name=f"encoder_{i}")(x)
             k, forward = self._masked("forward", i, count, k, self.forward_map)
             if i < self.levels:
@@ -77,6 +80,7 @@ class LBAMNetwork(nn.Module):
                 maps.append((forward, reverse))
             x = self._activated(c * forward, f"encoder_norm_{i}" if i > 1 else "", of_batch)
         for i in reversed(range(1, self.levels)):
+            # u: [N, S / 2^i, ·, C_i]; joined with the skip twice as many channels
             u = TransposedConv(channels[i - 1], self._init(), False, name=f"decoder_{i + 1}")(x)
             y = jnp.concatenate([skips.pop(), u], axis=-1) * jnp.concatenate(maps.pop(), axis=-1)
             x = self._activated(y, f"decoder_norm_{i + 1}", of_batch)

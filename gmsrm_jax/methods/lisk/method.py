@@ -7,8 +7,9 @@ from ml_collections import ConfigDict
 from gmsrm_jax.methods.base import Method, StageSpec
 from gmsrm_jax.methods.lisk import network
 from gmsrm_jax.methods.lisk.stage import LiskStage
-from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS
-from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
+from gmsrm_jax.nn.optimizers import Schedule
+from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS, VGG19_FILE
+from gmsrm_jax.runtime.fields import Betas, Channels, Layers, Section, setting
 
 
 class LiskFields(Section):
@@ -16,7 +17,7 @@ class LiskFields(Section):
 
     width: int = setting(64, "channels of the generator at full size", gt=0, local=8)
     residual_blocks: int = setting(8, "at a quarter of the size", ge=0, local=2)
-    head_norm: Literal["instance", "none"] = setting(
+    head_norm: network.HeadNorm = setting(
         "instance",
         "norms behind the heads, as in the released networks; with them every picture"
         " has the same mean and deviation in front of tanh",
@@ -39,16 +40,12 @@ class LiskFields(Section):
     adversarial_weight: float = setting(0.4, "of the hinge loss of composites", ge=0)
     content_weight: float = setting(0.1, "of squared differences of VGG features", ge=0)
     style_weight: float = setting(250.0, "of squared differences of their Gram matrices", ge=0)
-    vgg_layers: tuple[str, ...] = setting(
+    vgg_layers: Layers = setting(
         PERCEPTUAL_LAYERS, "VGG-19's, of both", local=PERCEPTUAL_LAYERS[:3]
     )
-    vgg: str = setting(
-        "weights/vgg19.safetensors",
-        'written by `gmsrm convert vgg19`; or "bundled"',
-        local="bundled",
-    )
+    vgg: str = VGG19_FILE
     learning_rate: float = setting(1e-4, "of both Adams", ge=0)
-    schedule: Literal["constant", "half_linear", "cosine"] = setting(
+    schedule: Schedule = setting(
         "half_linear", "of the learning rate; half_linear: to 0 over the second half"
     )
     betas: Betas = setting((0.0, 0.9), "of both Adams")

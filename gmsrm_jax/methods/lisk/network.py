@@ -117,9 +117,9 @@ class Generator(nn.Module):
     def __call__(self, seen: jax.Array) -> Predicted:
         """Predicts from what `structure.seen` gives, [N, S, S, 11], S a multiple of 16 from 32."""
         w = self.width
-        x = _Block(w, 7, name="in")(seen.astype(self.dtype))
-        x = _Block(2 * w, 4, 2, name="down_half")(x)
-        x = _Block(4 * w, 4, 2, name="down_quarter")(x)
+        x = _Block(w, 7, name="in")(seen.astype(self.dtype))  # [N, S, S, w]
+        x = _Block(2 * w, 4, 2, name="down_half")(x)  # [N, S/2, S/2, 2w]
+        x = _Block(4 * w, 4, 2, name="down_quarter")(x)  # [N, S/4, S/4, 4w]
         for index in range(self.blocks):
             block = ResidualBlock(2, GLOROT, affine=True, epsilon=EPSILON, name=f"residual_{index}")
             x = block(x)
@@ -129,7 +129,7 @@ class Generator(nn.Module):
                 x = _Doubling(factor * w, name=f"up_{scale}")(embedded)
             x = AttentionLayer(name=f"attention_{scale}")(x)
             lines = _Block(factor * w, 5, name=f"structure_{scale}")(x)
-            embedded = jnp.concatenate([x, lines], axis=-1)
+            embedded = jnp.concatenate([x, lines], axis=-1)  # [N, s, s, 2 · factor · w]
             gradients[scale] = _Head(6, self.head_norm, name=f"gradients_{scale}")(lines)
             if scale == "whole" or self.small_pictures:
                 head = _Head(3, self.head_norm, name=f"picture_{scale}")

@@ -42,7 +42,7 @@ class LiskStage(AdversarialStage):
         fields = config.lisk
         total = steps_of(fields.length_kimg, config.batch_size)
         rate = learning_rate_schedule(fields.schedule, fields.learning_rate, total)
-        b1, b2 = fields.betas
+        optimizer = optax.adam(rate, *fields.betas)
         self.adversary = Adversary(
             _JUDGE,
             PatchDiscriminator(
@@ -51,9 +51,8 @@ class LiskStage(AdversarialStage):
                 kernel_init=network.SMALL,
             ),
             "hinge",
-            optax.adam(rate, b1=b1, b2=b2),
+            optimizer,
         )
-        optimizer = optax.adam(rate, b1=b1, b2=b2)
         super().__init__(
             "inpainting", method, config, context, total, fields, optimizer, (self.adversary,)
         )
@@ -65,8 +64,9 @@ class LiskStage(AdversarialStage):
         """Draws both networks."""
         del given
         keys, side = jax.random.split(key), self.config.image_size
-        variables = network.init(self.config, keys[0])["network"]
-        return self._begin("network", variables, keys[1], {_JUDGE: ((side, 3),)})
+        return self._begin_drawn(
+            network.init(self.config, keys[0]), keys[1], {_JUDGE: ((side, 3),)}
+        )
 
     def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
         del state
@@ -86,13 +86,12 @@ class LiskStage(AdversarialStage):
         Content and style compare raw output and composite with the picture; the discriminator sees
         composites.
         """
-        fields, image, mask = self.fields, part["image"], part["mask"]
+        image, mask = part["image"], part["mask"]
         module = network.generator(self.config, self.dtype)
         predicted = apply(module, variables["network"], part["seen"])
         raw = predicted.pictures["whole"]
         filled = composite(image, raw, mask)
         rows = {"real": (image,), "fake": (filled,)}
-        logits, _ = self.adversary.judge(state.variables[_JUDGE], rows["fake"])
         terms = {
             "l1": _sum(
                 losses.reconstruction_loss(
@@ -108,7 +107,7 @@ class LiskStage(AdversarialStage):
                 structure.structure_loss(predicted.gradients[scale], target)
                 for scale, target in part["targets"].items()
             ),
-            "adversarial": self.adversary.generator_loss(logits),
+            "adversarial": self.adversary.fooling_loss(state.variables, rows),
         }
         if "vgg" in batch:
             target, *compared = (
@@ -120,9 +119,7 @@ class LiskStage(AdversarialStage):
             terms["style"] = _LAYER_WEIGHT * _sum(
                 losses.squared_style_loss(maps, target) for maps in compared
             )
-        total = _sum(fields[f"{name}_weight"] * term for name, term in terms.items())
-        scalars = {f"loss/{name}": term for name, term in terms.items()}
-        return total, Played({**scalars, "loss/total": total}, {}, {_JUDGE: rows})
+        return self._played(terms, {_JUDGE: rows})
 
 
 def _sum(terms: Iterable[jax.Array]) -> jax.Array:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax.nn.canny import canny, grey
 from gmsrm_jax.nn.smooth_fill import smooth_fill
 from gmsrm_jax.nn.stencil import gaussian_taps, stencil
-from gmsrm_jax.runtime.pixels import composite
+from gmsrm_jax.runtime.pixels import composite, to_unit
 
 SCALES = {"quarter": 4, "half": 2, "whole": 1}
 INPUTS = 11  # channels of `seen`
@@ -60,7 +60,7 @@ def priority(edges: jax.Array) -> jax.Array:
 
 def _edges(config: ConfigDict, image: jax.Array) -> jax.Array:
     """Canny's edges, 0 or 1, of pictures in [-1, 1]."""
-    return canny(grey(0.5 * image + 0.5), config.lisk.sigma)
+    return canny(grey(to_unit(image)), config.lisk.sigma)
 
 
 def seen(config: ConfigDict, image: jax.Array, mask: jax.Array) -> jax.Array:

@@ -7,8 +7,8 @@ from ml_collections import ConfigDict
 from gmsrm_jax.methods.base import Method, StageSpec
 from gmsrm_jax.methods.medfe import network
 from gmsrm_jax.methods.medfe.stage import MedfeStage
-from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS
-from gmsrm_jax.runtime.fields import Betas, Channels, Section, setting
+from gmsrm_jax.nn.vgg import PERCEPTUAL_LAYERS, VGG16_FILE
+from gmsrm_jax.runtime.fields import Betas, Channels, Layers, Section, setting
 
 
 class MedfeFields(Section):
@@ -37,19 +37,15 @@ class MedfeFields(Section):
     adversarial_weight: float = setting(0.2, "of both relativistic losses", ge=0)
     perceptual_weight: float = setting(0.2, "of the L1 of VGG features", ge=0)
     style_weight: float = setting(250.0, "of the L1 of their Gram matrices", ge=0)
-    perceptual_layers: tuple[str, ...] = setting(
+    perceptual_layers: Layers = setting(
         PERCEPTUAL_LAYERS, "VGG-16's, of the perceptual loss", local=PERCEPTUAL_LAYERS[:3]
     )
-    style_layers: tuple[str, ...] = setting(
+    style_layers: Layers = setting(
         ("relu2_2", "relu3_3", "relu4_3", "relu5_2"),
         "VGG-16's, of the style loss",
         local=("relu2_2",),
     )
-    vgg: str = setting(
-        "weights/lpips_vgg.safetensors",
-        "VGG-16, of `gmsrm convert lpips --net vgg`; or bundled, VGG-19 to conv3_1 in its place",
-        local="bundled",
-    )
+    vgg: str = VGG16_FILE
     learning_rate: float = setting(2e-4, "of every Adam", ge=0)
     betas: Betas = setting((0.5, 0.999), "of every Adam")
     length_kimg: float = setting(

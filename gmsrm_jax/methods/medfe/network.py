@@ -6,7 +6,7 @@ fourth on; in small pictures, which have fewer, the deepest takes the missing on
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,6 @@ TEXTURE_LEVELS, STRUCTURE_LEVELS = 3, 3
 MIDDLE = 8  # S over the side at which features are filled
 FILLING_KERNELS = (3, 5, 7)
 HOLE_COLOUR = (123 / 127.5 - 1, 104 / 127.5 - 1, 117 / 127.5 - 1)
-FillingMask = Literal["hole", "none"]
 
 
 class Predicted(NamedTuple):
@@ -129,7 +128,7 @@ class _Middle(nn.Module):
         """
         w, side = self.width, known.shape[1]
         active = [_leaky(x) for x in levels]
-        texture = [
+        texture = [  # [N, S/8, S/8, 4w] each, and so are those of structure
             _Chain((2 * w, 4 * w), True, name="texture_1")(active[0]),
             _Chain((4 * w,), True, name="texture_2")(active[1]),
             _Chain((4 * w,), False, name="texture_3")(active[2]),
@@ -147,7 +146,7 @@ class _Middle(nn.Module):
         pictures = _apart(nn.tanh(head(both)))
         filled = _apart(both)
         z = jnp.concatenate([filled[:, 1], filled[:, 0]], axis=-1)
-        z = _Chain((8 * w,), False, name="fuse")(z)
+        z = _Chain((8 * w,), False, name="fuse")(z)  # [N, S/8, S/8, 8w]
         z = Equalisation(self.released_layout, name="equalise")(z)
         given = []
         for index, x in enumerate(levels, start=1):

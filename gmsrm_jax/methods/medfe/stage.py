@@ -17,18 +17,13 @@ from gmsrm_jax.methods.stage import steps_of
 from gmsrm_jax.nn import losses
 from gmsrm_jax.nn.adversarial import Adversary, Played
 from gmsrm_jax.nn.crops import corners_anywhere, crop
+from gmsrm_jax.nn.optimizers import falling_rate
 from gmsrm_jax.nn.patch_discriminator import PatchDiscriminator
-from gmsrm_jax.nn.vgg import BUNDLED, Net, features, load_vgg
+from gmsrm_jax.nn.vgg import features, load_vgg
+from gmsrm_jax.runtime.pixels import to_unit
 
 _GLOBAL, _LOCAL = "discriminator", "local_discriminator"
 _LEAST_SIDE = 32  # px that five halvings need
-
-
-def falling_rate(peak: float, steps: int, constant_share: float) -> optax.Schedule:
-    """Constant for a share of the steps, then linear to 0."""
-    constant = round(constant_share * steps)
-    falling = optax.linear_schedule(peak, 0.0, max(steps - constant, 1))
-    return optax.join_schedules([optax.constant_schedule(peak), falling], [constant])
 
 
 class MedfeStage(AdversarialStage):
@@ -49,10 +44,8 @@ class MedfeStage(AdversarialStage):
         """
         fields = config.medfe
         total = steps_of(fields.length_kimg, config.batch_size)
-        b1, b2 = fields.betas
-        optimizer = optax.adam(
-            falling_rate(fields.learning_rate, total, fields.constant_share), b1=b1, b2=b2
-        )
+        rate = falling_rate(fields.learning_rate, total, round(fields.constant_share * total))
+        optimizer = optax.adam(rate, *fields.betas)
         judge = PatchDiscriminator(
             tuple(fields.discriminator_features), config.compute_dtype, kernel_init=INIT, flat=0
         )
@@ -66,27 +59,23 @@ class MedfeStage(AdversarialStage):
         self.perceptual = tuple(fields.perceptual_layers) if fields.perceptual_weight else ()
         self.style = tuple(fields.style_layers) if fields.style_weight else ()
         if self.perceptual or self.style:
-            net: Net = "vgg19" if fields.vgg == BUNDLED else "vgg16"
             taps = self.perceptual + self.style
-            self.constants["vgg"] = load_vgg(fields.vgg, taps, net=net, field="medfe.vgg")
+            self.constants["vgg"] = load_vgg(fields.vgg, taps, net="vgg16", field="medfe.vgg")
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         """Draws the three networks."""
         del given
         keys = jax.random.split(key)
-        variables = network.init(self.config, keys[0])["network"]
         shown = {_GLOBAL: ((self.config.image_size, 3),), _LOCAL: ((self.crop_side, 3),)}
-        return self._begin("network", variables, keys[1], shown)
+        return self._begin_drawn(network.init(self.config, keys[0]), keys[1], shown)
 
     def _derived(self, state: TrainState, image: jax.Array, mask: jax.Array) -> dict[str, Any]:
         """Places of local crops, one for each example and step, and the small targets."""
-        key = jax.random.fold_in(jax.random.key(self.seed), self.salt)
-        key = jax.random.fold_in(key, state.step)
-        size = self.config.image_size
-        fields, side = self.fields, size // network.MIDDLE
-        even = 2.0 * smoothed(0.5 * image + 0.5, fields.smoothing, fields.smoothing_sigma) - 1.0
+        size, fields = self.config.image_size, self.fields
+        side = size // network.MIDDLE
+        even = 2.0 * smoothed(to_unit(image), fields.smoothing, fields.smoothing_sigma) - 1.0
         return {
-            "corner": corners_anywhere(key, len(image), size, self.crop_side),
+            "corner": corners_anywhere(self._key(state), len(image), size, self.crop_side),
             "texture": network.resized(image, side),
             "structure": network.resized(even, side),
         }
@@ -98,7 +87,7 @@ class MedfeStage(AdversarialStage):
 
         L = L1 + 0.2 · perceptual + 250 · style + 0.2 · adversarial + structure + texture
         """
-        fields, image = self.fields, part["image"]
+        image = part["image"]
         module = network.generator(self.config, self.dtype)
         shown = network.inputs(self.config, image, part["mask"])
         raw, texture, structure = apply(module, variables["network"], *shown)
@@ -114,11 +103,7 @@ class MedfeStage(AdversarialStage):
             "adversarial": jnp.zeros(()),
         }
         for adversary in self.adversaries:
-            real, fake = (
-                adversary.judge(state.variables[adversary.name], rows[adversary.name][kind])[0]
-                for kind in ("real", "fake")
-            )
-            terms["adversarial"] += adversary.generator_loss(fake, real)
+            terms["adversarial"] += adversary.fooling_loss(state.variables, rows[adversary.name])
         if "vgg" in batch:
             taps, count = self.perceptual + self.style, len(self.perceptual)
             fake, real = (features(batch["vgg"], x, taps, self.dtype) for x in (raw, image))
@@ -126,8 +111,4 @@ class MedfeStage(AdversarialStage):
                 terms["perceptual"] = losses.perceptual_loss(fake[:count], real[:count])
             if self.style:
                 terms["style"] = losses.style_loss(fake[count:], real[count:])
-        total = jnp.zeros(())
-        for name, term in terms.items():
-            total += fields[f"{name}_weight"] * term
-        scalars = {f"loss/{name}": term for name, term in terms.items()}
-        return total, Played({**scalars, "loss/total": total}, {}, rows)
+        return self._played(terms, rows)
