@@ -67,8 +67,10 @@ def test_what_is_said_of_them(name: str) -> None:
     card = (folder / "README.md").read_text()
     assert load_pretrained(name).sha256 in card
     assert "float16" in card and "CC0" in card and "not known" not in card
+    assert len(card.splitlines()) <= 80 and "](SCORES.md)" in card  # a page
+    pages = card + (folder / "SCORES.md").read_text()
     for figure in folder.glob("*.png"):
-        assert f"]({figure.name})" in card
+        assert f"]({figure.name})" in pages
         with Image.open(figure) as picture:
             assert min(picture.size) >= SIZE
 
