@@ -1,10 +1,12 @@
 """The `gmsrm` command: filling holes, evaluating, converting, one subcommand for each."""
 
 import errno
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 
-from absl import logging
+import absl.logging
 
 import gmsrm_jax
 from gmsrm_jax.commands import (
@@ -46,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     # Below errors it holds what libraries tell their developers.
-    logging.set_verbosity(logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    # Pillow's own words about odd files; what matters of them is said in ours.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     try:
         return args.run(args) or 0
     except UserError as error:

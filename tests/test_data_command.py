@@ -156,3 +156,13 @@ def test_a_name_that_no_file_can_have_is_said_in_one_line(folder, capsys, words)
     error = capsys.readouterr().err
     assert error.startswith("gmsrm: error: nnn") and error.count("\n") == 1
     assert error.endswith(": File name too long; give another\n")
+
+
+def test_pillow_is_not_heard(folder, capsys, recwarn):
+    whole = folder / "train" / "whole.tif"
+    Image.new("RGB", (40, 40)).save(whole)
+    whole.write_bytes(whole.read_bytes()[:100])
+    assert main(["data", "set", "--size", "32", "--sheet", "-", "--max-bad-share", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert "train/whole.tif: " in out and "Warning" not in out + err
+    assert not [warning for warning in recwarn if "PIL" in warning.filename]

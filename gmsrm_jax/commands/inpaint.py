@@ -13,9 +13,7 @@ a hole; 2 an error before anything was begun, or of weights or manifest that non
 
 import argparse
 import contextlib
-import logging
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,9 +102,6 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     options = section_of(args, FillOptions)
     open_text_log(None)
-    # Pillow's own words about odd files; what matters of them is said in ours.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     images, output = Path(args.image).expanduser(), Path(args.output).expanduser()
     pairs = find_pairs(images, Path(args.mask).expanduser() if args.mask else None)
     plan = plan_outputs(pairs, images, output, options.num_samples, args.format == "same")

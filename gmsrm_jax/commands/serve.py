@@ -8,12 +8,10 @@ without the net. Ctrl-C stops.
 import argparse
 import contextlib
 import functools
-import logging
 import os
 import socket
 import sys
 import tempfile
-import warnings
 import webbrowser
 from pathlib import Path
 
@@ -61,9 +59,6 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serves until it is interrupted."""
     token = _checked_token(args)
-    # What Pillow says of odd files is for its developers; whoever sent one is told.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(KeyboardInterrupt):
         web.check_installed("gmsrm serve", "gradio", "fastapi", "uvicorn")
         web.interrupt_on_terminate()
