@@ -1,7 +1,7 @@
 r"""Table I in small: all eight methods at 64 px, on the same pictures, on one CPU core.
 
-Aims at methods that are trained alike, not at their best scores. Not run to the end yet, so neither
-time nor score is known.
+Aims at methods that are trained alike, not at their best scores. docs/comparison.md has the outcome
+on facades with 4,000 pictures a row, 108 minutes of one core.
 Words of the argument, beside the usual ones: a set of pictures (kaokore, facades).
 Alike are the pictures, their order, holes, batch and rate of whatever fills (5e-4), the average of
 its weights, and about 0.8 GFLOP a filling, for which the widths below were chosen; Lahiri et al.
@@ -11,7 +11,7 @@ Data: as kaokore.py and facades.py say, in data/kaokore128, data/facades and dat
 VGG-19: relu1_1 to relu3_1 of the original network (CC BY 4.0), in the package.
 Length: as --kimg says; 6,000 pictures in the memory's stage, which GM-SRM and Lahiri et al. share.
 
-    gmsrm compare --config configs/comparison.py:kaokore --kimg 8 \
+    gmsrm compare --config configs/comparison.py:kaokore --kimg 30 \
         --rows pconv,edgeconnect,deepfill2,lisk,lbam,medfe,lahiri,gm_srm
 """
 
