@@ -1,11 +1,13 @@
 """The second phase: what moves, the weight of the adversarial part, crops that meet the hole."""
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_networks import compiled
 
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.config import apply_argument, base_config, check_config
@@ -28,6 +30,7 @@ def small_config(**fields):
         config.inpainting.begin_from = "given by the test"
         config.sharpening.length_kimg, config.sharpening.head_start = 0.032, 2
         config.sharpening.discriminator_features = (4, 8)
+        config.sharpening.vgg_layers = ("relu1_1", "relu2_1")
         config.sharpening.update(fields)
     check_config(config)
     return config
@@ -43,17 +46,21 @@ def batch_of(count, size=32):
     }
 
 
+def first_weights(config, seed):
+    init = functools.partial(METHODS[config.method].init, config)
+    return compiled(init)(jax.random.key(seed, impl="unsafe_rbg"))
+
+
 def begun(config):
     """The stage, its first state on random weights, a batch, and those weights."""
-    method = METHODS[config.method]
-    spec = method.stages_of(config)[-1]
     batch = batch_of(4)
-    stage = spec.build(Context(8, batch))
-    whole = method.init(config, jax.random.key(3))
-    before = METHODS[config.method].stages_of(config)[-2].build(Context(8, batch))
-    earlier = before.init(jax.random.key(4), {"begin_from": whole})
+    before, stage = (
+        s.build(Context(8, batch)) for s in METHODS[config.method].stages_of(config)[-2:]
+    )
+    whole = first_weights(config, 3)
+    earlier = compiled(before.init)(jax.random.key(4), {"begin_from": whole})
     given = {"inpainting": {"average": earlier.average, "kept": earlier.kept}}
-    state = stage.init(jax.random.key(5), given)
+    state = compiled(stage.init)(jax.random.key(5), given)
     return stage, state, {**batch, **stage.constants}, whole
 
 
@@ -77,12 +84,12 @@ def test_the_discriminator_goes_ahead_then_both_move_and_the_memory_stays(fields
     assert not changed(whole, filled)
     assert [stage.due(step) for step in range(3)] == [("head_start",)] * 2 + [("main",)]
 
-    ahead, told = jax.jit(stage.programs["head_start"])(state, batch)
+    ahead, told = compiled(stage.programs["head_start"])(state, batch)
     assert int(ahead.step) == 1 and np.isfinite(float(told["loss/discriminator"]))
     assert not changed(state.variables["network"], ahead.variables["network"])
     assert changed(state.variables["discriminator"], ahead.variables["discriminator"])
 
-    after, scalars = jax.jit(stage.programs["main"])(ahead, batch)
+    after, scalars = compiled(stage.programs["main"])(ahead, batch)
     moved = changed(ahead.variables["network"], after.variables["network"])
     assert any("decoder_4" in path for path in moved)
     # Frozen weights and those of Eq. 8 are none of what the phase trains.
@@ -152,7 +159,7 @@ def test_another_method_goes_on_from_a_trained_network_and_resumes_bit_for_bit(t
     config = small_pconv(compute_dtype="bfloat16")
     (spec,) = METHODS["pconv"].stages_of(config)
     assert (spec.name, spec.begin_from, dict(spec.after)) == (STAGE, "given by the test", {})
-    given = {"begin_from": METHODS["pconv"].init(config, jax.random.key(1))}
+    given = {"begin_from": first_weights(config, 1)}
 
     def trained(name, crash_at=None):
         stage = spec.build(Context(16, batch_of(4)))
@@ -188,7 +195,7 @@ def test_feature_maps_of_the_second_phase_have_the_format_of_the_config():
     for dtype in ("float32", "bfloat16"):
         config = small_pconv(compute_dtype=dtype)
         stage = METHODS["pconv"].stages_of(config)[0].build(Context(16, batch_of(4)))
-        given = {"begin_from": METHODS["pconv"].init(config, jax.random.key(1))}
+        given = {"begin_from": first_weights(config, 1)}
         state = jax.eval_shape(stage.init, jax.random.key(0), given)
         batch = {**batch_of(4), **stage.constants}
         program = str(jax.make_jaxpr(stage.programs["main"])(state, batch))
