@@ -267,35 +267,31 @@ STEPS = 100
 
 @pytest.fixture
 def real_arguments(tmp_path):
-    """A training of stage 1 at 32 px, from arrays, that saves only when it is stopped or done."""
+    """A training at 32 px, from arrays, that saves only when it is stopped or done."""
     draw = np.random.default_rng(0)
     np.save(tmp_path / "train.npy", draw.integers(0, 255, (40, 32, 32, 3), np.uint8))
-    np.save(tmp_path / "test.npy", draw.integers(0, 255, (4, 32, 32, 3), np.uint8))
     masks = (draw.random((16, 32, 32, 1)) < 0.3).astype(np.uint8)
     write_mask_bank(tmp_path / "masks.npz", masks)
     fields = {
         "tensorboard": False,
         "log_every": 1,
+        "xla_optimization_level": 0,
+        "batch_size": 4,
         "data.pipeline": "arrays",
         "data.train": tmp_path / "train.npy",
-        "data.test": tmp_path / "test.npy",
+        "data.test_fraction": 0.0,
         "data.validation_bounds": "8,8",
         "masks.bank": tmp_path / "masks.npz",
-        "model.channel_base": 128,
-        "model.channel_max": 8,
-        "model.code_dim": 8,
-        "model.code_channels": 8,
-        "memory.batch_size": 4,
-        "memory.length_kimg": 0.004 * STEPS,
-        "memory.r1_interval": 0,
-        "memory.path_interval": 0,
-        "memory.save_every": 1000,
-        "memory.validate_every": 1000,
-        "memory.validation_samples": 8,
+        "pconv.levels": 2,
+        "pconv.width": 4,
+        "pconv.length_kimg": 0.004 * STEPS,
+        "pconv.perceptual_weight": 0.0,
+        "pconv.style_weight": 0.0,
+        "pconv.save_every": 1000,
+        "pconv.validate_every": 1000,
     }
     return [
-        "--config=configs/demo.py:runlocal",
-        "--stage=memory",
+        "--config=configs/demo.py:pconv,runlocal",
         f"--workdir={tmp_path / 'run'}",
         *(f"--config.{name}={value}" for name, value in fields.items()),
     ]
@@ -309,7 +305,7 @@ def test_two_processes_train_stop_and_go_on_with_the_same_command(tmp_path, real
     given |= {"VENV": venv, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": 1}
     given |= {"GMSRM_EXPECTED_LOCAL_DEVICES": 1}
     command = [LAUNCH / "local_processes.sh", "2", *real_arguments]
-    log = tmp_path / "run" / "memory" / "log.jsonl"
+    log = tmp_path / "run" / "inpainting" / "log.jsonl"
     with started(command, given) as process:
         wait_for(lambda: lines(log) or process.poll() is not None, seconds=900)
         process.send_signal(signal.SIGTERM)
@@ -321,6 +317,6 @@ def test_two_processes_train_stop_and_go_on_with_the_same_command(tmp_path, real
         _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
     # One line for each step, by one of the processes, none twice and none left out.
-    steps = [json.loads(line)["step"] for line in lines(log) if "loss/generator" in line]
+    steps = [json.loads(line)["step"] for line in lines(log) if "loss/total" in line]
     assert steps == list(range(1, STEPS + 1))
     assert json.loads(lines(log)[stopped])["step"] == stopped + 1
