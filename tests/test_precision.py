@@ -153,34 +153,52 @@ def test_instance_norm_sums_in_float32():
     np.testing.assert_allclose(got, expected, rtol=0.005, atol=0.005)
 
 
-def begin(name, **fields):
-    config = small_config(memory__reconstruction_weight=2.0, memory__style_mixing=0.0, **fields)
+def stage_of(name, **fields):
+    """A stage that learns something in STEPS steps, and what it is given."""
+    config = small_config(
+        memory__reconstruction_weight=2.0,
+        memory__style_mixing=0.0,
+        inpainting__schedule="constant",
+        inpainting__learning_rate=1e-3,
+        inpainting__perceptual_layers=("relu1_1",),
+        inpainting__discriminator_features=(4, 8),
+        **fields,
+    )
     if name == "memory":
-        stage, given = memory_stage(config), {}
-    else:
-        stage, given = inpainting_stage(config), {"memory": {"kept": snapshot(config)}}
-    return stage, jax.device_get(initial(stage, given))
+        return memory_stage(config), {}
+    return inpainting_stage(config), {"memory": {"kept": snapshot(config)}}
+
+
+def train(stage, state):
+    recorder, calls = Recorder(stage), []
+    for step in range(STEPS):
+        calls.append(recorder.call("main", state, pictures(40 + step % 4, BATCH)))
+        state = calls[-1].after
+    return calls
+
+
+@pytest.fixture(scope="module", params=["memory", "inpainting"])
+def plain(request):
+    """A stage's name, and its training in float32."""
+    stage, given = stage_of(request.param)
+    return request.param, train(stage, jax.device_get(initial(stage, given)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memory", "inpainting"])
-def test_training_in_bfloat16_tracks_float32(name):
+def test_training_in_bfloat16_tracks_float32(plain):
     """Losses step by step, and the way that weights went from the same beginning.
 
     Losses that compare pictures, and the total, may part by 5 % of their mean, those that two
     networks play for by 20 % and KL by 40 %; the weights by 20 % of the way.
     """
+    name, calls = plain
+    begun = calls[0].before
+    stage, _ = stage_of(name, compute_dtype="bfloat16")
     curves, ends = {}, {}
-    fields = {"inpainting__schedule": "constant", "inpainting__learning_rate": 1e-3}
-    for dtype in ("float32", "bfloat16"):
-        stage, begun = begin(name, compute_dtype=dtype, **fields)
-        recorder, state, scalars = Recorder(stage), begun, []
-        for step in range(STEPS):
-            call = recorder.call("main", state, pictures(40 + step % 4, BATCH))
-            state = call.after
-            scalars.append({k: v for k, v in call.scalars.items() if k.startswith("loss/")})
-        curves[dtype] = {k: np.asarray([s[k] for s in scalars]) for k in scalars[0]}
-        ends[dtype] = state
+    for dtype, made in (("float32", calls), ("bfloat16", train(stage, begun))):
+        losses = {key for key in made[0].scalars if key.startswith("loss/")}
+        curves[dtype] = {key: np.asarray([call.scalars[key] for call in made]) for key in losses}
+        ends[dtype] = made[-1].after
     for loss, curve in curves["float32"].items():
         other = curves["bfloat16"][loss]
         steady = loss in ("loss/reconstruction", "loss/perceptual", "loss/total")
@@ -233,20 +251,17 @@ def test_rematerialised_blocks_keep_less_for_the_backward_pass(module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memory", "inpainting"])
-def test_rematerialisation_changes_neither_names_nor_gradients(name):
-    calls = []
-    for first in (0, 16):
-        stage, begun = begin(name, model__remat_from=first)
-        if not calls:
-            state = begun
-        assert jax.tree.structure(begun) == jax.tree.structure(state)
-        calls.append(Recorder(stage).call("main", state, pictures(50, BATCH)))
-    plain, remat = calls
-    for key, value in plain.scalars.items():
+def test_rematerialisation_changes_neither_names_nor_gradients(plain):
+    name, calls = plain
+    first = calls[0]
+    stage, given = stage_of(name, model__remat_from=16)
+    begun = jax.eval_shape(stage.init, jax.random.key(0), given)
+    assert jax.tree.structure(begun) == jax.tree.structure(first.before)
+    remat = Recorder(stage).call("main", first.before, pictures(40, BATCH))
+    for key, value in first.scalars.items():
         np.testing.assert_allclose(remat.scalars[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
-    for network in state.variables:
-        one, other = (leaves(call.after.optimizer[network]) for call in calls)
+    for network in first.before.variables:
+        one, other = (leaves(call.after.optimizer[network]) for call in (first, remat))
         largest = max(np.abs(v).max() for k, v in one.items() if ".mu" in k)
         for key in (key for key in one if ".mu" in key):
             np.testing.assert_allclose(other[key], one[key], rtol=0, atol=1e-4 * largest)
