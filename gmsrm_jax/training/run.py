@@ -174,6 +174,9 @@ class Run:
         Raises:
             UserError: a batch cannot be split over the devices.
         """
+        for spec in specs:  # before the first is traced, which takes longest
+            for key, size in self.stages[spec.name].batches.items():
+                check_batch(key, size, self.mesh, self.config.accumulation)
         say(f"workdir: {self.workdir}")
         if details:
             say(config_text(self.config))
@@ -200,8 +203,6 @@ class Run:
                 f"{stage.name}: begins as {network.source}, weights SHA-256 "
                 f"{network.sha256[:12]}; no stage before it is trained"
             )
-        for key, size in stage.batches.items():
-            check_batch(key, size, self.mesh, self.config.accumulation)
         say(
             f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
             f"({stage.batch_size // self.mesh.size} per device), "
