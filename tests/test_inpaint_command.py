@@ -351,7 +351,7 @@ def test_bad_files_do_not_stop_the_others(inpaint, capsys):
         "manifest.jsonl",
     ]
     printed = capsys.readouterr().out
-    for name in ("pics/1.png", "pics/3.png", "masks/4.png", "pics/5.png"):
+    for name in ("pics/1.png", "pics/3.png", "pics/4.png: masks/4.png", "pics/5.png"):
         assert f"failed: {name}: " in printed
     assert "2 filled, 4 failed, 0 skipped in" in printed
     found = {line["image"]: line for line in lines("out/manifest.jsonl")}

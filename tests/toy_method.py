@@ -79,7 +79,7 @@ class ToyStage(FillingStage):
 
     def init(self, key: jax.Array, given: Mapping[str, Any]) -> TrainState:
         del given
-        variables = init(self._config, key)
+        variables = init(self.config, key)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             variables=variables,
@@ -105,7 +105,7 @@ class ToyStage(FillingStage):
         updates, moved = self.optimizer.update(gradient, state.optimizer["painter"])
         params = optax.apply_updates(before["params"], updates)
         average = average_weights(
-            state.average["painter"]["params"], params, self._config.toy.average
+            state.average["painter"]["params"], params, self.config.toy.average
         )
         state = state.replace(
             step=state.step + 1,
