@@ -1,4 +1,4 @@
-"""What holds for every trained method of METHODS, at 32 px with the widths of a local run.
+"""What holds for every trained method of METHODS, at 32 px with few layers and channels.
 
 Each method is trained once, from arrays, all its stages one after the other; the tests below ask
 what that run left, and its compiled programs.
@@ -37,6 +37,14 @@ from gmsrm_jax.runtime.log import read_log
 from gmsrm_jax.training import loop, run
 
 SIZE, BATCH, STEPS, SAVED = 32, 4, 4, 3
+# Compiling is most of this file's time: fields that a method may have, for few operations.
+FEW = {
+    "width": 4,
+    "levels": 3,
+    "residual_blocks": 1,
+    "filling_layers": 1,
+    "discriminator_features": (4, 8),
+}
 TRAINED = [name for name, method in METHODS.items() if method.stages is not None]
 # Each method to one worker, and those with a memory to the one that trained it.
 WORKERS = {name: "memory" if "memory" in base_config(name) else name for name in TRAINED}
@@ -84,11 +92,12 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
     known = {key: value for key, value in known.items() if key.split(".")[0] in own}
     rates = [key for key in known if key.endswith("learning_rate") and "discriminator" not in key]
     constant = {key: 1.0 for key in known if key.endswith(".constant_share")}
-    layers = {
+    few = {
         key: value[:1]
         for key, value in known.items()
         if key.endswith("_layers") and isinstance(value, list)
     }
+    few |= {key: FEW[name] for key in known if (name := key.split(".")[-1]) in FEW}
     small = {
         "tensorboard": False,
         "batch_size": BATCH,
@@ -101,12 +110,16 @@ def small_config(name: str, folder: Any, **fields: Any) -> ConfigDict:
         **dict.fromkeys(lengths, STEPS * BATCH / 1000),
         **dict.fromkeys(rates, 1e-3),
         **constant,  # or the rate is 0 after STEPS steps
-        **layers,
+        **few,
         **{f"{section}.save_every": SAVED for section in own},
         **{f"{section}.validate_every": STEPS for section in own},
     }
     if "memory" in config:
         small |= {
+            "model.channel_base": 128,
+            "model.channel_max": 8,
+            "model.code_dim": 8,
+            "model.code_channels": 4,
             "memory.code_source": "mapping",
             "memory.length_kimg": 0.008,
             "memory.batch_size": BATCH,
@@ -314,9 +327,13 @@ def last_state(workdir: Any, found: Trained, stage: str) -> TrainState:
     return jax.device_get(state)
 
 
-def test_a_run_goes_on_from_a_checkpoint_bit_for_bit(name, trained, tmp_path):
+def test_a_run_goes_on_from_a_checkpoint_bit_for_bit(name, trained, tmp_path, monkeypatch):
+    """With the programs that the whole run compiled: to trace them again takes far longer."""
     found, parts = trained(name), tmp_path / "parts"
     last = found.own[-1]
+    monkeypatch.setattr(run.Run, "describe", lambda *_: None)  # traces them, too
+    monkeypatch.setattr(loop, "lower_programs", lambda *_: {})
+    monkeypatch.setattr(loop, "compile_programs", lambda stage, *_: found.programs[stage.name])
     shutil.copytree(found.workdir, parts)
     shutil.rmtree(step_folders(checkpoint_folder(parts, last))[STEPS])
     shared = {spec.name: tmp_path for spec in METHODS[name].stages_of(found.config) if spec.shared}
