@@ -40,6 +40,7 @@ from jax import export
 from PIL import Image
 
 from gmsrm_jax import Inpainter
+from gmsrm_jax.cli import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 ANSWERS = pathlib.Path(__file__).parent / "references" / "known_answers"
@@ -259,7 +260,8 @@ def test_rest(tmp_path: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_graph_files(tmp_path: pathlib.Path) -> None:
     out, case = tmp_path / "out", CASES["whole"]
-    gmsrm("export", "--checkpoint", BUNDLED, "--output", out, "--onnx", "--stablehlo")
+    words = ["export", "--checkpoint", BUNDLED, "--output", str(out), "--onnx", "--stablehlo"]
+    assert main(words) == 0
     program = export.deserialize(bytearray((out / "model.stablehlo").read_bytes()))
     image = case.image[None].astype(np.float32) / 127.5 - 1
     mask = case.hole[None, ..., None].astype(np.float32)
