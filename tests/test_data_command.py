@@ -1,4 +1,5 @@
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def test_a_good_folder(folder, capsys):
     hole = (holed == 255).all(-1) & (sample != 255).any(-1)
     assert 0.02 < hole.mean() < 0.98
     np.testing.assert_array_equal(sample[~hole], holed[~hole])
+
+
+def test_without_tensorflow_the_sheet_can_be_left_out(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert main(["data", "set", "--size", "32", "--sheet", "sheet.png"]) == 2
+    said = capsys.readouterr()
+    assert "leave it out with --sheet -" in said.err and not said.out
+    assert main(["data", "set", "--size", "32", "--sheet", "-"]) == 0
 
 
 def test_findings_are_named_and_make_the_status_1(folder, capsys):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from gmsrm_jax.assets import BUNDLED_NETWORKS
 from gmsrm_jax.checkpoints.steps import MANIFEST
 from gmsrm_jax.checkpoints.store import Checkpoints, checkpoint_folder
 from gmsrm_jax.cli import main
@@ -131,6 +132,13 @@ def test_exported_folder_is_verified_by_its_sums(tmp_path, capsys, damage):
     status, printed = verify(folder, capsys)
     assert status == (0 if damage in ("none", "binary") else 2)
     assert expected in printed.out
+
+
+@pytest.mark.parametrize("name", BUNDLED_NETWORKS)
+def test_bundled_networks_are_verified_by_their_names(name, capsys):
+    assert main(["doctor", "--checkpoint", name]) == 0
+    out = capsys.readouterr().out
+    assert f"weights/{name}: OK" in out and out.endswith("all 1 good\n")
 
 
 def test_nothing_there_is_an_error_with_a_cure(tmp_path, capsys):

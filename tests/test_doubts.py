@@ -59,6 +59,16 @@ def test_another_kind_is_said_where_weights_know_photographs(kind: str) -> None:
         assert said(image, 10, knows) == []
 
 
+def test_an_enlarged_photograph_is_not_flat_and_what_is_known_is_cut_where_it_counts() -> None:
+    rough = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    enlarged = rough.repeat(4, 0).repeat(4, 1)  # three of four neighbours are equal
+    lines = said(enlarged, 9, "photographs of walls: 377 of brick", strategy="crop")
+    assert lines == [
+        "picture: the network sees 32 px of its 1024 x 1024 at a time; the weights may fill it "
+        "poorly (they know: photographs of walls)"
+    ]
+
+
 def test_reasons_make_one_line() -> None:
     (line,) = said(photo(14, 14)[..., :1].repeat(3, 2), 12, "")
     assert line == (

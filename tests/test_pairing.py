@@ -251,3 +251,12 @@ def test_existing_outputs_are_found():
 
 def test_names_that_are_no_text_can_be_printed():
     assert named([os.fsdecode(b"a\xff\n.png")]) == "a\\xff\\n.png"
+
+
+def test_a_name_that_is_not_there_brings_those_that_are_close(tmp_path: Path) -> None:
+    for name in (".git", "aaa", "photo.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"there is no such file or folder \(.* holds photo\.jpg\)"):
+        find_pairs(tmp_path / "foto.jpg", None)
+    with pytest.raises(UserError, match=r"holds aaa, photo\.jpg\)"):
+        find_pairs(tmp_path / "12345", None)
