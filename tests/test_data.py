@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
@@ -116,6 +117,14 @@ def test_threads_do_not_change_the_stream(sources):
     alone = take(config, 3)
     config.data.num_threads = 5
     assert_equal_batches(take(config, 3), alone)
+
+
+def test_jaxs_default_generator_does_not_change_the_stream(config):
+    whole = take(config, 2)
+    jax.clear_caches()
+    with jax.default_prng_impl("unsafe_rbg"):
+        assert_equal_batches(take(config, 2), whole)
+    jax.clear_caches()
 
 
 def test_seed_and_salt_change_the_stream(config):

@@ -70,6 +70,7 @@ def quick():
         yield
     for name, value in usual.items():
         jax.config.update(name, value)
+    jax.clear_caches()  # JAX does not tell programs with one generator from those with another
 
 
 @pytest.fixture(scope="module")

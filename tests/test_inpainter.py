@@ -152,6 +152,15 @@ def test_samples_differ_in_the_hole_and_seeds_repeat() -> None:
     assert np.abs(alone.astype(int) - result.images[1]).max() <= 1
 
 
+def test_jaxs_default_generator_does_not_change_the_samples() -> None:
+    image, hole = photo(SIZE, SIZE), square_hole(SIZE, SIZE, 12)
+    wanted = small_inpainter()(image, hole, num_samples=3, seed=7).images
+    with jax.default_prng_impl("unsafe_rbg"):
+        given = Inpainter(small_pretrained(), device="cpu")(image, hole, num_samples=3, seed=7)
+    for one, other in zip(given.images, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("strategy", ["crop", "tile"])
 def test_windows_of_one_picture_have_noise_of_their_own(strategy: str) -> None:
     image = np.full((64, 200, 3), 90, np.uint8)

@@ -153,7 +153,8 @@ def _draws(seed: int, salt: np.uint32, examples: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _draw(seed: jax.Array, salt: jax.Array, examples: jax.Array) -> jax.Array:
-    key = jax.random.fold_in(jax.random.key(seed), salt)
+    # Named, because under vmap JAX's other generators give a row what its batch decides.
+    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), salt)
     return jax.vmap(lambda example: jax.random.uniform(jax.random.fold_in(key, example), (8,)))(
         examples
     )

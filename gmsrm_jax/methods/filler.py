@@ -227,7 +227,8 @@ class Filler:
 
     def _noise_of(self, seed: jax.Array, index: jax.Array) -> Noise:
         """The N(0, 1) maps of one example."""
-        key = jax.random.fold_in(jax.random.key(seed), index)
+        # Named, because under vmap JAX's other generators give a row what its batch decides.
+        key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), index)
         keys = jax.random.split(key, len(self._shapes))
         return {
             name: jax.random.normal(k, shape)
