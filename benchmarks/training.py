@@ -76,7 +76,7 @@ def measure_training(
     }
     rows: dict[str, Row] = {}
     for name, lowered in lower_programs(measured, state, given, mesh).items():
-        step = _Step(lowered, config.xla_optimization_level, state, given)
+        step = Step(lowered, config.xla_optimization_level, state, given)
         (times,) = preset.seconds(step)
         rows[name] = {
             **summary(times),
@@ -123,18 +123,24 @@ def _ready(
     return measured, state, {**pictures, **to_every_device(measured.constants, mesh)}
 
 
-class _Step:
+class Step:
     """One step after another of a program, each waited for; the state before is given away."""
 
     def __init__(self, lowered: Any, level: int, state: TrainState, given: Batch) -> None:
+        """Compiles the program at XLA's optimisation level."""
         started = time.perf_counter()
         self.compiled = lowered.compile({"xla_backend_optimization_level": str(level)})
         self.compile_seconds = time.perf_counter() - started
         self.state, self._given = state, given
 
     def __call__(self) -> None:
+        """Makes a step and waits for it."""
+        jax.block_until_ready((self.start(), self.state))
+
+    def start(self) -> dict[str, jax.Array]:
+        """Starts a step and returns its scalars, which are there when it is done."""
         self.state, scalars = self.compiled(self.state, self._given)
-        jax.block_until_ready((self.state, scalars))
+        return scalars
 
     def traced(self, folder: str) -> list[Row]:
         """Where the time of a few steps goes; the trace stays in the folder."""
@@ -142,6 +148,18 @@ class _Step:
             for _ in range(_TRACED):
                 self()
         return summarise_profile(folder, steps=_TRACED)
+
+
+def usual_step(config: ConfigDict, stage: str) -> Step:
+    """The step that a stage mostly makes, compiled for one device, and run once."""
+    mesh = first_devices(1)
+    measured, state, given = _ready(config, stage, mesh)
+    program = measured.due(1)[-1]
+    measured.programs = {program: measured.programs[program]}
+    lowered = lower_programs(measured, state, given, mesh)[program]
+    step = Step(lowered, config.xla_optimization_level, state, given)
+    step()
+    return step
 
 
 def measure_first_step(config: ConfigDict, emit: Emit, *, stage: str, started_at: float) -> None:

@@ -241,6 +241,37 @@ def test_blocks_are_those_of_the_networks(module):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+SMALL = ("image_size=32", "pconv.width=4", "batch_size=2", "xla_optimization_level=0")
+
+
+@pytest.mark.slow
+def test_steps_of_several_configs_in_turns(module, monkeypatch, capsys):
+    more = " ".join(SMALL)
+    config = f"{ROOT / 'configs' / 'paris.py'}:pconv,runlocal"
+    rows = ["--row", f"one: {more}", "--row", f"two: {more} log_every=7"]
+    monkeypatch.setattr(sys, "argv", ["turns", "--config", config, *rows, "--rounds", "2"])
+    module("turns").main()
+    table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    assert [cells[0].strip() for cells in table] == ["", "---", "one", "two"]
+    assert float(table[2][2]) == 1 and all(float(cells[1]) > 0 for cells in table[2:])
+    monkeypatch.setattr(sys, "argv", ["turns", "--config", config, "--row", "image_size=32"])
+    with pytest.raises(SystemExit):
+        module("turns").main()
+    assert "use 'NAME: FIELD=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_steps_under_way_in_turns(module, monkeypatch, capsys):
+    flight = module("in_flight")
+    monkeypatch.setattr(flight, "_STEPS", 3)
+    fields = [f"--config.{field}" for field in SMALL]
+    monkeypatch.setattr(sys, "argv", ["in_flight", "--rounds", "2", *fields])
+    flight.main()
+    *_, each, two, any_number = capsys.readouterr().out.splitlines()
+    assert each.startswith("| each waited for |") and two.startswith("| two under way |")
+    assert any_number.startswith("| any number |") and any_number.endswith(" 1.00 |")
+
+
 @pytest.mark.slow
 def test_whole_program_at_32_px(tmp_path):
     outputs = {"json": tmp_path / "bench.json", "markdown": tmp_path / "bench.md"}
