@@ -269,6 +269,7 @@ def test_a_picture_for_which_memory_does_not_suffice_is_named(monkeypatch, error
         ({"strategy": "full"}, "strategy = 'full'; use one of: auto, resize, crop, tile"),
         ({"feather": -2}, "feather = -2; it must be 0 or above"),
         ({"mask_threshold": 256}, "mask_threshold = 256; use 1 to 255"),
+        ({"mask_threshold": "x"}, "mask_threshold = 'x' is not of type int or None; give one"),
         ({"mask_dilate": -1}, "mask_dilate = -1; it must be 0 or above"),
         ({"mask_invert": 1}, "mask_invert = 1 is not of type bool"),
         ({"mask_resize": "cubic"}, "mask_resize = 'cubic'; use one of: nearest"),

@@ -10,7 +10,8 @@ A section is a class; its fields are made by `setting`:
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import pydantic
 
@@ -126,6 +127,10 @@ def _type_name(kind: Any) -> str:
         return _type_name(get_args(kind)[0])
     if kind is ...:
         return "..."
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_type_name, get_args(kind)))
+    if kind is type(None):
+        return "None"
     parts = ", ".join(map(_type_name, get_args(kind)))
     name = getattr(kind, "__name__", str(kind))
     return f"{name}[{parts}]" if parts else name
