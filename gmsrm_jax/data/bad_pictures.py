@@ -1,6 +1,7 @@
 """Pictures that had to be left out: named, counted, and an error when there are too many."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 
 from gmsrm_jax.runtime.errors import UserError
@@ -8,12 +9,13 @@ from gmsrm_jax.runtime.log import say
 
 _NAMED = 3  # in an error; `gmsrm data` names all
 _NAMED_ALONE = 5  # without reasons
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # end a line, or command a terminal
 
 
 def printable(text: str) -> str:
     """Returns a text that can be written anywhere: names need not be UTF-8, nor of one line."""
     encodable = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return encodable.replace("\n", "\\n").replace("\r", "\\r")
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), encodable)
 
 
 def named(paths: Sequence[str | os.PathLike[str]]) -> str:
