@@ -131,6 +131,12 @@ def test_array_files(folder, part, count):
         (["set", "--array", "file/a.npy"], "change --array"),
         (["set", "--array", "a.png"], "must end in .npy"),
         (["set", "--array", "a.npy", "--side", "31"], "--side=31"),
+        (["set", "--sheet", ""], "--sheet=: its name must end in .png"),
+        (["set", "--sheet", "sheet.jpg"], "--sheet=sheet.jpg: its name must end in .png"),
+        (["set", "--sheet", "set/train/00.png"], "lies in set, where it would be taken for"),
+        (["set", "--test", "other", "--sheet", "other/s.png"], "lies in other, where it"),
+        (["."], "--sheet=data_sheet.png: lies in ., where it would be taken for a picture"),
+        (["~no-1/set"], "path=~no-1/set: there is no such home"),
         (["set", "--size", "32", "--masks", "clouds"], "clouds"),
     ],
 )
@@ -149,6 +155,13 @@ def test_numbers_are_checked(folder, capsys, option):
         main(["data", "set", f"{option}=-1"])
     assert caught.value.code == 2
     assert "no whole number from 1" in capsys.readouterr().err
+
+
+def test_the_squares_of_an_array_file_have_a_largest_side(folder, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["data", "set", "--array", "a.npy", "--side", "99999999999"])
+    assert caught.value.code == 2
+    assert "no whole number from 1 to 16384" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,14 @@ from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
 from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import write_atomically
+from gmsrm_jax.runtime.files import real_path, write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png
 from gmsrm_jax.runtime.log import Progress, open_text_log
 
 _SHOWN = 20  # names of a kind, without --all
 _SHEET_COLUMNS = 8
 _SHEET_ROWS = 4
+_MAX_SIDE = 16384  # px
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -77,7 +78,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add(
         "--side",
-        type=whole(1),
+        type=whole(1, _MAX_SIDE),
         default=0,
         metavar="PX",
         help="side of --array's squares; default: the longest that training scales to",
@@ -91,8 +92,8 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints what is there; returns the exit status."""
     open_text_log(None)
-    _check_outputs(args)
     config = _config(args)
+    _check_outputs(args, config)
     if args.prepare:
         _prepare(config, args)
     if args.sheet != "-" and config.data.pipeline != "arrays" and not find_spec("tensorflow"):
@@ -122,12 +123,20 @@ def run(args: argparse.Namespace) -> int:
     return 1 if findings else 0
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
+def _check_outputs(args: argparse.Namespace, config: ConfigDict) -> None:
     """Checks what is written, before pictures are decoded for hours."""
     if args.array and not args.array.endswith(".npy"):
         raise UserError(f"--array={args.array}: its name must end in .npy")
     if 0 < args.side < MIN_SIDE:
         raise UserError(f"--side={args.side}: training takes pictures from {MIN_SIDE} px")
+    if args.sheet != "-" and Path(args.sheet).suffix.lower() != ".png":
+        raise UserError(f"--sheet={args.sheet}: its name must end in .png, or be - for none")
+    for spec in (config.data.train, config.data.test):
+        if args.sheet != "-" and spec and real_path(spec) in real_path(args.sheet).parents:
+            raise UserError(
+                f"--sheet={args.sheet}: lies in {spec}, where it would be taken for a picture; "
+                "name another file, or - for none"
+            )
     for option, path in (("--array", args.array), ("--sheet", args.sheet)):
         if path and path != "-":
             with writing(path, option):
