@@ -4,6 +4,7 @@ import importlib.resources
 import pathlib
 
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 
 BUNDLED = "bundled:"
 _ROOT = pathlib.Path(str(importlib.resources.files("gmsrm_jax"))) / "assets"
@@ -28,4 +29,4 @@ def resolve_path(spec: str) -> pathlib.Path:
     """Returns the path that a config field names: a bundled one for "bundled:NAME"."""
     if spec.startswith(BUNDLED):
         return asset_path(spec.removeprefix(BUNDLED))
-    return pathlib.Path(spec).expanduser()
+    return user_path(spec)

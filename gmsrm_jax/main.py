@@ -30,6 +30,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 from gmsrm_jax.runtime.signals import exit_status
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -108,7 +109,7 @@ def _run(command: str) -> None:
     # there is raised as an exception all the same.
     logging.set_verbosity(logging.FATAL)
     initialise()
-    workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
+    workdir = user_path(_WORKDIR.value or f"runs/{config.name}", "--workdir")
     if _MODE.value == "evaluate":
         log = workdir / "evaluate.log" if workdir.exists() else None
         open_text_log(log, jax.process_index() == 0)

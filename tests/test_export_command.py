@@ -165,7 +165,9 @@ def test_parity_looks_at_every_picture(batch: int | None) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--batch", "0", "--onnx"], "--batch 0: use 1 or more"),
+        (["--batch", "0", "--onnx"], "--batch 0: use 1 to 4096"),
+        (["--batch", "99999999999999", "--onnx"], "--batch 99999999999999: use 1 to 4096"),
+        (["--fact", "table=@~no-1/x.md"], "there is no such home"),
         (["--batch", "2"], "add --onnx or --stablehlo"),
         (["--fact", "licence"], "write NAME=TEXT"),
         (["--fact", "mood=good"], "'mood' is no fact"),

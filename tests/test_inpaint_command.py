@@ -580,6 +580,32 @@ def test_a_manifest_elsewhere(inpaint, capsys):
     assert inpaint(*given, "b.png") == 2
 
 
+@pytest.mark.parametrize("name", ["o.png", "./o.png", "link/o.png"])
+def test_a_manifest_that_is_the_output_is_refused(inpaint, capsys, name):
+    write_picture("p.png")
+    write_mask("m.png")
+    os.symlink(".", "link")
+    assert inpaint("-i", "p.png", "-m", "m.png", "-o", "o.png", "--manifest", name) == 2
+    assert "o.png: is an output, too; name another file" in capsys.readouterr().err
+    assert not Path("o.png").exists()
+
+
+@pytest.mark.parametrize("option", ["-i", "-m", "-o", "--manifest", "--checkpoint"])
+@pytest.mark.parametrize(
+    ("path", "said"), [("", ": is empty; name a file"), ("~no-1/x.png", "there is no such home")]
+)
+def test_empty_paths_and_unknown_homes_are_refused(inpaint, capsys, option, path, said):
+    pixels = np.dstack([noise(0, HEIGHT, WIDTH, 3), np.full((HEIGHT, WIDTH), 255, np.uint8)])
+    pixels[HOLE] = 0  # what an empty --mask is no wish to fill
+    Image.fromarray(pixels).save("p.png")
+    write_mask("m.png")
+    given = {"-i": "p.png", "-m": "m.png", "-o": "out.png", option: path}
+    assert inpaint(*itertools.chain.from_iterable(given.items())) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gmsrm: error: ") and said in error and error.count("\n") == 1
+    assert not Path("out.png").exists()
+
+
 def test_a_manifest_has_its_fields_only(tmp_path):
     manifest = Manifest(tmp_path / "m.jsonl")
     with pytest.raises(TypeError, match="colour"):

@@ -242,6 +242,24 @@ def test_an_output_that_is_the_mask_is_refused():
         plan_outputs(pairs, Path("a.jpg"), Path("out"), 1, False)
 
 
+def test_links_in_a_circle_are_an_output_like_another_and_no_input():
+    put("a.png")
+    os.symlink("circle", "circle")
+    os.symlink("b.png", "b.png")
+    assert outputs_of("a.png", "circle") == [["circle/a.png"]]
+    assert outputs_of("a.png", "b.png") == [["b.png"]]
+    with pytest.raises(UserError, match="--mask=circle: there is no such file or folder"):
+        find_pairs(Path("a.png"), Path("circle"))
+
+
+@pytest.mark.parametrize("option", ["--image", "--mask"])
+def test_what_is_no_file_is_refused_and_not_read_without_end(option):
+    put("a.png")
+    given = {"--image": Path("a.png"), "--mask": Path("a.png"), option: Path("/dev/zero")}
+    with pytest.raises(UserError, match=f"{option}=/dev/zero: is neither a file nor a folder"):
+        find_pairs(*given.values())
+
+
 def test_existing_outputs_are_found():
     put("pics/a.jpg", "pics/b.jpg", "out/b.png")
     os.symlink("nowhere", "out/a.png")
@@ -251,6 +269,7 @@ def test_existing_outputs_are_found():
 
 def test_names_that_are_no_text_can_be_printed():
     assert named([os.fsdecode(b"a\xff\n.png")]) == "a\\xff\\n.png"
+    assert named(["\0 \x1b[2J\r\u2028 ä 1\u202fPM"]) == "\\x00 \\x1b[2J\\r\\u2028 ä 1\u202fPM"
 
 
 def test_a_name_that_is_not_there_brings_those_that_are_close(tmp_path: Path) -> None:

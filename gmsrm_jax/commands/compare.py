@@ -4,13 +4,13 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmsrm_jax.commands import Subparsers
 from gmsrm_jax.commands.config_files import change_fields, read_config_file
 from gmsrm_jax.commands.options import add_fields
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 
 if TYPE_CHECKING:
     from gmsrm_jax.commands.comparison import Row
@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> None:
     check_rows(rows)
     set_up_jax(rows[0].config.matmul_precision)
     name = read_config_file(args.config).name
-    workdir = Path(args.workdir or f"runs/{name}-comparison").expanduser()
+    workdir = user_path(
+        f"runs/{name}-comparison" if args.workdir is None else args.workdir, "--workdir"
+    )
     command = shlex.join(["gmsrm", *sys.argv[1:]])
     if seeds is None:
         compare(rows, workdir, command)

@@ -21,6 +21,7 @@ from gmsrm_jax.assets import BUNDLED_NETWORKS, asset_path
 from gmsrm_jax.checkpoints.steps import has_manifest, problems, step_folders
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 from gmsrm_jax.runtime.sha256sums import (
     MAX_SUMS_BYTES,
     SUMS_FILE,
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint in BUNDLED_NETWORKS:
         return _verify(asset_path(f"weights/{args.checkpoint}"))
     if args.checkpoint is not None:
-        return _verify(pathlib.Path(args.checkpoint).expanduser())
+        return _verify(user_path(args.checkpoint, "--checkpoint"))
     needs_a_look = 0
     for section in (_versions, _extras, _devices, _compile_cache, _disk, _assets):
         for line in section():

@@ -27,6 +27,7 @@ from gmsrm_jax.commands.options import (
 )
 from gmsrm_jax.commands.scoring import evaluate_and_report
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 
 _POLL_SECONDS = 10.0
 
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
             name = option.replace("_", "-")
             raise UserError(f"--{name} is for one program; leave --shard and --join out")
     network = None if _is_workdir(args) else load_pretrained(args.checkpoint, args.offline)
-    workdir = Path(args.checkpoint or "").expanduser()
+    workdir = user_path(args.checkpoint or ".", "--checkpoint")
     if network is None:
         config = config_of_run(workdir)
     elif args.images:
@@ -131,11 +132,11 @@ def run(args: argparse.Namespace) -> None:
     check_config(config)
     open_text_log(None)
     set_up_jax(config.matmul_precision)
-    if args.export_inputs:
-        export_test_set(config, Path(args.export_inputs))
+    if args.export_inputs is not None:
+        export_test_set(config, user_path(args.export_inputs, "--export-inputs"))
         return
     command = shlex.join(["gmsrm", *sys.argv[1:]])
-    output = Path(args.output).expanduser() if args.output else None
+    output = None if args.output is None else user_path(args.output, "--output")
     if args.follow is None:
         evaluate_and_report(config, network or workdir, command, output, share=share)
         return
@@ -158,7 +159,7 @@ def _is_workdir(args: argparse.Namespace) -> bool:
     from gmsrm_jax.networks.names import is_workdir
 
     name = args.checkpoint
-    if name and name not in BUNDLED_NETWORKS and is_workdir(Path(name).expanduser()):
+    if name and name not in BUNDLED_NETWORKS and is_workdir(user_path(name, "--checkpoint")):
         return True
     if args.follow is not None:
         raise UserError(f"--follow: {name or BUNDLED_NETWORKS[0]} is no workdir of a training")

@@ -6,10 +6,12 @@ give the filled picture; each is compared with the network on photographs first.
 """
 
 import argparse
-from pathlib import Path
 
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
+
+_MAX_BATCH = 4096  # pictures, that a file's comparison with the network can hold
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -58,11 +60,11 @@ def run(args: argparse.Namespace) -> None:
     from gmsrm_jax.networks.folder import check_target, rounded
     from gmsrm_jax.runtime.jax_setup import set_up_jax
 
-    output = Path(args.output).expanduser()
+    output = user_path(args.output, "--output")
     check_target(output, args.overwrite)
     facts = checked_facts(dict(_fact(text) for text in args.fact))
-    if args.batch is not None and args.batch < 1:
-        raise UserError(f"--batch {args.batch}: use 1 or more")
+    if args.batch is not None and not 1 <= args.batch <= _MAX_BATCH:
+        raise UserError(f"--batch {args.batch}: use 1 to {_MAX_BATCH}")
     if args.batch is not None and not (args.onnx or args.stablehlo):
         raise UserError("--batch is of the graph files; add --onnx or --stablehlo")
     if args.onnx:
@@ -89,6 +91,6 @@ def _fact(text: str) -> tuple[str, str]:
     if not value.startswith("@"):
         return name, value
     try:
-        return name, Path(value[1:]).expanduser().read_text(encoding="utf-8")
+        return name, user_path(value[1:], f"--fact {text!r}").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--fact {text!r}: {value[1:]} cannot be read ({error})") from error

@@ -32,6 +32,7 @@ from gmsrm_jax.commands.options import (
 from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import real_path, user_path
 from gmsrm_jax.runtime.shares import Join, Share
 
 if TYPE_CHECKING:
@@ -102,13 +103,16 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     options = section_of(args, FillOptions)
     open_text_log(None)
-    images, output = Path(args.image).expanduser(), Path(args.output).expanduser()
-    pairs = find_pairs(images, Path(args.mask).expanduser() if args.mask else None)
+    images, output = user_path(args.image, "--image"), user_path(args.output, "--output")
+    masks = None if args.mask is None else user_path(args.mask, "--mask")
+    pairs = find_pairs(images, masks)
     plan = plan_outputs(pairs, images, output, options.num_samples, args.format == "same")
     jobs, share = plan.jobs, share_of(args)
     path = plan.folder / "manifest.jsonl" if images.is_dir() or share else None
-    if args.manifest:
-        path = Path(args.manifest).expanduser()
+    if args.manifest is not None:
+        path = user_path(args.manifest, "--manifest")
+    if path and real_path(path) in {real_path(file) for job in jobs for file in job.outputs}:
+        raise UserError(f"--manifest={path}: is an output, too; name another file")
     if path and isinstance(share, Join):
         return _join(path, share.count, jobs)
     if path and isinstance(share, Share):

@@ -17,6 +17,7 @@ from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, add_device, whole
 from gmsrm_jax.runtime import web
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     from gmsrm_jax.study.votes import FILE_NAME
 
     open_text_log(None)
-    path = Path(args.out) / FILE_NAME
+    path = user_path(args.out, "--out") / FILE_NAME
     if not args.tally:
         _serve(args, path)
     elif args.methods or args.input or args.networks or args.images or args.masks:
@@ -184,8 +185,9 @@ def _fill(args: argparse.Namespace) -> tuple[dict[str, Path], Path]:
         name: Inpainter.from_pretrained(checkpoint, device=args.device, offline=args.offline)
         for name, checkpoint in args.networks
     }
-    masks = Path(args.masks) if args.masks else None
-    return make_fillings(Path(args.out) / "fillings", networks, Path(args.images), masks)
+    masks = user_path(args.masks, "--masks") if args.masks else None
+    images, folder = user_path(args.images, "--images"), user_path(args.out, "--out") / "fillings"
+    return make_fillings(folder, networks, images, masks)
 
 
 def _method(text: str) -> tuple[str, str]:

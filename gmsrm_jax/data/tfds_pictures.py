@@ -6,7 +6,7 @@ A set is named as "tfds:NAME[/CONFIG][:VERSION][#SPLIT]", the split in TFDS's la
 
 import io
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from gmsrm_jax.data.decoding import Header, UnreadablePicture, decode_image, rea
 from gmsrm_jax.data.fields import Data
 from gmsrm_jax.data.headers import read_headers
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 
 try:
     import tensorflow_datasets as tfds
@@ -151,7 +152,7 @@ def prepare(spec: str, data_dir: str, manual_dir: str | None = None) -> str:
     done = "is prepared already"
     if not builder.is_prepared():
         done = "prepared"
-        manual = str(Path(manual_dir).expanduser()) if manual_dir else None
+        manual = str(user_path(manual_dir, "--manual-dir")) if manual_dir else None
         config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
         try:
             builder.download_and_prepare(download_config=config, file_format=_FORMAT)
@@ -169,7 +170,7 @@ def _builder(spec: str, data_dir: str) -> Any:
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise UserError(f"{spec}: not of the form tfds:NAME[/CONFIG][:VERSION][#SPLIT]")
-    folder = str(Path(data_dir).expanduser()) if data_dir else None
+    folder = str(user_path(data_dir, "config.data.tfds_dir")) if data_dir else None
     try:
         return tfds.builder(match["set"], data_dir=folder)
     except tfds.core.DatasetNotFoundError as error:

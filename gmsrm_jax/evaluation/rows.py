@@ -1,7 +1,6 @@
 """What an evaluation compares: the rows of its tables, and the measures that score them."""
 
 import importlib.util
-import pathlib
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +26,7 @@ from gmsrm_jax.metrics.perceptual import VGG_HOLE, VGG_HOLE_LAYER
 from gmsrm_jax.nn.vgg import VggWeights, load_vgg19
 from gmsrm_jax.runtime.devices import replicated, to_every_device
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 from gmsrm_jax.runtime.log import say
 
 UNTRAINED_ROW = "untrained network"
@@ -35,7 +35,7 @@ _NONE: Mapping[str, Variables] = MappingProxyType({})
 
 def open_judge(config: ConfigDict) -> tuple[Judge, dict[str, str], dict[str, str]]:
     """Returns the measures, their weights' hashes, and for each that lacks something, why."""
-    folder = pathlib.Path(config.evaluation.weights).expanduser()
+    folder = user_path(config.evaluation.weights, "config.evaluation.weights")
     networks: dict[str, LpipsWeights] = {}
     inception: InceptionWeights | None = None
     vgg: VggWeights | None = None
@@ -82,7 +82,7 @@ def open_predictions(
         name, _, folder = word.partition("=")
         if name in taken or name in found:
             raise UserError(f"--predictions {word}: a row is called {name!r} already; rename it")
-        found[name] = Predictions(pathlib.Path(folder).expanduser(), mask_list)
+        found[name] = Predictions(user_path(folder, f"--predictions {word}"), mask_list)
     return found
 
 

@@ -18,6 +18,7 @@ from gmsrm_jax.data.listing import list_images
 from gmsrm_jax.data.masks.names import masks_of, named_after, stem_of
 from gmsrm_jax.inference.picture_io import format_of
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import real_path
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
     pictures = _by_stem("--image", images, masks)
     if masks is None or not masks.is_dir():
         return [Pair(*picture, masks) for picture in pictures.values()]
-    if images.resolve() == masks.resolve():
+    if real_path(images) == real_path(masks):
         of_stem = {key: file for key, file in pictures.items() if named_after(key, pictures)}
         if not of_stem:
             raise UserError(
@@ -138,7 +139,7 @@ def plan_outputs(
             format_of(pair.image)
         base = output if is_file else output / f"{pair.stem}{suffix}"
         jobs.append(Job(pair, tuple(base.with_name(base.stem + e + base.suffix) for e in ends)))
-    inputs = {file.resolve() for pair in pairs for file in (pair.image, pair.mask) if file}
+    inputs = {real_path(file) for pair in pairs for file in (pair.image, pair.mask) if file}
     _check_inputs_kept((file for job in jobs for file in job.outputs), inputs)
     return Plan(output.parent if is_file else output, jobs)
 
@@ -149,8 +150,12 @@ def existing_outputs(jobs: Iterable[Job]) -> list[Path]:
 
 
 def _check_exists(option: str, path: Path) -> None:
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return
+    if path.exists():
+        raise UserError(
+            f"{option}={path}: is neither a file nor a folder; save it as a file, and name that"
+        )
     parent = path.parent
     there = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
     shown = difflib.get_close_matches(path.name, there) or [n for n in there if n[0] != "."]
@@ -185,7 +190,7 @@ def _below(folder: Path, other: Path | None) -> Path | None:
     """Returns the path of a file or folder below another folder, None if it is elsewhere."""
     if other is None:
         return None
-    inside, outside = other.resolve(), folder.resolve()
+    inside, outside = real_path(other), real_path(folder)
     return inside.relative_to(outside) if outside in inside.parents else None
 
 
@@ -237,7 +242,7 @@ def _check_apart(output: Path, images: Path) -> None:
     """Checks that an output folder neither is the pictures' folder nor lies below it."""
     if not images.is_dir():
         return
-    place, inputs = output.resolve(), images.resolve()
+    place, inputs = real_path(output), real_path(images)
     if place == inputs or inputs in place.parents:
         where = "is" if place == inputs else "lies in"
         raise UserError(
@@ -251,8 +256,8 @@ def _check_inputs_kept(outputs: Iterable[Path], inputs: set[Path]) -> None:
     folders: dict[Path, Path] = {}
     for file in outputs:
         if file.parent not in folders:
-            folders[file.parent] = file.parent.resolve()
+            folders[file.parent] = real_path(file.parent)
         if folders[file.parent] / file.name in inputs or (
-            file.is_symlink() and file.resolve() in inputs
+            file.is_symlink() and real_path(file) in inputs
         ):
             raise UserError(f"{file}: is a picture or mask given; name another --output")

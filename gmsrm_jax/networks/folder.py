@@ -39,7 +39,7 @@ from gmsrm_jax.networks.fields import (
     parse_config,
 )
 from gmsrm_jax.runtime.errors import UserError
-from gmsrm_jax.runtime.files import replacing
+from gmsrm_jax.runtime.files import replacing, user_path
 from gmsrm_jax.runtime.sha256sums import (
     MAX_SUMS_BYTES,
     SUMS_FILE,
@@ -146,7 +146,7 @@ def save_pretrained(
     """
     if not isinstance(folder, str | os.PathLike):
         raise UserError(f"folder: {folder!r}; give the path of a folder to write")
-    target = pathlib.Path(folder).expanduser().absolute()
+    target = user_path(folder, "folder").absolute()
     check_target(target, overwrite)
     facts = checked_facts({**network.facts, **(card_facts or {})})
     stored = rounded(network, dtype)

@@ -8,6 +8,7 @@ from gmsrm_jax.assets import BUNDLED_NETWORKS, asset_path
 from gmsrm_jax.networks.folder import Pretrained, read_folder
 from gmsrm_jax.networks.hub import fetch_from_hub, is_hub_id
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 from gmsrm_jax.runtime.sha256sums import SUMS_FILE
 
 _REINSTALL = "reinstall gmsrm-jax"
@@ -47,7 +48,7 @@ def load_pretrained(
             f"{name}: networks are not fetched from an address; give org/name of the Hugging Face "
             "Hub, or the folder once it is downloaded"
         )
-    folder = pathlib.Path(name).expanduser()
+    folder = user_path(name, "checkpoint")
     if folder.exists() or not is_hub_id(name):
         return _load_folder(folder)
     # Said aloud: a mistyped path that has one slash looks like somebody's weights on the Hub.

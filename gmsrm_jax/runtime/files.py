@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from gmsrm_jax.runtime.errors import UserError
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -49,6 +51,31 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def user_path(path: str | os.PathLike[str], option: str = "path") -> Path:
+    """A path as a person gave it, with ~ and ~NAME as the homes that they stand for.
+
+    Args:
+        path: not empty: the path of an unset variable is no one's wish for the folder here.
+        option: what gave it, for messages.
+
+    Raises:
+        UserError: it is empty, or there is no such home.
+    """
+    if not os.fspath(path):
+        raise UserError(f"{option}: is empty; name a file or folder")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{option}={path}: there is no such home; write it out, or ./{path} if it is here"
+        ) from error
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """An absolute path without links, also where they lead in a circle; it need not exist."""
+    return Path(os.path.realpath(path))
 
 
 def user_cache() -> Path:
