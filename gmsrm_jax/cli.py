@@ -23,6 +23,7 @@ from gmsrm_jax.commands import (
     study,
 )
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.signals import keep_interrupts
 
 # A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
 _COMMANDS = (compare, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """Runs `main` on the process's arguments and exits with its status."""
+    keep_interrupts()
     sys.exit(main())
 
 

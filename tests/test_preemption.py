@@ -261,6 +261,40 @@ def test_signal_while_the_main_thread_cannot_be_interrupted_is_answered():
     assert errors.startswith("gmsrm: stopped; ")
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from gmsrm_jax.runtime.signals import exit_status\nsys.exit(exit_status(work))",
+        "from gmsrm_jax import cli\n"
+        "cli.doctor.run = lambda _: work()\n"
+        "sys.argv = ['gmsrm', 'doctor']\ncli.entry_point()",
+    ],
+    ids=["training", "command"],
+)
+def test_ctrl_c_at_the_end_of_an_object_is_answered_without_a_traceback(program):
+    work = (
+        "import sys, time\n"
+        "def wait():\n    for _ in range(500):\n        time.sleep(0.02)\n"
+        "class Last:\n    def __del__(self):\n        print('up', flush=True)\n        wait()\n"
+        "def work():\n    Last()\n    wait()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", work + program],
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "up")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    status, _, errors = end(process)
+    assert status == 130
+    assert errors.startswith("gmsrm: stopped; ") and len(errors.splitlines()) == 1
+    # Before those who wait for what cannot be interrupted give up.
+    assert time.monotonic() - began < 4
+
+
 @pytest.mark.slow
 def test_pause_of_a_process_that_is_alone_is_no_death(tmp_path):
     process = start(tmp_path, STEPS, 0.1, GMSRM_HEARTBEAT_TIMEOUT=10)

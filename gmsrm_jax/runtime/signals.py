@@ -118,6 +118,7 @@ def exit_status(action: Callable[[], None]) -> int:
 def _watch_signals() -> None:
     if _watches:
         return
+    keep_interrupts()
     signals = {
         number
         for number in (signal.SIGTERM, signal.SIGINT)
@@ -133,6 +134,26 @@ def _watch_signals() -> None:
     _watches.append(watch)
     if signals:
         threading.Thread(target=watch.run, name="signals", daemon=True).start()
+
+
+def keep_interrupts() -> None:
+    """Lets Ctrl-C end the program also where Python would report it and go on.
+
+    That is in what runs when an object or a garbage collection ends; JAX has such callbacks, and
+    they run all the time while it compiles.
+    """
+    report = sys.unraisablehook
+
+    def interrupt_later(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            report(dropped)
+            return
+        # Later, since at once it would be raised in here, and be dropped again.
+        timer = threading.Timer(_LOOK_SECONDS, _thread.interrupt_main)
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = interrupt_later
 
 
 @contextlib.contextmanager
