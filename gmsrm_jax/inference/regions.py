@@ -131,4 +131,6 @@ def dilated(hole: np.ndarray, pixels: int) -> np.ndarray:
     """Returns a hole [H, W] grown by so many pixels to every side, corners included."""
     from scipy import ndimage
 
-    return ndimage.maximum_filter(hole, 2 * pixels + 1, mode="constant")
+    # What reaches over all of the picture is as wide as that; SciPy's widths are numbers of C.
+    width = 2 * min(pixels, max(hole.shape)) + 1
+    return ndimage.maximum_filter(hole, width, mode="constant")
