@@ -24,6 +24,7 @@ from gmsrm_jax.commands import (
 )
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.signals import keep_interrupts
+from gmsrm_jax.runtime.streams import run_program
 
 # A subcommand imports what is slow to import (JAX, TensorFlow) inside its `run`.
 _COMMANDS = (compare, convert, data, doctor, evaluate, export, inpaint, masks, serve, study)
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry_point() -> None:
     """Runs `main` on the process's arguments and exits with its status."""
     keep_interrupts()
-    sys.exit(main())
+    sys.exit(run_program("gmsrm", main))
 
 
 if __name__ == "__main__":

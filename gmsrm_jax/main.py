@@ -32,6 +32,7 @@ from ml_collections import config_flags
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import user_path
 from gmsrm_jax.runtime.signals import exit_status
+from gmsrm_jax.runtime.streams import run_program
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, configs/NAME.py[:ARGUMENT,…]; --config.FIELD=VALUE changes a field"
@@ -148,4 +149,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(run_program("gmsrm", lambda: main(sys.argv)))

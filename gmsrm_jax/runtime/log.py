@@ -19,6 +19,7 @@ from tqdm import tqdm
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.image_grid import to_png
+from gmsrm_jax.runtime.streams import drop_output
 
 _LOGGER = logging.getLogger("gmsrm")
 _Item = TypeVar("_Item")
@@ -76,7 +77,10 @@ class _FileHandler(logging.FileHandler):
 
 
 class _TerminalHandler(logging.Handler):
-    """Prints above a progress bar instead of through it, and no rates beside the bar."""
+    """Prints above a progress bar instead of through it, and no rates beside the bar.
+
+    A work of hours goes on when nobody reads of it any more.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "on_screen", True):
@@ -84,8 +88,11 @@ class _TerminalHandler(logging.Handler):
         # Names of files can hold what the terminal's encoding cannot.
         encoding = sys.stdout.encoding or "utf-8"
         text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            drop_output()
 
 
 @contextlib.contextmanager
