@@ -261,7 +261,8 @@ def test_a_picture_for_which_memory_does_not_suffice_is_named(monkeypatch, error
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 0}, "num_samples = 0; use 1 to 4294967296"),
+        ({"num_samples": 0}, "num_samples = 0; use 1 to 10000"),
+        ({"num_samples": 2**32}, "num_samples = 4294967296; use 1 to 10000"),
         ({"seed": -1}, "seed = -1; use 0 to 4294967295"),
         ({"num_samples": 4, "seed": 2**32 - 3}, "seed = 4294967293; use 0 to 4294967292"),
         ({"seed": True}, "seed = True is not of type int"),

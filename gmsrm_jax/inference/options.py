@@ -9,6 +9,7 @@ from gmsrm_jax.data.fields import MAX_PIXELS
 from gmsrm_jax.runtime.fields import Section, setting
 
 _SEEDS = 2**32
+_MOST_SAMPLES = 10_000  # whose files are named, and pictures held, before one is written
 
 
 class FillOptions(Section):
@@ -17,7 +18,9 @@ class FillOptions(Section):
     A mask's options hold for the picture's transparent part too, where that is the hole.
     """
 
-    num_samples: int = setting(1, "fillings of a hole, which differ inside it", ge=1, le=_SEEDS)
+    num_samples: int = setting(
+        1, "fillings of a hole, which differ inside it", ge=1, le=_MOST_SAMPLES
+    )
     seed: int = setting(0, "of the first filling; the next has seed + 1", ge=0, le=_SEEDS - 1)
     strategy: Literal["auto", "resize", "crop", "tile", "detail"] = setting(
         "auto", "how a picture of any size is shown to the network, which has one size"
