@@ -2,11 +2,17 @@
 
 import dataclasses
 import json
+import os
+import pathlib
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from toy_method import TOY, ToyStage
+from toy_runs import end, wait_for
 
 from gmsrm_jax.commands.comparison import Row, check_rows, compare, compare_seeds, set_length
 from gmsrm_jax.config import apply_argument, base_config, check_config
@@ -146,6 +152,48 @@ def test_methods_see_the_same_pictures_in_the_same_order(rows):
         seen.append({key: np.concatenate([b[key] for b in given]) for key in ("image", "mask")})
     for key, values in seen[0].items():
         np.testing.assert_array_equal(values, seen[1][key])
+
+
+PROGRAM = """
+from gmsrm_jax.runtime.signals import hold_signals
+hold_signals()
+from toy_method import TOY
+from gmsrm_jax.methods import METHODS
+METHODS["toy"] = TOY
+from gmsrm_jax.cli import entry_point
+entry_point()
+"""
+FILE = """
+import json
+from gmsrm_jax.commands.config_files import change_fields
+from gmsrm_jax.config import apply_argument, base_config
+def get_config(argument=None):
+    config = apply_argument(base_config("toy"), "runlocal")
+    change_fields(config, {changes})
+    return apply_argument(config, argument)
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_a_comparison_is_answered_by_a_step_which_saves(rows, tmp_path):
+    data, folder = rows[0].config.data, pathlib.Path(__file__).parent
+    fields = ["data.pipeline=arrays", f"data.train={data.train}", f"data.test={data.test}"]
+    fields += [f"masks.bank={rows[0].config.masks.bank}", "tensorboard=False", "log_every=1"]
+    (tmp_path / "toy.py").write_text(FILE.format(changes=fields))
+    words = ["--config", tmp_path / "toy.py", "--rows", "toy", "--kimg", 400, "--workdir", tmp_path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "compare", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, " images/s")
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = end(process)
+    assert status == 75 and "stops after the running step, and saves" in errors
+    assert "Traceback" not in errors
+    assert list((tmp_path / "toy").rglob("checkpoints/*/manifest.json")) != []
 
 
 def test_one_and_several_seeds_are_not_mixed_in_a_folder(rows, workdir, tmp_path):

@@ -51,8 +51,9 @@ sys.exit(exit_status(run))
 """
 
 
-def test_importing_the_program_starts_no_thread_that_could_take_a_signal():
-    code = "import os, gmsrm_jax.main; print(len(os.listdir('/proc/self/task')))"
+@pytest.mark.parametrize("program", ["main", "cli"])
+def test_importing_a_program_starts_no_thread_that_could_take_a_signal(program):
+    code = f"import os, gmsrm_jax.{program}; print(len(os.listdir('/proc/self/task')))"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
@@ -265,8 +266,8 @@ def test_signal_while_the_main_thread_cannot_be_interrupted_is_answered():
     "program",
     [
         "from gmsrm_jax.runtime.signals import exit_status\nsys.exit(exit_status(work))",
-        "from gmsrm_jax import cli\n"
-        "cli.doctor.run = lambda _: work()\n"
+        "from gmsrm_jax import cli\nfrom gmsrm_jax.commands import doctor\n"
+        "doctor.run = lambda _: work()\n"
         "sys.argv = ['gmsrm', 'doctor']\ncli.entry_point()",
     ],
     ids=["training", "command"],

@@ -30,7 +30,8 @@ def add_parser(subparsers: Subparsers) -> None:
             " that rows have in common is trained once. The same command after an interruption"
             " goes on, and further rows are added to those that are done. With --seeds it does so"
             " with one seed after the other, in DIR/seed_0, DIR/seed_1 and so on, and writes the"
-            " tables with mean and standard deviation over them into DIR."
+            " tables with mean and standard deviation over them into DIR. A signal is answered"
+            " by the running step, which saves, with the exit statuses of a training."
         ),
     )
     add = parser.add_argument
@@ -55,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="A,B",
         help="two or more seeds of the training, such as 0,1,2, in place of the config's",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, trains=True)
 
 
 def run(args: argparse.Namespace) -> None:

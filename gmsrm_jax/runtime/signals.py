@@ -28,6 +28,7 @@ _UNWIND_SECONDS = 5.0
 _PATIENCE = {Stopped.exit_status: 60.0, NotFinite.exit_status: 60.0}
 _SHORT_PATIENCE = 10.0
 ECHO_SECONDS = 2.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOOK_SECONDS = 0.1  # between two looks for a signal
 _FOR_EVER = 1e9
 _STOPPED = "stopped; what is finished is kept, the same command goes on"
@@ -92,10 +93,11 @@ _watches: list[_Watch] = []
 def exit_status(action: Callable[[], None]) -> int:
     """Does what a program is there for, and returns its exit status, which `main` lists.
 
-    To be called in the program's main thread, before it starts any other. A signal raises
-    KeyboardInterrupt in the main thread, but inside `noticed_by_steps` the next step asks for it. A
-    second one ends the process at once, with status 130 (Ctrl-C) or 143, unless it is of the same
-    kind and comes within `ECHO_SECONDS`. A signal that the caller ignores is left alone.
+    To be called in the program's main thread, before it starts any other, unless `hold_signals`
+    was. A signal raises KeyboardInterrupt in the main thread, but inside `noticed_by_steps` the
+    next step asks for it. A second one ends the process at once, with status 130 (Ctrl-C) or 143,
+    unless it is of the same kind and comes within `ECHO_SECONDS`. A signal that the caller ignores
+    is left alone.
     """
     _watch_signals()
     status = 1  # of an exception that keeps its traceback
@@ -115,15 +117,21 @@ def exit_status(action: Callable[[], None]) -> int:
     return status
 
 
+def hold_signals() -> None:
+    """Blocks Ctrl-C and SIGTERM in this thread, and in those that it starts from now on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def release_signals() -> None:
+    """Lets this thread take them again, and alone."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
 def _watch_signals() -> None:
     if _watches:
         return
     keep_interrupts()
-    signals = {
-        number
-        for number in (signal.SIGTERM, signal.SIGINT)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    signals = {number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     if signal.SIGINT not in signals:
         # A job in the background: `interrupt_main` does nothing while SIGINT is ignored. Blocked,
