@@ -1,5 +1,6 @@
 """What launch/ refuses, before anything is started or printed: one line, exit status 2."""
 
+import re
 import shutil
 
 import pytest
@@ -18,7 +19,7 @@ CLOUD = {"PROJECT": "my-project", "ZONE": "us-east5-b"}
 GIVEN = {
     GPU: POD | {"ACCELERATOR": "nvidia-h100-80gb", "NODES": 2, "GPUS": 8},
     TPU: POD | {"ACCELERATOR": "tpu-v6e-slice", "TOPOLOGY": "4x4", "CHIPS": 4},
-    JOB: POD | {"SHARES": 8, "GPUS": 1},
+    JOB: POD | {"SHARES": 8},
     XPK: CLOUD
     | {"CLUSTER": "c", "NAME": "paris", "STORAGE": "gmsrm", "DEVICE_TYPE": "v6e-16"}
     | {"IMAGE": "registry.example/gmsrm:1"},
@@ -28,13 +29,13 @@ GIVEN = {
     "launch/run.sh --config=x": {},
     "launch/local_processes.sh 2 --config=x": {},
     "launch/slurm.sbatch --config=x": {"SLURM_GPUS_ON_NODE": 8},
-    f"{ARRAY} inpaint": {"SLURM_ARRAY_TASK_ID": 3, "SHARES": 8},
+    f"{ARRAY} inpaint": {"SLURM_ARRAY_TASK_ID": 3},
 }
 # By script, what it takes and does not need.
 FURTHER = {
     GPU: ["NAMESPACE", "QUEUE", "DEVICES_PER_HOST"],
     TPU: ["SPOT", "GCSFUSE", "GRACE_SECONDS", "MAX_RESTARTS", "RUN_AS_USER"],
-    JOB: ["NAMESPACE", "AT_ONCE", "MAX_RESTARTS", "RUN_AS_USER"],
+    JOB: ["GPUS", "NAMESPACE", "AT_ONCE", "MAX_RESTARTS", "RUN_AS_USER"],
     XPK: ["NODES", "GRACE_SECONDS", "MAX_RESTARTS", "DEVICES_PER_HOST"],
     VM: ["SPOT", "MAX_RESTARTS", "PAUSE", "DEVICES_PER_HOST"],
     "launch/run.sh --config=x": [
@@ -43,8 +44,8 @@ FURTHER = {
     ],
     "launch/local_processes.sh 2 --config=x": ["DEVICES_PER_PROCESS", "PORT", "PATIENCE"],
     "launch/slurm.sbatch --config=x": ["SLURM_JOB_NUM_NODES", "SLURM_CPUS_PER_TASK"],
+    f"{ARRAY} inpaint": ["SHARES"],
 }
-OPTIONAL = ("GPUS",)  # of the job
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +72,26 @@ def refused(line, variables, *words):
 def test_what_is_needed_is_named_with_an_example(bare, line):
     assert shell(line, {"DRY_RUN": 1} | GIVEN[line]).returncode == 0
     for name in GIVEN[line]:
-        if name != "SHARES" or line == JOB:
-            left = {other: value for other, value in GIVEN[line].items() if other != name}
-            if line == JOB and name in OPTIONAL:
-                assert shell(line, {"DRY_RUN": 1} | left).returncode == 0
-            else:
-                refused(
-                    line, bare | left, name, "sbatch --" if "SLURM" in name else f"such as {name}="
-                )
+        left = {other: value for other, value in GIVEN[line].items() if other != name}
+        refused(line, bare | left, name, "sbatch --" if "SLURM" in name else f"such as {name}=")
 
 
 @pytest.mark.parametrize("line", GIVEN, ids=lambda line: line.split(" -")[0])
 def test_no_variable_takes_any_word(bare, line):
     for name in ["DRY_RUN", *GIVEN[line], *FURTHER.get(line, [])]:
         refused(line, bare | GIVEN[line] | {name: "Two words;"}, f"{name}=Two\\ words\\;;")
+
+
+def test_every_variable_of_a_script_is_among_those_above():
+    # What the shell or the platform says, and what has a check of its own.
+    theirs = {"BASH_SOURCE", "PWD", "RANDOM", "SECONDS", "SLURM_JOB_ID", "SLURM_SUBMIT_DIR"}
+    theirs |= {"DRY_RUN", "VENV", "JAX_LOCAL_DEVICE_IDS", "JAX_COMPILATION_CACHE_DIR"}
+    for path in LAUNCH.glob("*.s[hb]*"):
+        lines = [line for line in GIVEN if path.name in line]
+        above = {name for line in lines for name in [*GIVEN[line], *FURTHER.get(line, [])]}
+        used = set(re.findall(r"(?<!\\)\$\(?\{?([A-Z][A-Z_]+)\b", path.read_text()))
+        if path.name != "execute.sh":
+            assert used - theirs <= above, path.name
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_no_variable_takes_any_word(bare, line):
         (VM, {"IMAGE": "gmsrm:1"}, "registry"),
         ("launch/local_processes.sh --config=x", {}, "--config=x"),
         ("launch/local_processes.sh 2 --config=x", {"PORT": 65536}, "from 1 to 65535"),
-        (f"{ARRAY} inpaint", {"SLURM_ARRAY_TASK_ID": 8}, "from 0 to 7"),
+        (f"{ARRAY} inpaint", {"SLURM_ARRAY_TASK_ID": 8, "SHARES": 8}, "from 0 to 7"),
         ("bash launch/slurm.sbatch --config=x", {"SLURM_GPUS_ON_NODE": ""}, "--gpus-per-node"),
     ],
 )
