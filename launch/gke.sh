@@ -11,29 +11,40 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/execute.sh"
 
 platform=${1:-}
-: "${NAME:?}" "${IMAGE:?}" "${CLAIM:?}" "${ACCELERATOR:?}"
 case $platform in
   gpu)
-    hosts=${NODES:?} devices=${DEVICES_PER_HOST:-${GPUS:?}} user=${RUN_AS_USER:-1000}
+    needs ACCELERATOR=nvidia-h100-80gb NODES=2 GPUS=8
+    matches ACCELERATOR=nvidia-h100-80gb 'nvidia(-[a-z0-9]+)+' "GKE's name of a GPU"
+    whole NODES=2 1 100000
+    whole GPUS=8 1
+    hosts=$NODES devices=${DEVICES_PER_HOST:-$GPUS} user=${RUN_AS_USER:-1000}
     ;;
   tpu)
-    chips=$((${TOPOLOGY//x/*})) user=${RUN_AS_USER:-0}
-    hosts=$((chips / ${CHIPS:?})) devices=${DEVICES_PER_HOST:-$CHIPS}
-    if ((hosts * CHIPS != chips)); then
-      echo "gke.sh: TOPOLOGY=$TOPOLOGY has $chips chips, no multiple of CHIPS=$CHIPS" >&2
-      exit 2
+    needs ACCELERATOR=tpu-v6e-slice TOPOLOGY=4x4 CHIPS=4
+    matches ACCELERATOR=tpu-v6e-slice 'tpu[-a-z0-9]*[a-z0-9]' "GKE's name of a TPU"
+    matches TOPOLOGY=4x4 '[1-9][0-9]{0,3}(x[1-9][0-9]{0,3}){1,2}' "the chips along each side"
+    whole CHIPS=4 1
+    all=$((${TOPOLOGY//x/*})) user=${RUN_AS_USER:-0}
+    hosts=$((all / CHIPS)) devices=${DEVICES_PER_HOST:-$CHIPS}
+    if ((hosts * CHIPS != all)); then
+      fail "TOPOLOGY=$TOPOLOGY has $all chips, no multiple of CHIPS=$CHIPS; set those of one host"
     fi
     ;;
-  *)
-    echo "gke.sh: the first argument is gpu or tpu, not '$platform'" >&2
-    exit 2
-    ;;
+  *) fail "the first argument is $(printf '%q' "$platform"), not gpu or tpu; put one first" ;;
 esac
 shift
-if (($# == 0)); then
-  echo "gke.sh: no arguments for the program; give --config=FILE and --workdir=/mnt/gmsrm/..." >&2
-  exit 2
-fi
+needs NAME=paris
+# The longest name that is made of it is that of the last pod: NAME-hosts-0-9-abcde.
+last=$((hosts - 1))
+label NAME=paris $((63 - ${#last} - 15)) a-z
+image
+kubernetes
+matches QUEUE=gpus '[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?' "the name of a queue"
+whole DEVICES_PER_HOST=8 1
+whole GRACE_SECONDS=120 0
+switches SPOT GCSFUSE
+for_container "$@"
+installed kubectl
 
 # Spot hosts are taken away 30 s after the signal.
 grace=${GRACE_SECONDS:-$([[ ${SPOT:-} == 1 ]] && echo 25 || echo 120)}
@@ -46,10 +57,10 @@ manifest() {
 apiVersion: jobset.x-k8s.io/v1alpha2
 kind: JobSet
 metadata:
-  name: $NAME
+  name: "$NAME"
 YAML
-  if [[ -n ${NAMESPACE:-} ]]; then printf '  namespace: %s\n' "$NAMESPACE"; fi
-  if [[ -n ${QUEUE:-} ]]; then printf '  labels:\n    kueue.x-k8s.io/queue-name: %s\n' "$QUEUE"; fi
+  if [[ -n ${NAMESPACE:-} ]]; then printf '  namespace: "%s"\n' "$NAMESPACE"; fi
+  if [[ -n ${QUEUE:-} ]]; then printf '  labels:\n    kueue.x-k8s.io/queue-name: "%s"\n' "$QUEUE"; fi
   # The hosts of one TPU slice are those of one node pool.
   if [[ $platform == tpu ]]; then
     cat <<YAML
@@ -116,7 +127,7 @@ YAML
   cat <<YAML
               containers:
                 - name: train
-                  image: $IMAGE
+                  image: "$IMAGE"
                   args:
 YAML
   for argument in "$@"; do printf '                    - %s\n' "$(quoted "$argument")"; done
@@ -154,11 +165,7 @@ YAML
               volumes:
 YAML
   fi
-  printf '                - {name: shared, persistentVolumeClaim: {claimName: %s}}\n' "$CLAIM"
+  printf '                - {name: shared, persistentVolumeClaim: {claimName: "%s"}}\n' "$CLAIM"
 }
 
-if [[ ${DRY_RUN:-} == 1 ]]; then
-  manifest "$@"
-else
-  manifest "$@" | kubectl create --filename=-
-fi
+create "$@"

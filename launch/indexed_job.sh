@@ -10,11 +10,19 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/execute.sh"
 
-: "${NAME:?}" "${IMAGE:?}" "${CLAIM:?}" "${SHARES:?}"
-if (($# == 0)); then
-  echo "indexed_job.sh: no command; give inpaint or evaluate, and its options" >&2
-  exit 2
-fi
+in_shares "$@"
+needs NAME=fill SHARES=8
+whole SHARES=8 1 100000
+# The name of the last pod's host is NAME-7.
+last=$((SHARES - 1))
+label NAME=fill $((63 - ${#last} - 1))
+image
+kubernetes
+whole AT_ONCE=4 1 "$SHARES"
+whole GPUS=1 1
+on_volume --output -o "$@"
+if [[ " $* " == *" --manifest"[\ =]* ]]; then on_volume --manifest --manifest "$@"; fi
+installed kubectl
 user=${RUN_AS_USER:-1000}
 
 # Exit status 1 and 2 would come again, so they end their share alone; the others go on.
@@ -23,9 +31,9 @@ manifest() {
 apiVersion: batch/v1
 kind: Job
 metadata:
-  name: $NAME
+  name: "$NAME"
 YAML
-  if [[ -n ${NAMESPACE:-} ]]; then printf '  namespace: %s\n' "$NAMESPACE"; fi
+  if [[ -n ${NAMESPACE:-} ]]; then printf '  namespace: "%s"\n' "$NAMESPACE"; fi
   cat <<YAML
 spec:
   completionMode: Indexed
@@ -45,7 +53,7 @@ spec:
         - {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}
       containers:
         - name: gmsrm
-          image: $IMAGE
+          image: "$IMAGE"
           args:
 YAML
   for argument in "$@" "--shard=auto/$SHARES"; do
@@ -66,12 +74,8 @@ YAML
           volumeMounts:
             - {name: shared, mountPath: /mnt/gmsrm}
       volumes:
-        - {name: shared, persistentVolumeClaim: {claimName: $CLAIM}}
+        - {name: shared, persistentVolumeClaim: {claimName: "$CLAIM"}}
 YAML
 }
 
-if [[ ${DRY_RUN:-} == 1 ]]; then
-  manifest "$@"
-else
-  manifest "$@" | kubectl create --filename=-
-fi
+create "$@"

@@ -9,13 +9,16 @@
 # failed; else 75 if one was stopped after saving; else 0.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$here/execute.sh"
 
 count=${1:-}
-if [[ ! $count =~ ^[1-9][0-9]*$ ]]; then
-  echo "local_processes.sh: the first argument is the number of processes, not '$count'" >&2
-  exit 2
+if [[ ! $count =~ ^[1-9][0-9]{0,3}$ ]]; then
+  fail "the first argument is $(printf '%q' "$count"), not a number of processes; give such as 2"
 fi
 shift
+whole DEVICES_PER_PROCESS=4 1
+whole PORT=8476 1 65535
+whole PATIENCE=150 0
 
 port=${PORT:-}
 while [[ -z $port ]]; do

@@ -3,6 +3,13 @@
 # the gmsrm command that they begin with. Python takes this shell's place, so that signals reach it. Variables: launch/README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/execute.sh
+whole GMSRM_EXPECTED_LOCAL_DEVICES=8 1
+matches GMSRM_COORDINATOR=node1:8476 '[^[:space:]]+:[0-9]+' "HOST:PORT of process 0"
+whole GMSRM_NUM_PROCESSES=2 1
+whole GMSRM_PROCESS_ID=0 0
+whole GMSRM_START_TIMEOUT=300 1
+whole GMSRM_HEARTBEAT_TIMEOUT=100 1
 program=gmsrm_jax.main
 if [[ ${1:--} != -* ]]; then program=gmsrm_jax.cli; fi
 
@@ -28,8 +35,7 @@ fi
 
 if [[ -n ${VENV:-} ]]; then
   if [[ ! -f $VENV/bin/activate ]]; then
-    echo "run.sh: VENV=$VENV holds no bin/activate; make one with: make install VENV=$VENV" >&2
-    exit 2
+    fail "VENV=$VENV holds no bin/activate; make one with: make install VENV=$VENV"
   fi
   # shellcheck disable=SC1091
   source "$VENV/bin/activate"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A run on a Cloud TPU VM slice (v4, v5e, v5p, v6e); DRY_RUN=1 prints the commands.
-#   export PROJECT=P ZONE=Z TPU=NAME
+#   export PROJECT=my-project ZONE=us-east5-b TPU=NAME
 #   ACCELERATOR_TYPE=v6e-16 RUNTIME=v2-alpha-tpuv6e IMAGE=REGISTRY/gmsrm:TAG SHARE=IP:/EXPORT \
 #     launch/tpu_vm.sh run --config=FILE --workdir=/mnt/gmsrm/runs/paris ...
 #   launch/tpu_vm.sh stop      # saves and ends; `run` goes on from there
@@ -11,7 +11,10 @@
 # DEVICES_PER_HOST, which is checked.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/execute.sh"
-: "${PROJECT:?}" "${ZONE:?}" "${TPU:?}"
+google_cloud
+needs TPU=paris
+label TPU=paris 63 a-z
+installed gcloud
 
 gcloud_tpu() {
   execute gcloud compute tpus tpu-vm "$1" "$TPU" --project="$PROJECT" --zone="$ZONE" "${@:2}"
@@ -22,13 +25,13 @@ remove="sudo docker stop --time=120 gmsrm >/dev/null 2>&1; sudo docker rm --forc
 make_slice() {
   local spot=()
   if [[ ${SPOT:-} == 1 ]]; then spot=(--spot); fi
-  gcloud_tpu create --accelerator-type="${ACCELERATOR_TYPE:?}" --version="${RUNTIME:?}" \
+  gcloud_tpu create --accelerator-type="$ACCELERATOR_TYPE" --version="$RUNTIME" \
     ${spot[@]+"${spot[@]}"}
 }
 
 prepare() {
   on_all "sudo apt-get install -y -qq nfs-common \
-&& sudo mkdir -p /mnt/gmsrm && { mountpoint -q /mnt/gmsrm || sudo mount -t nfs ${SHARE:?} /mnt/gmsrm; } \
+&& sudo mkdir -p /mnt/gmsrm && { mountpoint -q /mnt/gmsrm || sudo mount -t nfs $SHARE /mnt/gmsrm; } \
 && sudo gcloud auth configure-docker ${IMAGE%%/*} --quiet && sudo docker pull --quiet $IMAGE"
 }
 
@@ -46,7 +49,16 @@ start_line() {
 }
 
 run() {
-  : "${ACCELERATOR_TYPE:?}" "${RUNTIME:?}" "${IMAGE:?}" "${SHARE:?}"
+  needs ACCELERATOR_TYPE=v6e-16 RUNTIME=v2-alpha-tpuv6e SHARE=10.0.0.2:/share
+  matches ACCELERATOR_TYPE=v6e-16 'v[0-9]+[a-z]*-[1-9][0-9]*' "the API's name of a slice"
+  label RUNTIME=v2-alpha-tpuv6e 63
+  image
+  matches SHARE=10.0.0.2:/share '[A-Za-z0-9.-]+:/[A-Za-z0-9._/-]*' "host and path of an NFS export"
+  switches SPOT
+  whole MAX_RESTARTS=100 0
+  whole PAUSE=60 0
+  whole DEVICES_PER_HOST=4 1
+  for_container "$@"
   local restarts=0 state status prepared=''
   while true; do
     state=$([[ ${DRY_RUN:-} == 1 ]] || gcloud_tpu describe --format='value(state)') || state=''
@@ -75,8 +87,5 @@ case ${1:-} in
   run) run "${@:2}" ;;
   stop) on_all "sudo docker stop --time=120 gmsrm" ;;
   delete) gcloud_tpu delete --quiet ;;
-  *)
-    echo "tpu_vm.sh: the first argument is run, stop or delete, not '${1:-}'" >&2
-    exit 2
-    ;;
+  *) fail "the first argument is $(printf '%q' "${1:-}"), not run, stop or delete; put one first" ;;
 esac

@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from gmsrm_jax.cli import main
+from gmsrm_jax.config.fields import base_config
 
 
 @pytest.fixture
@@ -106,6 +108,16 @@ def test_a_part_that_is_too_small_to_judge_by_is_a_finding(folder, capsys):
     make_flat(folder.parent / "one", 1)
     assert main(["data", "set", "--test", "one", "--size", "32", "--sheet", "-"]) == 1
     assert "test: 1 is too few to judge by; use 4 or more" in capsys.readouterr().out
+
+
+def test_the_help_says_from_when_on_pictures_are_too_few(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    data = base_config().data
+    fewest = {data.validation_bounds[0], data.test_bounds[0]}
+    (number,) = re.findall(r"fewer in validation or test than .*, (\d+) by default", said)
+    assert fewest == {int(number)}
 
 
 @pytest.mark.parametrize(("part", "count"), [("all", 60), ("train", 40), ("test", 20)])

@@ -230,10 +230,11 @@ def tpu_vm(folder, record, statuses, states):
         esac
         """,
     )
-    given = {"PROJECT": "p", "ZONE": "z", "TPU": "t", "ACCELERATOR_TYPE": "v6e-16", "PAUSE": 0}
-    given |= {"RUNTIME": "r", "IMAGE": "registry.example/gmsrm:1", "SHARE": "10.0.0.2:/share"}
+    given = {"PROJECT": "my-project", "ZONE": "us-east5-b", "TPU": "t", "PAUSE": 0}
+    given |= {"ACCELERATOR_TYPE": "v6e-16", "RUNTIME": "r", "SHARE": "10.0.0.2:/share"}
+    given |= {"IMAGE": "registry.example/gmsrm:1"}
     return shell(
-        "launch/tpu_vm.sh run --config=x",
+        "launch/tpu_vm.sh run --config=x --workdir=/mnt/gmsrm/x",
         given | {"HERE": folder, "RECORD": record, "MAX_RESTARTS": 3},
         folder,
     )
@@ -255,7 +256,7 @@ def test_tpu_vm_starts_again_until_the_run_is_done(
 ):
     done = tpu_vm(tmp_path, record, statuses, states)
     assert done.returncode == status, done.stderr
-    assert lines(record).count("docker run --config=x") == starts
+    assert lines(record).count("docker run --workdir=/mnt/gmsrm/x") == starts
     assert lines(record).count("gcloud create") == slices
     assert lines(record).count("gcloud delete") == states.count("PREEMPTED")
     # A new slice is prepared, an old one once.

@@ -332,8 +332,8 @@ def test_a_name_alone_is_the_sampler(name):
     [
         ("", "lacks a name"),
         ("pic:1,", "lacks a name"),
-        ("blobs", "no sampler 'blobs'"),
-        ("pic:0.5,blobs:0.5", "no sampler 'blobs'"),
+        ("blobs", "mask sampler 'blobs' is unknown; use one of pic_regular"),
+        ("pic:0.5,blobs:0.5", "names 'blobs', which is unknown"),
         ("pic,lama", "'pic' the weight ''"),
         ("pic:0.5,lama", "'lama' the weight ''"),
         ("pic:much", "'pic' the weight 'much'"),

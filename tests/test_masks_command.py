@@ -388,7 +388,7 @@ def test_what_cannot_be_opened_is_named(mask_folder, pictures, tmp_path, capsys)
         (["show", "pci"], "'pci' is no existing path"),
         (["show", "centre:half"], "write a share of the picture, as centre:0.25"),
         (["show", "centre:1.5"], "centre hole ratio 1.5"),
-        (["draw", "--sampler", "pci", *output], "names no sampler 'pci'"),
+        (["draw", "--sampler", "pci", *output], "mask sampler 'pci' is unknown"),
         (["pack", "--input", tmp_path / "empty", *output], "empty: no pictures"),
         (["pack", "--input", tmp_path / "none", *output], "none: no such folder"),
         (["assign", "--images", tmp_path / "none", *output], "none: no such folder"),

@@ -103,7 +103,7 @@ def test_masks_may_be_named_as_masks_in_a_folder_of_their_own_or_beside(mask):
         (stem, image, found.replace("pics", "masks")) for stem, image, found in wanted
     ]
     put("masks/1.png")
-    with pytest.raises(UserError, match="no picture for 1 of masks"):
+    with pytest.raises(UserError, match="no picture for 1 of 'masks/'"):
         pairs_of("pics", "masks")
     put(*of.values())
     assert pairs_of("pics", "pics") == wanted
@@ -116,23 +116,28 @@ def test_masks_may_be_named_as_masks_in_a_folder_of_their_own_or_beside(mask):
             ["pics/a.png", "pics/b.png", "masks/a.png"],
             "pics",
             "masks",
-            ["no mask for 1 of pics: b", ": b;"],
+            ["in 'masks/' is no mask for 1 of 'pics/': b;"],
         ),
         (
             ["pics/a.png", "masks/a.png", "masks/c.png"],
             "pics",
             "masks",
-            ["no picture for 1 of masks: c", ": c;"],
+            ["in 'pics/' is no picture for 1 of 'masks/': c;"],
         ),
         (["pics/a.png", "pics/a.jpg"], "pics", None, ["--image=pics", "a.jpg = a.png"]),
         (["pics/a.png", "m/a.png", "m/a.bmp"], "pics", "m", ["--mask=m", "a.bmp = a.png"]),
         (["pics/notes.txt", "pics/b.gif"], "pics", None, ["no pictures (*.jpg", "1 × .gif"]),
         (["pics/a.png", "pics/m.png"], "pics", "pics", ["--mask=pics: is the folder of the pict"]),
         (["p/x.png", "p/masks/x_mask.png"], "p", "p", ["or put them into a folder and pass that"]),
-        (["p/a.png", "p/a_mask.png", "p/b.png"], "p", "p", ["no mask for 1 of p: b"]),
+        (["p/a.png", "p/a_mask.png", "p/b.png"], "p", "p", ["no mask for 1 of 'p/': b"]),
         (["a.png", "masks/a.png"], "a.png", "masks", ["--mask=masks: is a folder", "mask file"]),
-        (["photo.png"], "foto.png", None, ["--image=foto.png: there is no such", "photo.png"]),
-        (["a.png"], "a.png", "no/m.png", ["--mask=no/m.png: there is no such", "no no"]),
+        (
+            ["photo.png"],
+            "foto.png",
+            None,
+            ["--image=foto.png: there is no such", "('./' holds photo.png)"],
+        ),
+        (["a.png"], "a.png", "no/m.png", ["--mask=no/m.png: there is no such", "no folder 'no/'"]),
         (
             ["p/x.png", "p/x_mask001.png", "m/y.png"],
             "p",
@@ -146,15 +151,15 @@ def test_masks_may_be_named_as_masks_in_a_folder_of_their_own_or_beside(mask):
             ["x has 2 masks (x_mask, x_"],
         ),
         (["p/x.png", "p/x_mask.png", "p/mask_x.png"], "p", "p", ["x has 2 masks"]),
-        (["p/x.png", "m/x.png", "m/x_mask.png"], "p", "m", ["no picture for 1 of m: x_mask"]),
+        (["p/x.png", "m/x.png", "m/x_mask.png"], "p", "m", ["no picture for 1 of 'm/': x_mask"]),
         (
             ["p/x_mask.png", "p/mask_x.png", "m/mask_x_mask.png"],
             "p",
             "m",
             ["of mask_x, x_mask;"],
         ),
-        (["p/x.png", "p/x_mask.png", "p/x_mask_mask.png"], "p", "p", ["no picture for 1 of p"]),
-        (["p/x.png", "m/sub/x_mask.png"], "p", "m", ["no mask for 1 of p: x"]),
+        (["p/x.png", "p/x_mask.png", "p/x_mask_mask.png"], "p", "p", ["no picture for 1 of 'p/'"]),
+        (["p/x.png", "m/sub/x_mask.png"], "p", "m", ["no mask for 1 of 'p/': x"]),
     ],
 )
 def test_clashes_are_named(files, images, masks, parts):
@@ -170,7 +175,8 @@ def test_clashes_are_named(files, images, masks, parts):
 def test_a_thousand_clashes_are_counted():
     put("masks/a.png", *(f"pics/{number:04d}.png" for number in range(1000)))
     with pytest.raises(
-        UserError, match=r"for 1000 of pics: 0000, .*0004 and 995 more; in pics is no picture for 1"
+        UserError,
+        match=r"for 1000 of 'pics/': 0000, .*0004 and 995 more; in 'pics/' is no picture for 1",
     ):
         pairs_of("pics", "masks")
 

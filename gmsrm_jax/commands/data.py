@@ -5,8 +5,8 @@ and kinds, those that cannot be used, and duplicates. Writes a sheet of training
 masks.
 
 Exit status: 0 everything is fine; 1 training can start, but something was found (pictures left out,
-too few to judge by in validation or test, or the same picture in training and test); 2 it cannot
-start.
+fewer in validation or test than the first of data.validation_bounds and of data.test_bounds, 4 by
+default, or the same picture in training and test); 2 it cannot start.
 """
 
 import argparse

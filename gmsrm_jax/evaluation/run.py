@@ -46,6 +46,7 @@ from gmsrm_jax.networks.names import is_workdir
 from gmsrm_jax.networks.workdir import trained_variables
 from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.heartbeat import heartbeat
 from gmsrm_jax.runtime.log import Progress, say
 from gmsrm_jax.runtime.processes import everywhere, from_process_0
 from gmsrm_jax.runtime.shares import Join, Share
@@ -256,9 +257,12 @@ def _score(
     )
     progress: Progress | None = None
     begun = time.monotonic()
+    kept = figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed)
 
     def tell(done: int, total: int) -> None:
         nonlocal progress
+        after = f"the batch after {done} of {total}" if done < total else "putting scores together"
+        beat(f"evaluation: {after}")
         if (
             progress is None
         ):  # how many there are is known behind the first batch, which counts, too
@@ -266,23 +270,25 @@ def _score(
             progress.pause(begun - time.monotonic())
         progress.update(done, "")
 
-    kept = figure_examples(names, bins, pictures=settings.figure_pictures, seed=settings.seed)
-    try:
-        evaluation = evaluate(
-            rows,
-            test_set,
-            batch_size=settings.batch_size,
-            output_dir=output,
-            facts=facts,
-            panel_rows=settings.panel_rows,
-            kept=kept,
-            judge=judge,
-            progress=tell,
-            share=share,
-        )
-    finally:
-        if progress is not None:
-            progress.close()
+    with heartbeat() as beat:
+        joins = isinstance(share, Join)
+        beat(f"evaluation: {'reading the shares' if joins else 'compiling, first batch'}")
+        try:
+            evaluation = evaluate(
+                rows,
+                test_set,
+                batch_size=settings.batch_size,
+                output_dir=output,
+                facts=facts,
+                panel_rows=settings.panel_rows,
+                kept=kept,
+                judge=judge,
+                progress=tell,
+                share=share,
+            )
+        finally:
+            if progress is not None:
+                progress.close()
     if evaluation is None:
         return {}
     say(to_text(full_table(settings.dataset or UNNAMED, evaluation.metrics)))

@@ -1,5 +1,6 @@
 """Fills many picture files: read and written by threads while the network works on others."""
 
+import functools
 import hashlib
 import os
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from gmsrm_jax.data.bad_pictures import printable
 from gmsrm_jax.inference.inpainter import Inpainter, NotEnoughMemory, Progress, Result
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.mask_io import Mask, open_mask
@@ -18,6 +20,7 @@ from gmsrm_jax.inference.pairing import Job
 from gmsrm_jax.inference.picture_io import Picture, encode_picture, format_of, open_picture
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import file_sha256, write_atomically
+from gmsrm_jax.runtime.heartbeat import Beat, heartbeat
 
 _THREADS = min(4, os.cpu_count() or 1)
 # What one picture can fail with while the next one need not.
@@ -83,7 +86,7 @@ class BulkFiller:
             keep_outputs: leave output files that are there already.
             progress: see `Inpainter`, about the picture that is being filled.
         """
-        self._progress = progress
+        self._progress, self._compiled = progress, False
         self._inpainter, self._manifest, self._options = inpainter, manifest, options
         self._keep_format, self._keep_outputs = keep_format, keep_outputs
         self._facts = {
@@ -105,18 +108,30 @@ class BulkFiller:
             Exception: any other is a bug and ends the run, so that it is seen. Files and lines of
                 the manifest that are written stay, all of them whole; `keep_outputs` goes on there.
         """
-        with _threads() as readers, _threads() as writers:
-            filled = map(self._fill, _in_order(readers, self._open, jobs))
+        with _threads() as readers, _threads() as writers, heartbeat() as beat:
+            fill = functools.partial(self._fill, beat)
+            filled = map(fill, _in_order(readers, self._open, jobs))
             yield from _in_order(writers, self._write, filled)
 
-    def _fill(self, opened: _Opened) -> tuple[_Opened, Result | None]:
+    def _fill(self, beat: Beat, opened: _Opened) -> tuple[_Opened, Result | None]:
         if opened.pixels is None:
             return opened, None
-        options = self._options.model_dump()
+        name, options = printable(str(opened.job.pair.image)), self._options.model_dump()
+        report = self._progress
+
+        def tell(done: float, total: int) -> None:
+            if report is not None:  # who then says how far the picture is: each step counts anew
+                beat(f"{name}: filling")
+                report(done, total)
+
+        beat(f"{name}: {'filling' if self._compiled else 'compiling and filling'}")
         try:
-            result = self._inpainter(*opened.pixels, progress=self._progress, **options)
+            result = self._inpainter(*opened.pixels, progress=tell, **options)
         except NotEnoughMemory as error:
             return opened._replace(pixels=None, error=str(error)), None
+        finally:
+            beat("")
+        self._compiled |= result.hole_ratio > 0
         return opened._replace(pixels=None), result  # so that no more pictures are kept than needed
 
     def _open(self, job: Job) -> _Opened:

@@ -159,7 +159,9 @@ def _check_exists(option: str, path: Path) -> None:
     parent = path.parent
     there = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
     shown = difflib.get_close_matches(path.name, there) or [n for n in there if n[0] != "."]
-    found = f"{parent} holds {named(shown) or 'nothing'}" if parent.is_dir() else f"no {parent}"
+    found = f"no folder {_quoted(parent)}"
+    if parent.is_dir():
+        found = f"{_quoted(parent)} holds {named(shown) or 'nothing'}"
     raise UserError(printable(f"{option}={path}: there is no such file or folder ({found})"))
 
 
@@ -205,17 +207,24 @@ def _check_paired(
     spare = [of_stem[key][0] for key in sorted(of_stem.keys() - set(of_picture.values()))]
     if not bare and not spare:
         return
-    faults = []
+    faults, of_images, of_masks = [], _quoted(images), _quoted(masks)
     if bare:
-        faults.append(f"in {masks} is no mask for {len(bare)} of {images}: {named(bare)}")
+        faults.append(f"in {of_masks} is no mask for {len(bare)} of {of_images}: {named(bare)}")
     if spare:
-        faults.append(f"in {images} is no picture for {len(spare)} of {masks}: {named(spare)}")
+        faults.append(
+            f"in {of_images} is no picture for {len(spare)} of {of_masks}: {named(spare)}"
+        )
     cure = "name each mask NAME or NAME_mask after its picture, or give one mask file for all"
     if not bare:
         cure = "move these masks away, or add their pictures"
     if any(named_after(key, pictures) for key in pictures):
         cure = f"if the masks lie beside the pictures, pass --mask={images}"
     raise UserError("; ".join([*faults, cure]))
+
+
+def _quoted(folder: Path) -> str:
+    """A folder that reads as one in a sentence, whatever word it is called."""
+    return f"'{printable(str(folder))}/'"
 
 
 def _is_of_a_picture(path: Path) -> bool:

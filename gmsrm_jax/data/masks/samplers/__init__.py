@@ -58,7 +58,8 @@ def sampler(spec: str) -> Sampler:
     for entry in entries:
         name, colon, text = (part.strip() for part in entry.partition(":"))
         if name not in SAMPLERS:
-            raise _wrong(spec, f"names no sampler {name!r}" if name else "lacks a name")
+            unknown = "is unknown" if name == spec else f"names {name!r}, which is unknown"
+            raise _wrong(spec, unknown if name else "lacks a name")
         if name in weights:
             raise _wrong(spec, f"names {name!r} twice")
         alone = len(entries) == 1 and not colon
