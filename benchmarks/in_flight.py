@@ -1,12 +1,12 @@
-"""What it costs that training lets no more than two steps be under way.
+r"""What it costs that training lets no more than two steps be under way.
 
-    python -m benchmarks.in_flight [--method pconv] [--rounds 10] [--config.FIELD=VALUE]
+    python -m benchmarks.in_flight --config.image_size=32 --config.batch_size=1 \
+        --config.pconv.width=4 --config.pconv.levels=3 [--method pconv] [--rounds 10]
 
 Whoever stops a run waits for every step that was started. The same step is made in turns of 100 in
 three ways: each waited for; the one before the newest waited for, as training does; and as many
 started as the host can. Prints steps a second by the median turn, and against the last way the
-median of the ratios within a round. Without fields it is a small network at 32 px, since the host
-weighs most on short steps.
+median of the ratios within a round. The host weighs most on short steps, hence the fields.
 """
 
 import pathlib
