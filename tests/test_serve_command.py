@@ -158,3 +158,18 @@ def test_serving_needs_no_tensorflow(checkpoint):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_every_program_is_compiled_before_the_address_is_told(checkpoint):
+    code = (
+        "import sys; from gmsrm_jax import Inpainter, cli; from gmsrm_jax.runtime import web\n"
+        "Inpainter.warm_up = lambda self, batch=1: print(batch)\n"
+        "web.serve = lambda *_: None\n"
+        "cli.main(['serve', '--port', '0', '--device', 'cpu', '--checkpoint', sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint)], capture_output=True, text=True
+    )
+    first, *sizes, last = done.stdout.splitlines()
+    assert (done.returncode, first[:9], last[:7]) == (0, "starting:", "http://"), done.stderr
+    assert sizes == ["1", "2", "4"]  # of squares that a CPU takes at a time

@@ -7,7 +7,6 @@ without the net. Ctrl-C stops.
 
 import argparse
 import contextlib
-import functools
 import os
 import socket
 import sys
@@ -80,12 +79,11 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
     with tempfile.TemporaryDirectory(prefix="gmsrm-serve-") as temporary:
         folder = Path(temporary).resolve()
         inpainter = load_inpainter(args)
-        inpainter.warm_up()
-        worker = Worker(limits.queue, limits.seconds)
-        batch = 2
+        batch = 1
         while batch <= inpainter.max_batch:
-            worker.submit(functools.partial(inpainter.warm_up, batch))
+            inpainter.warm_up(batch)
             batch *= 2
+        worker = Worker(limits.queue, limits.seconds)
         app = make_app(inpainter, worker, limits, folder, token, web.names_of(args.host, token))
         url = web.address(opened, args.host)
         print(

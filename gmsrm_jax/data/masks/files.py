@@ -60,7 +60,8 @@ def read_hole(path: str | os.PathLike, invert: bool = False) -> np.ndarray:
             levels = _levels(upright(picture))
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
-    return white_part(levels, None, invert, os.fspath(path), options=("--invert", ""))[0] != invert
+    asked = ("pass --invert", "")
+    return white_part(levels, None, invert, os.fspath(path), options=asked)[0] != invert
 
 
 def _levels(picture: Image.Image) -> np.ndarray:
