@@ -33,8 +33,8 @@ ALL_OF_IT = "so little is left to go by (mark less)"
 
 def far(depth: int, reach: int, more: str = "") -> str:
     return (
-        f"the middle of the hole is {depth} px from its edge, too far to see what belongs there, "
-        f"which goes well up to {reach} ({MARK_LESS}{more})"
+        f"the middle of the hole is {depth} px from its edge, and beyond {reach} px the weights "
+        f"only guess ({MARK_LESS}{more})"
     )
 
 

@@ -68,8 +68,8 @@ def _of_hole(hole: np.ndarray, strategy: str, size: int) -> str:
     if strategy in ("crop", "tile"):
         cure += ", or take the strategy detail"
     return (
-        f"the middle of the hole is {depth} px from its edge, too far to see what belongs there,"
-        f" which goes well up to {bridged:.0f} ({cure})"
+        f"the middle of the hole is {depth} px from its edge, and beyond {bridged:.0f} px the"
+        f" weights only guess ({cure})"
     )
 
 
