@@ -162,8 +162,10 @@ def test_serving_needs_no_tensorflow(checkpoint):
 
 def test_every_program_is_compiled_before_the_address_is_told(checkpoint):
     code = (
-        "import sys; from gmsrm_jax import Inpainter, cli; from gmsrm_jax.runtime import web\n"
-        "Inpainter.warm_up = lambda self, batch=1: print(batch)\n"
+        "import sys, threading\n"
+        "from gmsrm_jax import Inpainter, cli; from gmsrm_jax.runtime import web\n"
+        "thread = lambda: threading.current_thread().name\n"
+        "Inpainter.warm_up = lambda self, batch=1: print(batch, thread())\n"
         "web.serve = lambda *_: None\n"
         "cli.main(['serve', '--port', '0', '--device', 'cpu', '--checkpoint', sys.argv[1]])"
     )
@@ -172,4 +174,5 @@ def test_every_program_is_compiled_before_the_address_is_told(checkpoint):
     )
     first, *sizes, last = done.stdout.splitlines()
     assert (done.returncode, first[:9], last[:7]) == (0, "starting:", "http://"), done.stderr
-    assert sizes == ["1", "2", "4"]  # of squares that a CPU takes at a time
+    # Squares that a CPU takes at a time; in the thread of pictures they would hold these up.
+    assert sizes == ["1 MainThread", "2 MainThread", "4 MainThread"]

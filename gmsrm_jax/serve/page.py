@@ -156,13 +156,14 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
         )
         fillings.select(events.show, [shown], [slider, status, shown], **quiet)
         # With another picture, a filling that is under way belongs to the one before.
-        ending = {"cancels": filling}
         of_picture = [editor, hint, status, *result]
-        picture.upload(events.open_picture, [picture, mask], [mask, *of_picture], **told, **ending)
-        picture.clear(events.clear, [], of_picture, **quiet, **ending)
+        picture.upload(
+            events.open_picture, [picture, mask], [mask, *of_picture], cancels=filling, **told
+        )
+        picture.clear(events.clear, [], of_picture, cancels=filling, **quiet)
         both = [picture, mask, *of_picture]
-        gallery.select(events.open_example, [], both, **quiet, **ending)
-        again.click(events.go_on, [shown], both, **quiet, **ending)
+        gallery.select(events.open_example, [], both, cancels=filling, **quiet)
+        again.click(events.go_on, [shown], both, cancels=filling, **quiet)
     page.queue(max_size=limits.queue, default_concurrency_limit=4)
     return page
 

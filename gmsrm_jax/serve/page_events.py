@@ -284,7 +284,7 @@ def _no_canvas() -> tuple[dict[str, Any], str]:
 
 def no_result() -> tuple:
     """The outputs of a result where there is none."""
-    nothing = {"before": None, "views": [], "files": [], "chosen": 0}
+    nothing: dict[str, Any] = {"before": None, "views": [], "files": [], "chosen": 0}
     emptied = (gr.update(value=None, visible=False) for _ in range(3))
     return *emptied, gr.update(visible=False), nothing
 
