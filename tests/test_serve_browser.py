@@ -145,9 +145,8 @@ class Page:
         return self.status
 
     def shows_no_result(self):
-        selectors = ("#slider", "#files", "#again", "#results")
-        found = self.driver.find_elements(By.CSS_SELECTOR, ", ".join(selectors))
-        return not any(each.is_displayed() for each in found)
+        selectors = "#slider, #files, #again, #results"
+        return not self.driver.find_elements(By.CSS_SELECTOR, selectors)
 
     def shown(self):
         """The addresses of the pictures before and after."""
