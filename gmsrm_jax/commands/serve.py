@@ -17,6 +17,7 @@ from pathlib import Path
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, add_network, load_inpainter, whole
 from gmsrm_jax.runtime import web
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.serve.limits import MIB, Limits
 
@@ -107,8 +108,8 @@ def _checked_token(args: argparse.Namespace) -> str:
     token = args.token or os.environ.get(_TOKEN_VARIABLE, "")
     if token and (len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise UserError(
-            f"--token: {len(token)} characters; give {_MIN_TOKEN} or more of ASCII, such as those"
-            " of `openssl rand -hex 16`"
+            f"--token: {count_of(len(token), 'character')}; give {_MIN_TOKEN} or more of ASCII, such"
+            " as those of `openssl rand -hex 16`"
         )
     if web.is_local(args.host):
         if args.allow_remote:
