@@ -108,8 +108,8 @@ def _checked_token(args: argparse.Namespace) -> str:
     token = args.token or os.environ.get(_TOKEN_VARIABLE, "")
     if token and (len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise UserError(
-            f"--token: {count_of(len(token), 'character')}; give {_MIN_TOKEN} or more of ASCII, such"
-            " as those of `openssl rand -hex 16`"
+            f"--token: {count_of(len(token), 'character')}; give {_MIN_TOKEN} or more of ASCII,"
+            " such as those of `openssl rand -hex 16`"
         )
     if web.is_local(args.host):
         if args.allow_remote:
