@@ -70,7 +70,7 @@ def test_findings_are_named_and_make_the_status_1(folder, capsys):
     assert "train/page.jpg: not one of JPEG" in printed
     assert "train/00.png: damaged (" in printed
     assert "test/copy.png = train/01.png" in printed
-    assert "1 test pictures are training pictures too, such as test/copy.png" in printed
+    assert "1 test picture is a training picture too, such as test/copy.png" in printed
 
 
 def test_too_many_bad_pictures_make_the_status_2_after_all_are_named(folder, capsys):

@@ -190,7 +190,7 @@ def test_installation_is_described_and_fine(own_cache, capsys, monkeypatch):
         assert f"  {name} {importlib.metadata.version(name)}\n" in out
     assert sum(line.startswith("  device ") for line in out.splitlines()) == len(jax.devices())
     assert "device 3: cpu (cpu)" in out
-    assert f"compile cache {own_cache}: 1 files, 2.5 MB, mode 700" in out
+    assert f"compile cache {own_cache}: 1 file, 2.5 MB, mode 700" in out
     free = shutil.disk_usage(".").free / 1e9
     shown = float(out.split("disk: ")[1].split()[0].replace(",", ""))
     assert abs(shown - free) < 2

@@ -139,7 +139,7 @@ def test_inverted_files_give_the_same_list(mask_list, mask_folder, tmp_path):
 def test_a_folder_without_a_bin_is_refused(mask_folder, tmp_path):
     for number in (0, 1, 2, 4):
         (tmp_path / f"{number}.png").write_bytes((mask_folder / f"{number}0.png").read_bytes())
-    with pytest.raises(UserError, match=r"none of its 4 masks has a hole of 30-40%, 50-60%"):
+    with pytest.raises(UserError, match=r"none of 4 masks has a hole of 30-40%, 50-60%"):
         assign_from_folder(["a"], SIZE, 0, tmp_path)
 
 

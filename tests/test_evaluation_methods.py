@@ -276,7 +276,7 @@ def test_shares_joined_are_one_evaluation(pictures, mask_list, tmp_path):
     for index in (0, 1, 3):
         run("shares", share=Share(index, 4))
     assert sorted(seen) == filled  # none is filled twice, none left out
-    with pytest.raises(UserError, match="share 3/4 lacks 1 of its 1 parts"):
+    with pytest.raises(UserError, match="share 3/4 lacks 1 of its 1 part;"):
         run("shares", share=Join(4), facts={"step": 2})  # of another checkpoint
     joined = run("shares", share=Join(4))
     assert sorted(seen) == filled

@@ -137,7 +137,7 @@ def test_a_single_picture_has_a_manifest_only_if_it_is_asked_for(weights, capsys
     printed = capsys.readouterr().out
     assert "manifest" not in printed and "JPEG is lossy: known pixels are re-encoded" in printed
     assert main([*command, "out/b.jpg", "--format", "same", "--skip-existing"]) == 0
-    assert capsys.readouterr().out.endswith("nothing to do: all 1 outputs exist\n")
+    assert capsys.readouterr().out.endswith("nothing to do, all is there: 1 output\n")
     assert main([*command, "c.png", "--manifest", "told.jsonl"]) == 0
     assert capsys.readouterr().out.endswith("; manifest told.jsonl\n")
     assert lines("told.jsonl")[0]["status"] == "ok"
@@ -491,7 +491,7 @@ def test_existing_outputs(inpaint, capsys):
     assert len(lines("out/manifest.jsonl")) == 4
     capsys.readouterr()
     assert inpaint(*given, "--skip-existing") == 0
-    assert "nothing to do: all 2 outputs exist" in capsys.readouterr().out
+    assert "nothing to do, all is there: 2 outputs" in capsys.readouterr().out
 
 
 def test_only_missing_samples_are_written(inpaint):

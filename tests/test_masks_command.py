@@ -156,7 +156,7 @@ def test_128_is_hole_and_127_is_not(tmp_path, capsys):
     np.testing.assert_array_equal(bank(tmp_path / "bank.npz"), mask[None])
     save_picture(tmp_path / "masks" / "a.png", mask, values=(0, 0))
     message = refusal(capsys, *pack, "--output", tmp_path / "none.npz")
-    assert "none of its 1 masks has a white pixel" in message
+    assert "none of 1 mask has a white pixel" in message
     assert not (tmp_path / "none.npz").exists()
 
 
@@ -355,7 +355,7 @@ def test_a_path_is_taken_before_a_sampler_of_its_name(tmp_path, monkeypatch, cap
     save_picture(tmp_path / "pic" / "0.png", with_holes([512], 32)[0])
     assert masks("show", "pic", "--size", 32) == 0
     output = capsys.readouterr().out
-    assert "1 mask of 32 px: folder pic, 1 files" in output
+    assert "1 mask of 32 px: folder pic, 1 file\n" in output
     assert printed_histogram(output)[5] == 1  # 50 % exactly
 
 

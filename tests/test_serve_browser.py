@@ -19,7 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from serving import PATIENCE, decoded, encoded, hole, photo, running
+from serving import PATIENCE, ask, decoded, encoded, hole, photo, running
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -105,7 +105,7 @@ class Page:
 
     def choose_picture(self, name, data):
         self.choose("#picture", name, data)
-        self.wait(lambda: "Paint over what should go" in self.status)
+        self.wait(lambda: "pixels." in self.status)
 
     @property
     def status(self):
@@ -143,6 +143,10 @@ class Page:
         self.wait(lambda: self.status.startswith("Not done: "))
         assert "\n" not in self.status and "Traceback" not in self.status
         return self.status
+
+    def shows_no_result(self):
+        selectors = "#slider, #files, #again, #results"
+        return not self.driver.find_elements(By.CSS_SELECTOR, selectors)
 
     def shown(self):
         """The addresses of the pictures before and after."""
@@ -234,7 +238,10 @@ def test_a_mask_is_uploaded_and_filled_twice(page):
     picture, mask = photo(150, 200), hole(150, 200)
     page.choose_picture("picture.png", encoded(picture))
     page.find("#editor canvas")
+    assert page.find("#hint").text == "Paint over what should go."
     page.click("button[role=tab]:nth-of-type(2)")
+    page.wait(lambda: not page.find("#hint").is_displayed())
+    assert "Paint" not in page.status
     page.choose("#mask", "mask.png", encoded(mask))
     page.find("#mask a")
     samples = page.find("#samples input[type=number]")
@@ -260,7 +267,8 @@ def test_a_mask_is_uploaded_and_filled_twice(page):
     page.wait(lambda: page.shown()[1] != after)
     np.testing.assert_array_equal(fetched(page.shown()[1]), second)
     page.click("#again")  # from the second, which is shown
-    page.wait(lambda: "200 × 150 pixels. Paint over" in page.status)
+    page.wait(lambda: "200 × 150 pixels." in page.status)
+    page.wait(page.shows_no_result)
     link = page.wait(lambda: page.find("#picture a").get_attribute("href"))
     assert link.endswith("/filled-seed-42.png")
     assert not page.driver.find_elements(By.CSS_SELECTOR, "#mask a")
@@ -283,9 +291,31 @@ def test_an_example_is_filled(page):
     page.click("#fill")
     page.wait(lambda: "filled in" in page.status and page.status != first)
     assert float(page.status.split(" %")[0]) > ratio + 1
-    # The next picture is not filled by the example's mask.
+    # The next picture is not filled by the example's mask, and what was filled is gone.
     page.click("#picture button[aria-label=Clear]")
+    page.wait(page.shows_no_result)
     page.choose_picture("next.png", encoded(photo(64, 96)))
+    page.click("#fill")
+    assert "there is no hole" in page.message()
+
+
+def test_a_filling_under_way_is_not_shown_beside_the_next_picture(page, run):
+    def jobs():
+        return ask(run.port, "GET", "/healthz").json["queue"]
+
+    page.choose_picture("large.png", encoded(photo(900, 1200)))
+    page.click("button[role=tab]:nth-of-type(2)")
+    page.choose("#mask", "mask.png", encoded(hole(900, 1200)))
+    page.find("#mask a")
+    page.click("#fill")
+    page.wait(jobs)
+    page.click("#picture button[aria-label=Clear]")
+    page.wait(lambda: not page.find("#picture").text.count("large.png"))
+    page.wait(lambda: not jobs())
+    time.sleep(1)  # in which it would come
+    assert page.shows_no_result()
+    page.click("#mask button[aria-label=Clear]")
+    page.choose_picture("next.png", encoded(hole(64, 96)))
     page.click("#fill")
     assert "there is no hole" in page.message()
 
@@ -315,6 +345,12 @@ def test_a_phone_shows_all_without_scrolling_sideways(page, run):
     page.choose_picture("picture.png", encoded(photo(300, 400)))
     canvas = page.find("#editor canvas")
     page.wait(lambda: canvas.rect["width"] > 250)
+    # As high as the picture needs, and the button is the next thing to be seen.
+    width, height = (page.find("#editor").rect[side] for side in ("width", "height"))
+    assert height == pytest.approx((width - 60) * 3 / 4 + 60, abs=10)
+    places = [page.find(name).rect["y"] for name in ("#editor", "#fill", "#options", "#examples")]
+    assert places == sorted(places)
+    assert 0 <= places[1] - places[0] - height < 40
     page.paint((30, 20))
     page.fill()
     page.wait(lambda: len(page.shown()) == 2)

@@ -158,3 +158,21 @@ def test_serving_needs_no_tensorflow(checkpoint):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_every_program_is_compiled_before_the_address_is_told(checkpoint):
+    code = (
+        "import sys, threading\n"
+        "from gmsrm_jax import Inpainter, cli; from gmsrm_jax.runtime import web\n"
+        "thread = lambda: threading.current_thread().name\n"
+        "Inpainter.warm_up = lambda self, batch=1: print(batch, thread())\n"
+        "web.serve = lambda *_: None\n"
+        "cli.main(['serve', '--port', '0', '--device', 'cpu', '--checkpoint', sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint)], capture_output=True, text=True
+    )
+    first, *sizes, last = done.stdout.splitlines()
+    assert (done.returncode, first[:9], last[:7]) == (0, "starting:", "http://"), done.stderr
+    # Squares that a CPU takes at a time; in the thread of pictures they would hold these up.
+    assert sizes == ["1 MainThread", "2 MainThread", "4 MainThread"]

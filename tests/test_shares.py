@@ -144,7 +144,7 @@ def test_shares_that_are_missing_cut_off_or_twice_there_are_named(inpaint):
     *before, last = whole.splitlines(keepends=True)
     part.write_bytes(b"".join(before) + last[:-5])
     lost = json.loads(last)["image"]
-    assert inpaint("out", "--join", "3") == (2, matching(f"share 1/3 lacks 1 pictures ({lost})"))
+    assert inpaint("out", "--join", "3") == (2, matching(f"share 1/3 lacks 1 picture ({lost})"))
     part.unlink()
     assert inpaint("out", "--join", "3") == (
         2,

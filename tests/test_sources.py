@@ -123,7 +123,7 @@ def test_pictures_of_phones_are_read_upright(tmp_path, kind, turn):
 def test_a_folder_of_which_nothing_can_be_used_says_why(tmp_path):
     for number in range(5):
         save(tmp_path / f"{number}.png", size=(20, 20))
-    wanted = r"none of its 5 .*\(0\.png: 20 x 20 px, and a side needs 32 px; 1\.png.*and 2 more\)"
+    wanted = r"none of 5 .*\(0\.png: 20 x 20 px, and a side needs 32 px; 1\.png.*and 2 more\)"
     for share in (0.01, 1.0):
         with pytest.raises(UserError, match=wanted):
             open_pictures(str(tmp_path), Data(max_bad_share=share))
@@ -152,7 +152,7 @@ def test_headers_of_many_files_are_read_in_their_order(tmp_path):
 
 def test_a_set_of_bad_files_alone_is_an_error(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(UserError, match="none of its 1 pictures can be used"):
+    with pytest.raises(UserError, match="none of 1 picture can be used"):
         open_pictures(str(tmp_path), Data(max_bad_share=1.0))
 
 

@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError, one_line
 from gmsrm_jax.runtime.files import file_sha256, replacing
 from gmsrm_jax.runtime.sha256sums import difference
@@ -116,7 +117,8 @@ def what_is_wrong(path: pathlib.Path, known: set[int]) -> str:
     if not found:
         known.add(int(path.name))
         return ""
-    return found[0] if len(found) == 1 else f"{found[0]}; {len(found) - 1} more files"
+    more = len(found) - 1
+    return f"{found[0]}; {count_of(more, 'more file')}" if more else found[0]
 
 
 def has_manifest(step: pathlib.Path) -> bool:

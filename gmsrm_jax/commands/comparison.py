@@ -32,6 +32,7 @@ from gmsrm_jax.metrics import Definition
 from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs, write_tables
 from gmsrm_jax.report.report import write_report
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.log import format_seconds, read_log, say
@@ -297,7 +298,8 @@ def _write(rows: Sequence[Row], workdir: pathlib.Path, command: str) -> Compared
     write_tables(workdir, [own])
     lines = {row.title: _log(row, workdir) for row in rows}
     trained = {
-        title: f"{cost.pictures:,} pictures, {format_seconds(cost.training_seconds)} of training"
+        title: f"{count_of(cost.pictures, 'picture', ',')},"
+        f" {format_seconds(cost.training_seconds)} of training"
         for title, cost in costs.items()
     }
     compared = Compared(metrics, paper.tables, trained, costs)
@@ -325,7 +327,7 @@ def _lengths(rows: Sequence[Row], workdir: pathlib.Path) -> str:
         for spec, folder in _shared(row, workdir):
             found.setdefault(folder, []).append(row.title)
             lines = read_log(folder / spec.name / "log.jsonl")
-            seen = f"{lines[-1]['images']:,} pictures" if lines else "no pictures"
+            seen = count_of(lines[-1]["images"], "picture", ",") if lines else "no pictures"
             stages[folder] = f"the stage {spec.name} of {seen}"
     return "; ".join(f"{stages[folder]} of {', '.join(own)}" for folder, own in found.items())
 

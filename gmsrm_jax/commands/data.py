@@ -26,6 +26,7 @@ from gmsrm_jax.data.decoding import MIN_SIDE, resize_for_test
 from gmsrm_jax.data.inspection import Inspection, duplicates, inspect
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
 from gmsrm_jax.data.splits import has_test_pictures, open_test, split_pictures
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import real_path, write_atomically
 from gmsrm_jax.runtime.image_grid import grid, to_png
@@ -178,16 +179,18 @@ def _prepare(config: ConfigDict, args: argparse.Namespace) -> None:
 def _look(pictures: Pictures, config: ConfigDict, args: argparse.Namespace) -> Inspection | None:
     """Decodes pictures and prints what they are; None for those of an array file."""
     if not isinstance(pictures, EncodedPictures):
-        print(f"{pictures.location}: {len(pictures)} pictures in an array file")
+        print(f"{pictures.location}: {count_of(len(pictures), 'picture')} in an array file")
         return None
     found = inspect(pictures, args.threads)
-    print(f"{pictures.location}: {found.good} pictures")
+    print(f"{pictures.location}: {count_of(found.good, 'picture')}")
     if found.good:
         _print_sizes(found, config.image_size)
     print("kinds: " + ", ".join(f"{n} × {kind}" for kind, n in found.kinds.most_common()))
     _print_names(f"{len(found.bad)} left out", [f"{n}: {r}" for n, r in found.bad.items()], args)
     same = duplicates(found.digests)
-    _print_names(f"{len(same)} groups of the same file", [" = ".join(g) for g in same], args)
+    _print_names(
+        f"{count_of(len(same), 'group')} of the same file", [" = ".join(g) for g in same], args
+    )
     return found
 
 
@@ -238,9 +241,12 @@ def _print_splits(config: ConfigDict, looks: dict[str, Inspection | None]) -> in
     trained = {train.digests.get(split.pictures.name(int(i))) for i in split.training} - {None}
     leaked = [test.name(i) for i in range(len(test)) if others.digests.get(test.name(i)) in trained]
     if leaked:
-        print(
-            f"{len(leaked)} test pictures are training pictures too, such as {printable(leaked[0])}"
+        said = (
+            "1 test picture is a training picture"
+            if len(leaked) == 1
+            else f"{len(leaked)} test pictures are training pictures"
         )
+        print(f"{said} too, such as {printable(leaked[0])}")
     return findings + len(leaked)
 
 
@@ -278,7 +284,7 @@ def _write_array(
     indices = [index for index in indices if pictures.name(index) not in bad]
     side = args.side or round(config.image_size * config.data.shorter_side * config.data.scale[1])
     write_pictures(args.array, _Squares(pictures, indices, side))
-    print(f"{args.array}: {len(indices)} pictures of {side} x {side} px")
+    print(f"{args.array}: {count_of(len(indices), 'picture')} of {side} x {side} px")
 
 
 def _write_sheet(config: ConfigDict, path: Path) -> None:

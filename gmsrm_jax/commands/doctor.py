@@ -20,6 +20,7 @@ import gmsrm_jax
 from gmsrm_jax.assets import BUNDLED_NETWORKS, asset_path
 from gmsrm_jax.checkpoints.steps import has_manifest, problems, step_folders
 from gmsrm_jax.commands import Subparsers, add_command
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import user_path
 from gmsrm_jax.runtime.sha256sums import (
@@ -234,7 +235,8 @@ def _assets() -> Iterator[str]:
 def _size(path: pathlib.Path) -> str:
     """How many files there are, and how large they are together."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:,.1f} MB"
+    size = sum(file.stat().st_size for file in files)
+    return f"{count_of(len(files), 'file')}, {size / 1e6:,.1f} MB"
 
 
 def _version(name: str) -> str:

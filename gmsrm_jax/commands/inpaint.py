@@ -31,6 +31,7 @@ from gmsrm_jax.commands.options import (
 )
 from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.options import FillOptions
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import real_path, user_path
 from gmsrm_jax.runtime.shares import Join, Share
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         return _join(path, share.count, jobs)
     if path and isinstance(share, Share):
         jobs, path = jobs_of(jobs, share), manifest_of(path, share)
-        say(f"share {share}: {len(jobs)} of {len(plan.jobs)} pictures")
+        say(f"share {share}: {len(jobs)} of {count_of(len(plan.jobs), 'picture')}")
     there = existing_outputs(jobs)
     if there and not (args.overwrite or args.skip_existing):
         raise UserError(
@@ -135,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         if manifest is not None:
             _append_skipped(manifest, skipped)
         if inpainter is None:
-            say(f"nothing to do: all {len(skipped)} outputs exist{told}")
+            say(f"nothing to do, all is there: {count_of(len(skipped), 'output')}{told}")
             return 0
         say(
             f"{len(todo)} to fill, {len(skipped)} skipped; {printable(inpainter.source)}, sha256 "
@@ -173,7 +174,7 @@ def _join(path: Path, count: int, jobs: "Sequence[Job]") -> int:
     with writing(path, "--manifest"):
         found = join_manifests(path, count, jobs)
     done = _counts(*(found[status] for status in ("ok", "copied", "failed", "skipped")))
-    say(f"{done} in {count} shares; manifest {printable(str(path))}")
+    say(f"{done} in {count_of(count, 'share')}; manifest {printable(str(path))}")
     return 1 if found["failed"] or not found["ok"] + found["skipped"] else 0
 
 
@@ -230,7 +231,7 @@ def _fill(
         progress.close()
     if len(warned) > _WARNINGS_SHOWN:
         where = "; they stand in the manifest" if listed else ""
-        say(f"{len(warned) - _WARNINGS_SHOWN} more warnings{where}")
+        say(f"{count_of(len(warned) - _WARNINGS_SHOWN, 'more warning')}{where}")
     if encoded and listed:
         say(f"{encoded} with known pixels encoded anew, see known_pixels in the manifest")
     return failed, copied

@@ -7,6 +7,7 @@ from typing import Any
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.config_files import change_fields, is_config_file, read_config_file
 from gmsrm_jax.commands.options import add_fields, whole, writing
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -168,10 +169,11 @@ def _assign(args: argparse.Namespace) -> None:
     with writing(args.output, "--output"):
         written = save_mask_list(args.output, mask_list, args.overwrite)
     facts = mask_list.facts()
-    shape = f"{len(names)} pictures × {len(mask_list.bins)} masks of {args.size} px"
-    print(f"{shape}: {mask_list.source}")
+    shape = f"{count_of(len(names), 'picture')} × {count_of(len(mask_list.bins), 'mask')}"
+    print(f"{shape} of {args.size} px: {mask_list.source}")
     for name, cell in facts["bins"].items():
-        print(f"{name:>10} {cell['count']:7d} masks, mean ratio {100 * cell['mean_ratio']:5.2f} %")
+        masks = count_of(cell["count"], "mask", "7d")
+        print(f"{name:>10} {masks}, mean ratio {100 * cell['mean_ratio']:5.2f} %")
     print(f"SHA-256 {facts['sha256']}")
     print(f"wrote {args.output}" if written else f"{args.output} holds this list already")
 

@@ -7,7 +7,6 @@ without the net. Ctrl-C stops.
 
 import argparse
 import contextlib
-import functools
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, add_network, load_inpainter, whole
 from gmsrm_jax.runtime import web
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.serve.limits import MIB, Limits
 
@@ -80,12 +80,11 @@ def _answer(args: argparse.Namespace, token: str, opened: socket.socket) -> None
     with tempfile.TemporaryDirectory(prefix="gmsrm-serve-") as temporary:
         folder = Path(temporary).resolve()
         inpainter = load_inpainter(args)
-        inpainter.warm_up()
-        worker = Worker(limits.queue, limits.seconds)
-        batch = 2
+        batch = 1
         while batch <= inpainter.max_batch:
-            worker.submit(functools.partial(inpainter.warm_up, batch))
+            inpainter.warm_up(batch)
             batch *= 2
+        worker = Worker(limits.queue, limits.seconds)
         app = make_app(inpainter, worker, limits, folder, token, web.names_of(args.host, token))
         url = web.address(opened, args.host)
         print(
@@ -109,8 +108,8 @@ def _checked_token(args: argparse.Namespace) -> str:
     token = args.token or os.environ.get(_TOKEN_VARIABLE, "")
     if token and (len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise UserError(
-            f"--token: {len(token)} characters; give {_MIN_TOKEN} or more of ASCII, such as those"
-            " of `openssl rand -hex 16`"
+            f"--token: {count_of(len(token), 'character')}; give {_MIN_TOKEN} or more of ASCII,"
+            " such as those of `openssl rand -hex 16`"
         )
     if web.is_local(args.host):
         if args.allow_remote:

@@ -16,6 +16,7 @@ from pathlib import Path
 from gmsrm_jax.commands import Subparsers, add_command
 from gmsrm_jax.commands.options import add_address, add_device, whole
 from gmsrm_jax.runtime import web
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import user_path
 
@@ -112,17 +113,20 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     samples = read_samples(methods, inputs)
     count = len(samples) if args.count is None else args.count
     if count > len(samples):
-        raise UserError(f"--count={count}: there are {len(samples)} samples; give that or less")
+        raise UserError(f"--count={count}: there are only {len(samples)}; give that or less")
     if args.repeats > count:
-        raise UserError(f"--repeats={args.repeats}: of {count} samples; give that or less")
+        raise UserError(
+            f"--repeats={args.repeats}: of {count_of(count, 'sample')}; give that or less"
+        )
     presentation = Presentation(methods, samples, args.seed, count, args.repeats)
     with contextlib.closing(Votes(path, presentation)) as votes:
         token = votes.token() if args.allow_remote else ""
         app = make_study_app(presentation, votes, token, web.names_of(args.host, token))
         shown = "inputs shown" if presentation.has_input else "no inputs (--input shows them)"
         print(
-            f"{len(methods)} methods, {len(samples)} samples, {count} for each participant and"
-            f" {args.repeats} of them twice, {shown}; {len(votes.latest())} votes so far"
+            f"{len(methods)} methods, {count_of(len(samples), 'sample')}, {count} for each"
+            f" participant and {args.repeats} of them twice, {shown};"
+            f" {count_of(len(votes.latest()), 'vote')} so far"
         )
         web.interrupt_on_terminate()
         with (

@@ -17,6 +17,7 @@ from gmsrm_jax.data.masks.files import read_packed_masks, unpack_masks
 from gmsrm_jax.data.sources import ArrayPictures
 from gmsrm_jax.data.splits import Split
 from gmsrm_jax.data.training_data import Batch, TrainingData
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
 
@@ -50,7 +51,7 @@ class ArrayData(TrainingData):
                 f"{config.image_size}; write a bank of that size"
             )
         super().__init__(config, split)
-        self.description += f"; {len(self._bank)} masks in {config.masks.bank}"
+        self.description += f"; {count_of(len(self._bank), 'mask')} in {config.masks.bank}"
         self._array = split.pictures.array
         self._seed = config.seed & 0xFFFFFFFF
 

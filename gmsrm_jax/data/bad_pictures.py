@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import say
 
@@ -56,8 +57,8 @@ class BadPictures:
         if len(self.names) == listed:
             raise UserError(
                 printable(
-                    f"{location}: none of its {listed} pictures can be used ({self._first()}); "
-                    "repair them, or name others"
+                    f"{location}: none of {count_of(listed, 'picture')} can be used "
+                    f"({self._first()}); repair them, or name others"
                 )
             )
         self._check()
@@ -106,7 +107,7 @@ class BadPictures:
         count = len(self.names)
         if count > self._max_share * self.listed:
             message = (
-                f"{self.location}: {count} of {self.listed} pictures cannot be used "
+                f"{self.location}: {count} of {count_of(self.listed, 'picture')} cannot be used "
                 f"({self._first()}), more than data.max_bad_share = {self._max_share:g} allows; "
                 "`gmsrm data` lists all; repair or remove them, or raise "
                 "--config.data.max_bad_share"

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from gmsrm_jax.assets import resolve_path
 from gmsrm_jax.data.decoding import UnreadablePicture, resize_for_test
 from gmsrm_jax.data.sources import TFDS, EncodedPictures, Part, Pictures, open_pictures
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 
 _VALIDATION_FOLDERS = ("val", "validation", "valid")
@@ -59,8 +60,8 @@ class Split:
     def description(self) -> str:
         """One line: what was found where, how it is divided, and what was left out."""
         line = (
-            f"{self.pictures.location}: {len(self.pictures)} pictures, {len(self.training)} for "
-            f"training, {len(self.validation)} held out for validation"
+            f"{self.pictures.location}: {count_of(len(self.pictures), 'picture')}, "
+            f"{len(self.training)} for training, {len(self.validation)} held out for validation"
         )
         if self.rule:
             line += f"; {self.rule}"
@@ -115,10 +116,12 @@ def split_pictures(config: ConfigDict) -> Split:
     tested = 0 if rule.startswith(_BY_FOLDER) else len(parts["test"])
     if not there and len(training) < max(count + tested, 1):
         held_out = {"validation": count, "test": tested}
+        all_of_them = len(source) + tested
+        few = f"{count_of(all_of_them, 'picture')} {'is' if all_of_them == 1 else 'are'} too few"
         raise UserError(
-            f"{pictures.location}: {len(source) + tested} pictures are too few: {count} for "
+            f"{pictures.location}: {few}: {count} for "
             f"validation and {tested} for the test leave {len(training)} to train on; "
-            f"{_cures(data, len(source) + tested, held_out)}"
+            f"{_cures(data, all_of_them, held_out)}"
         )
     return Split(pictures, _ascending(training), _ascending(order[:count]), rule, origin)
 

@@ -22,6 +22,7 @@ from gmsrm_jax.evaluation.measures import Judge
 from gmsrm_jax.evaluation.partial import Parts
 from gmsrm_jax.evaluation.scores import SAMPLES, means_as_json, per_image_csv, score_frames
 from gmsrm_jax.evaluation.worker import Rows, Worker
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.shares import Join, Share
@@ -177,7 +178,9 @@ class _Work:
             own = [number for number in self.numbers if share.has(number)]
             missing = [number for number in own if self.disk.load(number) is None]
             if missing:
-                faults.append(f"share {share} lacks {len(missing)} of its {len(own)} parts")
+                faults.append(
+                    f"share {share} lacks {len(missing)} of its {count_of(len(own), 'part')}"
+                )
         if faults:
             raise UserError(
                 f"{self.folder}: {'; '.join(faults)}; run it again with --shard and the same "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
@@ -114,7 +115,7 @@ def figure_examples(
     for name in pictures:
         if name not in places:
             raise UserError(
-                f"figures: {name} is not among the {len(names)} evaluated pictures "
+                f"figures: {name} is not among the {count_of(len(names), 'evaluated picture')} "
                 f"({names[0]} … {names[-1]}); take names from per_image.csv"
             )
     if pictures:

@@ -14,6 +14,7 @@ from gmsrm_jax.evaluation.published import VARIANTS
 from gmsrm_jax.evaluation.tables import Score, Table, heading, tidy
 from gmsrm_jax.methods import rows as rows_of_methods
 from gmsrm_jax.metrics import Definition
+from gmsrm_jax.runtime.counts import count_of
 
 Metrics = Mapping[str, Any]
 """The content of a metrics.json."""
@@ -178,7 +179,7 @@ def scored_pictures(data_set: str, run: Metrics) -> str:
     """A note on what was scored: how many pictures, with which masks."""
     masks = run["mask_list"]
     return (
-        f"{data_set}: {run['pictures']} pictures at {run['image_size']} px, masks: "
+        f"{data_set}: {count_of(run['pictures'], 'picture')} at {run['image_size']} px, masks: "
         f"{masks['source']} (SHA-256 {masks['sha256'][:12]})."
     )
 

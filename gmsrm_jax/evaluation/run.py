@@ -44,6 +44,7 @@ from gmsrm_jax.networks.fields import check_begin_from
 from gmsrm_jax.networks.folder import Pretrained
 from gmsrm_jax.networks.names import is_workdir
 from gmsrm_jax.networks.workdir import trained_variables
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.devices import check_batch, data_mesh, local_mesh, to_every_device
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.heartbeat import heartbeat
@@ -214,7 +215,8 @@ def export_test_set(config: ConfigDict, folder: pathlib.Path) -> None:
     write_mask_list(folder / "mask_list.npz", mask_list)
     count = len(mask_list.names) * len(mask_list.bins)
     say(
-        f"wrote {count} pictures with holes to {images}, and their masks (white is hole) to {masks}"
+        f"wrote {count_of(count, 'picture')} with holes to {images}, and their masks (white is"
+        f" hole) to {masks}"
     )
 
 
@@ -252,8 +254,8 @@ def _score(
     names, bins = mask_list.names, mask_list.bins
     what = f"share {share} of " if isinstance(share, Share) else ""
     say(
-        f"evaluation: {what}{len(names)} pictures × {len(bins)} masks ({mask_list.source}), "
-        f"{len(rows.methods)} methods"
+        f"evaluation: {what}{count_of(len(names), 'picture')} × {count_of(len(bins), 'mask')}"
+        f" ({mask_list.source}), {count_of(len(rows.methods), 'method')}"
     )
     progress: Progress | None = None
     begun = time.monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gmsrm_jax.evaluation.evaluate import PER_IMAGE_FILE
+from gmsrm_jax.runtime.counts import count_of
 
 _SURE = 0.95
 
@@ -69,7 +70,7 @@ def gain_line(folder: Path, metrics: dict[str, Any]) -> str:
     if not abs(mean) > margin:
         said = "no clear difference, more test pictures would tell"
     spread = "" if math.isinf(margin) else f" ± {margin:.2f}"
-    pictures = f"{count} test picture{'s' if count > 1 else ''}"
+    pictures = count_of(count, "test picture")
     return (
         f"against {begun['name']}, which it began with: PSNR {mean:+.2f}{spread} dB on {pictures}: "
         f"{said}"

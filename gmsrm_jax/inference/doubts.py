@@ -1,7 +1,7 @@
 """Why a filling may be poor: a hole deeper than a network bridges, a picture unlike what it knows.
 
-Said in one line beside the filling. It is measured on hole and picture alone, so it is a hint: a
-picture of which nothing is said can be unlike the training too.
+Said in one line beside the filling, with what to do. It is measured on hole and picture alone, so
+it is a hint: a picture of which nothing is said can be unlike the training too.
 """
 
 import re
@@ -9,10 +9,12 @@ from textwrap import shorten
 
 import numpy as np
 
+from gmsrm_jax.inference.strategies import GUIDE_DEPTH
+
 _BRIDGED = 1 / 3  # of the network's size: a hole of two thirds of a square is blurred in its middle
 _MOST_HOLE = 0.6  # share of the picture: the largest holes that networks are trained and scored on
 _SMALL, _LARGE = 1 / 2, 8  # of the network's size, between which a picture's sides are of its scale
-_SHRUNK = 4  # times, of a picture that is shown whole
+_SHRUNK = 4  # times, of what is shown to the network
 _FLAT = 0.5  # share of neighbours of one colour from which on a picture is no photograph
 _GREY = 8  # levels between the channels of a picture without colour, at most
 _SAMPLED = 1024  # pixels of a side that are looked at, about
@@ -21,7 +23,7 @@ _SHOWN = 100  # characters of what the weights know
 
 
 def doubts(rgb: np.ndarray, hole: np.ndarray, strategy: str, size: int, knows: str) -> str:
-    """Says why a filling may be poor.
+    """Says why a filling may be poor, and what to do.
 
     Args:
         rgb: uint8 [H, W, 3], what the network sees.
@@ -34,14 +36,16 @@ def doubts(rgb: np.ndarray, hole: np.ndarray, strategy: str, size: int, knows: s
         One line without the picture's name, "" if there is nothing to say.
     """
     reasons = [_of_hole(hole, strategy, size), _of_scale(hole.shape, strategy, size)]
-    if "photo" in knows.lower():
-        reasons.append(_of_kind(rgb, hole))
-    said = ", ".join(filter(None, reasons))
-    if not said:
-        return ""
-    kinds = re.split(r"[:;(]", knows)[0].strip()  # what follows counts them
-    known = f" (they know: {shorten(kinds, _SHOWN, placeholder=' …')})" if kinds else ""
-    return f"{said}; the weights may fill it poorly{known}"
+    kind = _of_kind(rgb, hole) if "photo" in knows.lower() else ""
+    if kind:
+        reasons.append(f"{kind}, and the weights know {short_kinds(knows)}")
+    said = "; ".join(filter(None, reasons))
+    return f"may be filled poorly: {said}" if said else ""
+
+
+def short_kinds(knows: str) -> str:
+    """What weights know in few words: without the counts and sources that follow."""
+    return shorten(re.split(r"[:;(]", knows)[0], _SHOWN, placeholder=" …")
 
 
 def _of_hole(hole: np.ndarray, strategy: str, size: int) -> str:
@@ -50,23 +54,39 @@ def _of_hole(hole: np.ndarray, strategy: str, size: int) -> str:
 
     share = np.count_nonzero(hole) / hole.size
     if share > _MOST_HOLE:
-        return f"{share:.0%} of it is hole"
+        return f"{share:.0%} of it is hole, so little is left to go by (mark less)"
     step = max(1, max(hole.shape) // _SAMPLED)
-    shrunk = max(hole.shape) / size if strategy == "resize" else 1.0
     depth = int(ndimage.distance_transform_cdt(hole[::step, ::step], "chessboard").max()) * step
-    bridged = size * shrunk * _BRIDGED
-    return f"its hole is {depth} px deep, above {bridged:.0f}" if depth > bridged else ""
+    # Detail copies from the picture what the network then only guides, scaled down.
+    bridged = {
+        "resize": max(hole.shape) * _BRIDGED,
+        "detail": size * _SHRUNK * GUIDE_DEPTH,
+    }.get(strategy, size * _BRIDGED)
+    if depth <= bridged:
+        return ""
+    cure = "mark no more than what should go"
+    if strategy in ("crop", "tile"):
+        cure += ", or take the strategy detail"
+    return (
+        f"the middle of the hole is {depth} px from its edge, and beyond {bridged:.0f} px the"
+        f" weights only guess ({cure})"
+    )
 
 
 def _of_scale(shape: tuple[int, ...], strategy: str, size: int) -> str:
     height, width = shape
     if max(shape) < _SMALL * size:
-        return f"it has {width} x {height} px and the network {size}"
+        return f"{width} x {height} px are few (give it larger, the network works with {size})"
     if strategy == "resize":
         shrunk = max(shape) / size
-        return f"the network sees it {shrunk:.0f} times smaller" if shrunk > _SHRUNK else ""
-    large = min(shape) > _LARGE * size
-    return f"the network sees {size} px of its {width} x {height} at a time" if large else ""
+        lost = f"the network sees it {shrunk:.0f} times smaller, without its fine detail"
+        return f"{lost} (take another strategy)" if shrunk > _SHRUNK else ""
+    if strategy == "detail" or min(shape) <= _LARGE * size:
+        return ""
+    return (
+        f"the network sees only {size} px of its {width} x {height} at a time, not what they are"
+        " part of (take the strategy detail, or scale it down)"
+    )
 
 
 def _of_kind(rgb: np.ndarray, hole: np.ndarray) -> str:

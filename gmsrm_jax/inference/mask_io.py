@@ -5,6 +5,7 @@ White is the hole; what else is taken for white says `data.masks.reading`.
 
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -37,11 +38,29 @@ class Mask:
     warnings: tuple[str, ...]
 
 
+class Cures(NamedTuple):
+    """How what cures an unclear mask is asked for where the mask is given; "" for not at all.
+
+    Attributes:
+        invert: black is the hole.
+        threshold: the value from which on is white.
+        fit: a mask of another size than the picture is fitted to it.
+    """
+
+    invert: str = "pass mask_invert"
+    threshold: str = "mask_threshold"
+    fit: str = "have the mask fitted (--mask-resize nearest)"
+
+
+_CURES = Cures()
+
+
 def open_mask(
     source: "PictureSource | Mask | None",
     picture: Picture,
     options: FillOptions | None = None,
     name: str | None = None,
+    cures: Cures = _CURES,
 ) -> Mask:
     """Opens a mask for a picture, or takes the picture's transparent part as the hole.
 
@@ -56,6 +75,7 @@ def open_mask(
         picture: what it belongs to.
         options: those of a mask, and the largest number of pixels; None for the defaults.
         name: what to call it in messages.
+        cures: what messages advise.
 
     Raises:
         UserError: it cannot be read, does not fit, or could mean two things; names the mask, what
@@ -72,13 +92,13 @@ def open_mask(
         hole = (picture.alpha < (options.mask_threshold or HALF)) != invert
         return _finished(hole, options.mask_dilate, picture.name, [])
     if isinstance(source, Mask):
-        _check_size(source.hole.shape, picture, name or "mask", None)
+        _check_size(source.hole.shape, picture, name or "mask", None, cures)
         return source
     if name is None:
         name = name_of(source, "mask")
-    white, warnings = _white_part(as_source(source, name), options, name)
+    white, warnings = _white_part(as_source(source, name), options, name, cures)
     hole = white != invert
-    if _check_size(hole.shape, picture, name, options.mask_resize):
+    if _check_size(hole.shape, picture, name, options.mask_resize, cures):
         size = (picture.width, picture.height)
         hole = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST))
     return _finished(hole, options.mask_dilate, name, warnings)
@@ -101,7 +121,10 @@ def _finished(hole: np.ndarray, dilate: int, name: str, warnings: list[str]) -> 
 
 
 def _white_part(
-    source: str | os.PathLike | bytes | Image.Image | np.ndarray, options: FillOptions, name: str
+    source: str | os.PathLike | bytes | Image.Image | np.ndarray,
+    options: FillOptions,
+    name: str,
+    cures: Cures,
 ) -> tuple[np.ndarray, list[str]]:
     threshold, warnings = options.mask_threshold, []
     if isinstance(source, np.ndarray):
@@ -127,7 +150,8 @@ def _white_part(
         warnings += odd
         if alpha.min() < alpha.max():
             cure = "; or, if the hole is a transparent part of the picture, give no mask"
-    part, odd = white_part(levels, threshold, options.mask_invert, name, cure)
+    asked = (cures.invert, cures.threshold)
+    part, odd = white_part(levels, threshold, options.mask_invert, name, cure, asked)
     return part, warnings + odd
 
 
@@ -164,7 +188,9 @@ def _over_black(levels: np.ndarray, alpha: np.ndarray, name: str) -> tuple[np.nd
     return seen, [f"{name}: all of it is one colour, so its alpha is the mask: opaque is the hole"]
 
 
-def _check_size(shape: tuple[int, ...], picture: Picture, name: str, resize: str | None) -> bool:
+def _check_size(
+    shape: tuple[int, ...], picture: Picture, name: str, resize: str | None, cures: Cures
+) -> bool:
     """Returns whether a mask must be fitted to its picture."""
     height, width = shape
     if (height, width) == (picture.height, picture.width):
@@ -176,7 +202,7 @@ def _check_size(shape: tuple[int, ...], picture: Picture, name: str, resize: str
         f"{picture.name} is stored that way and turned by its EXIF orientation; mark the hole on "
         "the picture as it is displayed"
         if stored
-        else "make them one size, or have the mask fitted (--mask-resize nearest)"
+        else f"make them one size, or {cures.fit}"
     )
     raise UserError(
         f"{name}: {width} x {height} px, but the picture is displayed at {picture.width} x "

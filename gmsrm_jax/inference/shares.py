@@ -10,6 +10,7 @@ from typing import Any
 from gmsrm_jax.data.bad_pictures import named, printable
 from gmsrm_jax.inference.manifest import Manifest
 from gmsrm_jax.inference.pairing import Job
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.shares import Share
@@ -56,7 +57,8 @@ def join_manifests(path: Path, count: int, jobs: Sequence[Job]) -> Counter[str]:
         if not part.exists():
             missing.append(f"share {share} is missing ({printable(str(part))})")
         elif lacking:
-            missing.append(f"share {share} lacks {len(lacking)} pictures ({named(lacking)})")
+            pictures = count_of(len(lacking), "picture")
+            missing.append(f"share {share} lacks {pictures} ({named(lacking)})")
     if missing:
         raise UserError(
             f"{'; '.join(missing)}: run it again with --shard and --skip-existing, then join"

@@ -35,7 +35,7 @@ _CONTEXT = 1.5  # a window's side over that of the part it fills: the part cover
 _NEAR_SIZE = 1.5  # pictures up to this times the network's size are shown whole
 _MOST_HOLE = 0.85  # share of the hole above which only the whole picture can help
 _TILED_DEPTH = 0.625  # of a tiled part, in network sizes: two and a half bands from each side
-_GUIDE_DEPTH = 0.3  # of a part of the guide: within one band, 0.375
+GUIDE_DEPTH = 0.3  # of a part of detail's guide, in network sizes: within one band, 0.375
 _GUIDE_SHARE = 0.5  # of the time that detail takes, about, for the progress alone
 
 
@@ -121,7 +121,7 @@ def _detail(rgb: np.ndarray, hole: np.ndarray, size: int, seed: int, report: Rep
     from gmsrm_jax.inference.detail import Guide, fill_detail
 
     filled, scaling = yield from _parts(
-        rgb, hole, size, _GUIDE_DEPTH, lambda share: report(share * _GUIDE_SHARE)
+        rgb, hole, size, GUIDE_DEPTH, lambda share: report(share * _GUIDE_SHARE)
     )
     steps = fill_detail(rgb, hole, Guide(filled, *scaling), seed)
     while True:

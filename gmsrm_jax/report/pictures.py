@@ -8,6 +8,7 @@ import numpy as np
 
 from gmsrm_jax.evaluation.examples import Examples
 from gmsrm_jax.evaluation.published import ABLATION_BIN, IRREGULAR_BINS, VARIANTS
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.image_grid import holed, labelled_sheet, mask_picture, outline, upscale
 
@@ -182,7 +183,7 @@ def _chosen(
     for name in pictures:
         if name not in of_picture:
             raise UserError(
-                f"figures: {name} is not among the {len(of_picture)} pictures that the "
+                f"figures: {name} is not among the {count_of(len(of_picture), 'picture')} that the "
                 f"evaluation kept ({', '.join(sorted(of_picture))}); take one of these, or "
                 "evaluate again"
             )

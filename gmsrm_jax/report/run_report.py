@@ -16,6 +16,7 @@ from gmsrm_jax.report.charts import Curve, curves_from_log
 from gmsrm_jax.report.paper_report import write_outputs
 from gmsrm_jax.report.pictures import Picture, not_filled, panel_rows
 from gmsrm_jax.report.report import write_report
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.log import format_seconds, read_log, say
 
 
@@ -95,7 +96,8 @@ def _trained(stages: Sequence[pathlib.Path]) -> tuple[dict[str, str], list[Curve
             curves += curves_from_log(stage.name, lines)
             last = lines[-1]
             lengths[f"{stage.name} stage"] = (
-                f"{last['step']:,} steps, {last['images']:,} pictures, "
+                f"{count_of(last['step'], 'step', ',')}, "
+                f"{count_of(last['images'], 'picture', ',')}, "
                 f"{format_seconds(last['seconds'])} of training"
             )
     return lengths, curves

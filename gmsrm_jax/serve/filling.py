@@ -68,6 +68,8 @@ def fill(
             f"num_samples: {options.num_samples}; this server makes at most"
             f" {limits.filled_pixels // pixels} of a picture of {pixels} pixels",
         )
+    fewer = "ask for fewer fillings, " if options.num_samples > 1 else ""
+    job.cure = f"{fewer}mark a smaller hole, or give a smaller picture"
     job.check()
     result = inpainter(
         picture, mask, **options.model_dump(), on_step=job.check, progress=job.progress

@@ -5,24 +5,30 @@ Gradio reads nothing that a browser sends: every event is declared with `preproc
 """
 
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import gradio as gr
 
 from gmsrm_jax.data.formats import SUFFIXES
+from gmsrm_jax.inference.doubts import short_kinds
 from gmsrm_jax.inference.inpainter import Inpainter
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.runtime.fields import choices
 from gmsrm_jax.runtime.fields import limits as field_limits
 from gmsrm_jax.serve.examples import make_examples
 from gmsrm_jax.serve.limits import MIB, Limits
-from gmsrm_jax.serve.page_events import PageEvents, plain
+from gmsrm_jax.serve.page_events import (
+    FIRST,
+    FIT_LABEL,
+    INVERT_LABEL,
+    PageEvents,
+    no_result,
+    plain,
+)
 from gmsrm_jax.serve.worker import Worker
 
 _BRUSH = "#ff2d55"
-_KNOWS = 120  # characters of what is said of the weights
-_HEIGHT = 520  # pixels on the screen of what is painted on, and of the result
+_HEIGHT = 520  # pixels on the screen of the result
 _SWEEP_SECONDS, _KEPT_SECONDS = 60, 1800  # of files of uploads and results
 _FEATHER = 64  # pixels; more is asked for by REST
 _GALLERY: dict[str, Any] = {
@@ -39,6 +45,14 @@ CSS = """
 footer { display: none !important; }
 #editor button[aria-label="Color"] { display: none; }
 #examples .grid-wrap, #results .grid-wrap { min-height: 0; overflow-y: visible; }
+#paint { container-type: inline-size; }
+/* One column: the button stands below the canvas, what is seldom used at the end. */
+@media (max-width: 720px) {
+  #sides { flex-direction: column; flex-wrap: nowrap; }
+  #sides > .column { display: contents; }
+  #options, #more { order: 1; }
+  #examples { order: 2; }
+}
 @media (max-width: 640px) {
   .gradio-container > .main { padding: 12px !important; }
   #examples .grid-container, #results .grid-container {
@@ -65,7 +79,7 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
     """
     examples = make_examples(folder)
     events = PageEvents(inpainter, worker, limits, folder, examples)
-    known = shorten(inpainter.knows, _KNOWS, placeholder=" …")
+    known = short_kinds(inpainter.knows)
     with gr.Blocks(
         title="Fill holes in pictures",
         analytics_enabled=False,
@@ -73,28 +87,31 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
     ) as page:
         gr.Markdown(
             "## Fill holes in pictures\n"
-            f"Choose a picture of up to {limits.upload_bytes // MIB} MB and paint over what should"
+            f"Choose a picture of up to {limits.upload_bytes // MIB} MiB and paint over what should"
             " go. Outside the hole, not one pixel changes.\n\n"
-            f"The weights know: {plain(known) or 'nobody said what'}; what is unlike that, they"
-            " fill less well.",
+            + (
+                f"The weights know {plain(known)}; what is unlike that, they fill less well."
+                if known
+                else "Nobody said which pictures the weights know."
+            ),
             elem_id="intro",
         )
-        shown = gr.State({"before": None, "views": [], "files": [], "chosen": 0})
-        with gr.Row():
+        shown = gr.State(no_result()[-1])
+        with gr.Row(elem_id="sides"):
             with gr.Column(min_width=320):
                 picture = _file("Picture")
                 for example in examples:
                     picture.keep_in_cache |= {str(example.picture), str(example.mask)}
-                with gr.Tab("Paint the hole"):
-                    hint = gr.Markdown("First choose a picture, or one of the examples below.")
+                with gr.Tab("Paint the hole", elem_id="paint"):
+                    hint = gr.Markdown(FIRST, elem_id="hint")
                     editor = _editor()
                 with gr.Tab("Mask file"):
                     gr.Markdown(
                         "A black and white picture: white is the hole. What is painted is added."
                     )
                     mask = _file("Mask")
-                    invert = gr.Checkbox(label="Black is the hole", elem_id="invert")
-                    fit = gr.Checkbox(label="Fit the mask to the picture's size", elem_id="fit")
+                    invert = gr.Checkbox(label=INVERT_LABEL, elem_id="invert")
+                    fit = gr.Checkbox(label=FIT_LABEL, elem_id="fit")
                 gallery = gr.Gallery(
                     [(example.thumbnail, example.name) for example in examples],
                     label="Examples",
@@ -129,19 +146,24 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
         private: dict[str, Any] = {"api_visibility": "private", "preprocess": False}
         quiet = {"show_progress": "hidden", **private}
         told = {"show_progress_on": status, **private}
-        canvas = [editor, hint, status]
-        picture.upload(events.open_picture, [picture, mask], [mask, *canvas], **told)
-        picture.clear(events.clear, [], canvas, **quiet)
-        gallery.select(events.open_example, [], [picture, mask, *canvas], **quiet)
-        button.click(
+        result = [slider, fillings, files, again, shown]
+        filling = button.click(
             events.fill,
             [picture, editor, mask, invert, fit, *options],
-            [slider, fillings, files, again, status, shown],
+            [*result, status],
             concurrency_limit=1,
             **told,
         )
         fillings.select(events.show, [shown], [slider, status, shown], **quiet)
-        again.click(events.go_on, [shown], [picture, mask, *canvas], **quiet)
+        # With another picture, a filling that is under way belongs to the one before.
+        of_picture = [editor, hint, status, *result]
+        picture.upload(
+            events.open_picture, [picture, mask], [mask, *of_picture], cancels=filling, **told
+        )
+        picture.clear(events.clear, [], of_picture, cancels=filling, **quiet)
+        both = [picture, mask, *of_picture]
+        gallery.select(events.open_example, [], both, cancels=filling, **quiet)
+        again.click(events.go_on, [shown], both, cancels=filling, **quiet)
     page.queue(max_size=limits.queue, default_concurrency_limit=4)
     return page
 
@@ -159,7 +181,6 @@ def _editor() -> gr.ImageEditor:
         layers=False,
         brush=gr.Brush(default_size=28, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed"),
         format="png",
-        height=_HEIGHT,
         buttons=["fullscreen"],
         visible=False,
         elem_id="editor",
@@ -168,7 +189,7 @@ def _editor() -> gr.ImageEditor:
 
 def _options(limits: Limits) -> list[gr.components.Component]:
     """Number of fillings, seed, strategy and feather, in the order of `PageEvents.fill`."""
-    with gr.Group():
+    with gr.Group(elem_id="options"):
         samples = _slider("num_samples", limits.samples, "Number of fillings", "samples")
         least = field_limits(FillOptions, "seed")["ge"]
         seed = gr.Number(

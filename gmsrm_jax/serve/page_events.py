@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from gmsrm_jax.inference.inpainter import Inpainter
-from gmsrm_jax.inference.mask_io import Mask, open_mask
+from gmsrm_jax.inference.mask_io import Cures, Mask, open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.picture_io import Picture, open_picture
 from gmsrm_jax.runtime.errors import UserError
@@ -23,21 +23,22 @@ from gmsrm_jax.serve.limits import Limits, Refused
 from gmsrm_jax.serve.rest import first_error
 from gmsrm_jax.serve.worker import Job, Worker
 
+FIRST = "First choose a picture, or one of the examples."
+FIT_LABEL = "Fit the mask to the picture's size"
+INVERT_LABEL = "Black is the hole"
+_CURES = Cures(f"tick “{INVERT_LABEL}”", "", f"tick “{FIT_LABEL}”")
 # Longer side in pixels of what is painted on and looked at; the work is done at full size.
 _SHOWN = 1024
 _PAINTED = 640  # longer side at least of what is painted on
+_CANVAS = (200, 520)  # pixels on the screen, least and most of the editor's height
+_AROUND = 62  # of them, the editor leaves free above and below, or beside, the picture
 _PROGRESS = gr.Progress()
 _Event = Callable[..., Awaitable[tuple]]
 T = TypeVar("T")
 
 
-def _told(outputs: int, status: int) -> Callable[[_Event], _Event]:
-    """Makes an event's failure one line in one of its outputs, and leaves the others as they are.
-
-    Args:
-        outputs: how many there are.
-        status: which of them shows text.
-    """
+def _told(failed: Callable[[str], tuple]) -> Callable[[_Event], _Event]:
+    """Makes an event's failure one line of text; `failed` makes its outputs of that."""
 
     def decorate(event: _Event) -> _Event:
         @functools.wraps(event)
@@ -48,9 +49,7 @@ def _told(outputs: int, status: int) -> Callable[[_Event], _Event]:
                 message = first_error(error)
             except (UserError, Refused) as error:
                 message = str(error)
-            answer = [gr.skip() for _ in range(outputs)]
-            answer[status] = f"**Not done:** {plain(message)}"
-            return tuple(answer)
+            return failed(f"**Not done:** {plain(message)}")
 
         return wrapped
 
@@ -58,7 +57,12 @@ def _told(outputs: int, status: int) -> Callable[[_Event], _Event]:
 
 
 class PageEvents:
-    """The functions behind the page."""
+    """The functions behind the page.
+
+    A canvas is two outputs, the editor and the hint above it. A result is five: before and after,
+    the fillings, their files, the button to go on, and what is kept of them. Both belong to a
+    picture and go with it.
+    """
 
     def __init__(
         self,
@@ -80,25 +84,25 @@ class PageEvents:
         self._inpainter, self._worker, self._limits = inpainter, worker, limits
         self._folder, self._examples = folder, examples
 
-    @_told(outputs=4, status=3)
+    @_told(lambda said: (gr.skip(), *_no_canvas(), said, *no_result()))
     async def open_picture(self, file: Any, mask_file: Any) -> tuple:
-        """Shows an uploaded picture, upright and scaled, to be painted on.
+        """Shows an uploaded picture, upright and scaled, to be painted on: mask, canvas, status.
 
-        The mask of an example, which belongs to another picture, is forgotten.
+        What belongs to another picture is forgotten: its result, and the mask of an example.
         """
         path = _path(file, "choose a picture first")
         picture = await self._worker.run(lambda *_: self._open(path))
         old = {str(example.mask) for example in self._examples}
         mask = None if isinstance(mask_file, dict) and mask_file.get("path") in old else gr.skip()
-        return mask, *_canvas(picture, None), _size(picture)
+        return mask, *_canvas(picture), _size(picture), *no_result()
 
     def clear(self) -> tuple:
-        """Forgets the picture."""
-        return gr.ImageEditor(None, visible=False), gr.Markdown(visible=True), ""
+        """Forgets the picture, and what belongs to it: canvas, status, result."""
+        return *_no_canvas(), "", *no_result()
 
-    @_told(outputs=5, status=4)
+    @_told(lambda said: (*_same(4), said, *_same(5)))
     async def open_example(self, event: gr.SelectData) -> tuple:
-        """Shows an example with its hole marked."""
+        """Shows an example with its hole marked: picture, mask, canvas, status, no result."""
         example = _chosen(self._examples, event.index, "there is no such example")
 
         def work(*_: Any) -> tuple[Picture, Mask]:
@@ -106,10 +110,10 @@ class PageEvents:
             return picture, open_mask(_read(example.mask), picture)
 
         picture, mask = await self._worker.run(work)
-        text = "The hole is in the mask file, and marked. Paint to add to it."
-        return str(example.picture), str(example.mask), *_canvas(picture, mask.hole), text
+        canvas = _canvas(picture, mask.hole)
+        return str(example.picture), str(example.mask), *canvas, _size(picture), *no_result()
 
-    @_told(outputs=6, status=4)
+    @_told(lambda said: (*_same(5), said))
     async def fill(
         self,
         file: Any,
@@ -123,7 +127,7 @@ class PageEvents:
         feather: Any,
         progress: gr.Progress = _PROGRESS,
     ) -> tuple:
-        """Fills the hole: before and after, the fillings, their files, and what to say."""
+        """Fills the hole: the result, and what to say."""
         path = _path(file, "choose a picture first")
         mask_path = _path(mask_file, "choose the mask again") if mask_file else None
         painted = painting.get("layers") or () if isinstance(painting, dict) else ()
@@ -149,18 +153,18 @@ class PageEvents:
 
         return await self._worker.run(work)
 
-    @_told(outputs=3, status=1)
+    @_told(lambda said: (gr.skip(), said, gr.skip()))
     async def show(self, shown: dict[str, Any], event: gr.SelectData) -> tuple:
         """Shows another filling beside the picture."""
         after = _chosen(shown["views"], event.index, "there is no such filling")
         return (shown["before"], after), gr.skip(), {**shown, "chosen": event.index}
 
-    @_told(outputs=5, status=4)
+    @_told(lambda said: (*_same(4), said, *_same(5)))
     async def go_on(self, shown: dict[str, Any]) -> tuple:
-        """Makes the filling that is shown the next picture."""
+        """Makes the filling shown the next picture: picture, mask, canvas, status, no result."""
         path = _chosen(shown["files"], shown["chosen"], "there is no filling yet")
         picture = await self._worker.run(lambda *_: self._open(Path(path)))
-        return path, None, *_canvas(picture, None), _size(picture)
+        return path, None, *_canvas(picture), _size(picture), *no_result()
 
     def _open(self, path: Path) -> Picture:
         return open_picture(_read(path), max_pixels=self._limits.pixels, name="image")
@@ -171,7 +175,7 @@ class PageEvents:
         """Where the hole is: what is painted, and the mask file; without them, alpha."""
         masks = []
         if mask_path is not None:
-            masks.append(open_mask(_read(mask_path), picture, options, "mask"))
+            masks.append(open_mask(_read(mask_path), picture, options, "mask", _CURES))
         for layer in layers:
             opened = open_picture(_read(layer), max_pixels=self._limits.pixels, name="painting")
             if opened.alpha is not None and opened.alpha.any():
@@ -203,12 +207,12 @@ class PageEvents:
         )
         gallery = [(view, f"seed {seed}") for view, seed in zip(views, result.seeds, strict=True)]
         return (
-            gr.ImageSlider((before, views[0]), visible=True),
-            gr.Gallery(gallery, visible=len(views) > 1),
-            gr.File(files, visible=True),
-            gr.Button(visible=True),
-            "\n\n".join([said, *map(plain, filled.notes)]),
+            gr.update(value=(before, views[0]), visible=True),
+            gr.update(value=gallery, visible=len(views) > 1),
+            gr.update(value=files, visible=True),
+            gr.update(visible=True),
             {"before": before, "views": views, "files": files, "chosen": 0},
+            "\n\n".join([said, *map(plain, filled.notes)]),
         )
 
 
@@ -235,7 +239,7 @@ def _read(path: Path) -> bytes:
 
 
 def _size(picture: Picture) -> str:
-    size = f"{picture.width} × {picture.height} pixels. Paint over what should go."
+    size = f"{picture.width} × {picture.height} pixels."
     return "\n\n".join([size, *map(plain, picture.warnings)])
 
 
@@ -245,8 +249,8 @@ def _scaled(rgb: np.ndarray) -> Image.Image:
     return image
 
 
-def _canvas(picture: Picture, hole: np.ndarray | None) -> tuple[gr.ImageEditor, gr.Markdown]:
-    """Puts a picture into the editor, and hides the hint.
+def _canvas(picture: Picture, hole: np.ndarray | None = None) -> tuple[dict[str, Any], str]:
+    """Puts a picture into the editor, as high as it needs, and says what to do there.
 
     A hole that is given is marked in what is painted on, which is never read back: the editor
     forgets a layer that it did not paint itself.
@@ -261,7 +265,33 @@ def _canvas(picture: Picture, hole: np.ndarray | None) -> tuple[gr.ImageEditor, 
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC)
     value: EditorValue = {"background": image, "layers": [], "composite": None}
-    return gr.ImageEditor(value, visible=True), gr.Markdown(visible=False)
+    # 100cqw is the width of the editor's place, which the browser alone knows.
+    shape = image.height / image.width
+    fitting = f"calc((100cqw - {_AROUND}px) * {shape:.4f} + {_AROUND}px)"
+    least, most = _CANVAS
+    height = f"clamp({least}px, {fitting}, {most}px)"
+    hint = (
+        "Paint over what should go."
+        if hole is None
+        else "The hole is in the mask file, and marked. Paint to add to it."
+    )
+    return gr.update(value=value, height=height, visible=True), hint
+
+
+def _no_canvas() -> tuple[dict[str, Any], str]:
+    return gr.update(value=None, visible=False), FIRST
+
+
+def no_result() -> tuple:
+    """The outputs of a result where there is none."""
+    nothing: dict[str, Any] = {"before": None, "views": [], "files": [], "chosen": 0}
+    emptied = (gr.update(value=None, visible=False) for _ in range(3))
+    return *emptied, gr.update(visible=False), nothing
+
+
+def _same(outputs: int) -> list[dict[str, Any]]:
+    """So many outputs left as they are."""
+    return [gr.skip() for _ in range(outputs)]
 
 
 def plain(text: str) -> str:

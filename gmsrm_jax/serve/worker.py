@@ -15,12 +15,26 @@ from gmsrm_jax.serve.limits import Refused
 T = TypeVar("T")
 
 
+_BUSY = "the machine is busy: try again, or give a smaller picture"
+# Of a job that is waited for until it is …
+_CURES = {
+    "received": "give a smaller picture, or send it faster",
+    "begun": "others come first: try again later",
+}
+
+
 class Job:
-    """What a running job asks and tells."""
+    """What a running job asks and tells.
+
+    Attributes:
+        next: what is waited for: that it is "received", "begun" or "done".
+        cure: what to do if it is not done in time.
+    """
 
     def __init__(self, seconds: float) -> None:
         """Starts the clock; after `seconds` it is too late."""
         self._seconds, self._deadline = seconds, time.monotonic() + seconds
+        self.next, self.cure = "received", _BUSY
         self.share = 0.0  # of the work that is done, about
         self.listeners: list[Callable[[float], Any]] = []  # are told the share
 
@@ -39,7 +53,7 @@ class Job:
         """The answer when the time is over."""
         return Refused(
             HTTPStatus.GATEWAY_TIMEOUT,
-            f"not done within {self._seconds:g} s; ask for fewer samples or give a smaller picture",
+            f"not {self.next} within {self._seconds:g} s; {_CURES.get(self.next, self.cure)}",
         )
 
 
@@ -69,10 +83,6 @@ class Worker:
         """Takes no more jobs, and forgets those that wait."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Puts work of the server's own behind the jobs."""
-        return self._thread.submit(work)
-
     async def run(
         self, work: Callable[[Job, list[Any]], T], read: Callable[[], Awaitable[Any]] | None = None
     ) -> T:
@@ -90,10 +100,12 @@ class Worker:
             Refused: all places are taken, 503; it took too long, 504. And whatever the work raises.
         """
         self._take()
-        job, future = Job(self._seconds), None
+        job = Job(self._seconds)
+        future: Future[T] | None = None
         try:
             async with asyncio.timeout(self._seconds):
                 body = [await read()] if read else []
+                job.next = "begun"
                 # Gradio finds in the context whose progress it shows.
                 context = contextvars.copy_context()
                 future = self._thread.submit(context.run, self._timed, work, job, body)
@@ -122,7 +134,7 @@ class Worker:
             self.length -= 1
 
     def _timed(self, work: Callable[[Job, list[Any]], T], job: Job, body: list[Any]) -> T:
-        start, self.running = time.monotonic(), job
+        start, self.running, job.next = time.monotonic(), job, "done"
         try:
             return work(job, body)
         finally:

@@ -11,6 +11,7 @@ from gmsrm_jax.inference.mask_io import open_mask
 from gmsrm_jax.inference.options import FillOptions
 from gmsrm_jax.inference.pairing import Pair, find_pairs, plan_outputs
 from gmsrm_jax.inference.picture_io import open_picture
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.image_grid import holed
@@ -49,7 +50,7 @@ def make_fillings(
     for name, network in networks.items():
         found[name] = folder / network.sha256[:16]
         if not found[name].exists():
-            say(f"{name}: {network.source} fills {len(pairs)} pictures")
+            say(f"{name}: {network.source} fills {count_of(len(pairs), 'picture')}")
             with _renamed(found[name]) as made:
                 _fill(network, pairs, images, made)
     return found, inputs

@@ -7,6 +7,7 @@ const PATIENCE = 15000; // ms for one answer of the server
 const ORDINALS = ["1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th"];
 const STUDY = document.documentElement.dataset.study;
 const STORED_AS = `gmsrm-study-${STUDY}`;
+const pictures = (count) => (count === 1 ? "1 picture" : `${count} pictures`);
 const at = (id) => document.getElementById(id);
 
 let session; // labels, whether there are inputs, and the samples with their rankings
@@ -62,12 +63,12 @@ function say(text, again = null) {
   message.append(button);
 }
 
-async function open(isNew) {
+async function open(isNew, hasReadIntro = false) {
   becomeSomebody(isNew);
   try {
     session = await ask(`session/${participant}`);
   } catch (error) {
-    say(`The study could not be opened: ${error.message}.`, () => open(isNew));
+    say(`The study could not be opened: ${error.message}.`, () => open(isNew, hasReadIntro));
     return;
   }
   const samples = session.samples;
@@ -75,10 +76,10 @@ async function open(isNew) {
   const ways = session.labels.length;
   position = unranked < 0 ? samples.length : unranked;
   keyHelp();
-  if (isNew) return showSample();
+  if (hasReadIntro) return showSample();
   at("task").textContent = session.input
-    ? `You will see ${samples.length} pictures with a hole. For each, ${ways} results show how it could be filled.`
-    : `You will see ${samples.length} pictures in which a hole was filled, each in ${ways} ways.`;
+    ? `You will see ${pictures(samples.length)} with a hole. For each, ${ways} results show how it could be filled.`
+    : `You will see ${pictures(samples.length)} in which a hole was filled, each in ${ways} ways.`;
   at("start").textContent = position ? `Go on with picture ${position + 1}` : "Start";
   at("newcomer").hidden = !position;
   if (unranked < 0) return showDone();
@@ -227,7 +228,9 @@ async function submit() {
 
 function showDone() {
   show("done");
-  at("stored").textContent = `All ${session.samples.length} rankings are stored. You can close this page.`;
+  const count = session.samples.length;
+  const stored = count === 1 ? "Your ranking is" : `All ${count} rankings are`;
+  at("stored").textContent = `${stored} stored. You can close this page.`;
   at("done").querySelector("h1").focus();
 }
 
@@ -286,7 +289,7 @@ function keyHelp() {
 }
 
 at("start").addEventListener("click", showSample);
-at("newcomer").addEventListener("click", () => open(true));
+at("newcomer").addEventListener("click", () => open(true, true));
 at("next-person").addEventListener("click", () => open(true));
 at("undo").addEventListener("click", undo);
 at("submit").addEventListener("click", submit);

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scipy.stats import binomtest
 
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.study.presentation import LABELS
 from gmsrm_jax.study.votes import Vote, Votes
@@ -175,11 +176,12 @@ def _shares(counts: "pd.Series") -> "pd.DataFrame":
 
 
 def _summary(result: Tally) -> str:
-    votes, people = _count(result.votes, "vote"), _count(result.participants, "participant")
-    samples = f"{result.voted_samples} of {_count(len(result.samples), 'sample')}"
+    votes, people = count_of(result.votes, "vote"), count_of(result.participants, "participant")
+    samples = f"{result.voted_samples} of {count_of(len(result.samples), 'sample')}"
     parts = [f"{votes} of {people} on {samples}"]
     if result.replaced_votes:
-        parts.append(f"{result.replaced_votes} replaced by later votes")
+        later = "by a later vote" if result.replaced_votes == 1 else "by later votes"
+        parts.append(f"{result.replaced_votes} replaced {later}")
     if result.repeated:
         low, high = binomtest(result.consistent, result.repeated).proportion_ci(method="wilson")
         parts.append(
@@ -187,10 +189,6 @@ def _summary(result: Tally) -> str:
             f" (95 % interval {100 * low:.2f}-{100 * high:.2f} %)"
         )
     return "; ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _places(result: Tally) -> str:

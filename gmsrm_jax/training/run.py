@@ -27,6 +27,7 @@ from gmsrm_jax.methods.base import Context, StageSpec
 from gmsrm_jax.networks import load_pretrained
 from gmsrm_jax.networks.folder import Pretrained
 from gmsrm_jax.networks.workdir import trained_variables
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.devices import check_batch, data_mesh
 from gmsrm_jax.runtime.errors import Stopped, UserError
 from gmsrm_jax.runtime.lock import lock_workdir
@@ -183,7 +184,7 @@ class Run:
         devices = jax.devices()
         say(
             f"devices: {len(devices)} × {devices[0].device_kind} ({devices[0].platform}), "
-            f"{jax.process_count()} process(es)"
+            f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}"
         )
         say(f"data: {self.data.description}")
         if self.data.bad is not None:
@@ -204,9 +205,10 @@ class Run:
                 f"{network.sha256[:12]}; no stage before it is trained"
             )
         say(
-            f"{stage.name}: {stage.total_steps} steps of {stage.batch_size} pictures "
+            f"{stage.name}: {count_of(stage.total_steps, 'step')} of"
+            f" {count_of(stage.batch_size, 'picture')} "
             f"({stage.batch_size // self.mesh.size} per device), "
-            f"{stage.total_steps * stage.batch_size} pictures in all"
+            f"{count_of(stage.total_steps * stage.batch_size, 'picture')} in all"
         )
         given = shapes_given(self.config, spec, self.stages)
         state = abstract_state(stage, self.config.seed, given)

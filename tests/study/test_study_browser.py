@@ -352,8 +352,12 @@ def test_the_next_person_is_another_participant(browser, folders, tmp_path):
             browser.wait_for(1)
             browser.press("1", "2", Keys.ENTER)
             browser.wait_for_end()
+            assert browser["stored"].text.startswith("Your ranking is stored.")
             assert len({participant for participant, _ in run.rankings()}) == people
             if people == 1:
                 browser["next-person"].click()
-                browser.wait(lambda: browser["sample"].is_displayed())
+                browser.wait(lambda: browser["intro"].is_displayed())
+                assert browser["task"].text.startswith("You will see 1 picture in which")
+                assert browser["start"].text == "Start"
+                browser["start"].click()
     assert re.search("^2 votes of 2 participants", run.printed, re.MULTILINE)

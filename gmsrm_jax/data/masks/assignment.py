@@ -22,6 +22,7 @@ from gmsrm_jax.data.masks.bins import (
 )
 from gmsrm_jax.data.masks.list_file import MaskList, build_mask_list, read_mask_list
 from gmsrm_jax.data.masks.sets import read_mask_folder
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.log import shown
 
@@ -122,7 +123,7 @@ def assign_from_folder(
     empty = [bin_name(index) for index, members in enumerate(by_bin) if not len(members)]
     if empty:
         raise UserError(
-            f"mask folder {folder}: none of its {len(found)} masks has a hole of "
+            f"mask folder {folder}: none of {count_of(len(found), 'mask')} has a hole of "
             f"{', '.join(empty)} at {size} px; add some, name each mask like its picture to score "
             "these pairs alone, let masks be drawn ('generated'), or if black is the hole there, "
             "say --invert or --config.evaluation.invert_masks=True"

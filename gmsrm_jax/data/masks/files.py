@@ -12,6 +12,7 @@ from PIL import Image, ImageChops
 from gmsrm_jax.data.decoding import upright
 from gmsrm_jax.data.formats import open_picture_file
 from gmsrm_jax.data.masks.reading import is_label, white_part
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE, UNREADABLE_NPZ
@@ -60,7 +61,8 @@ def read_hole(path: str | os.PathLike, invert: bool = False) -> np.ndarray:
             levels = _levels(upright(picture))
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable mask ({error}); save it again as PNG") from error
-    return white_part(levels, None, invert, os.fspath(path), options=("--invert", ""))[0] != invert
+    asked = ("pass --invert", "")
+    return white_part(levels, None, invert, os.fspath(path), options=asked)[0] != invert
 
 
 def _levels(picture: Image.Image) -> np.ndarray:
@@ -119,6 +121,7 @@ def read_packed_masks(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         raise UserError(f"{path}: not a readable mask bank ({error}); {cure}") from error
     if bits.dtype != np.uint8 or bits.shape != (count, -(-size * size // 8)) or count == 0:
         raise UserError(
-            f"{path}: bits of shape {bits.shape} do not fit {count} masks of {size} px; {cure}"
+            f"{path}: bits of shape {bits.shape} do not fit {count_of(count, 'mask')} of "
+            f"{size} px; {cure}"
         )
     return bits, size

@@ -13,6 +13,7 @@ import numpy as np
 
 from gmsrm_jax.data.masks.bins import BIN_NAMES, LARGER, hole_ratio, size_name
 from gmsrm_jax.data.masks.files import pack_masks, unpack_masks
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import write_atomically
 from gmsrm_jax.runtime.unreadable import UNREADABLE_NPZ
@@ -132,9 +133,9 @@ class MaskList:
         for number, (listed, evaluated) in enumerate(pairs, start=1):
             if listed != evaluated:
                 raise UserError(
-                    f"{label}: made for {len(self.names)} pictures, evaluated are {len(names)}; "
-                    f"number {number} is {listed} in the list and {evaluated} among the pictures; "
-                    f"{cure}"
+                    f"{label}: made for {count_of(len(self.names), 'picture')}, evaluated are "
+                    f"{len(names)}; number {number} is {listed} in the list and {evaluated} among "
+                    f"the pictures; {cure}"
                 )
 
 
@@ -196,7 +197,8 @@ def save_mask_list(path: str | os.PathLike[str], mask_list: MaskList, overwrite:
             there = read_mask_list(path)
             if there.facts() == mask_list.facts():
                 return False
-            found = f"{len(there.names)} pictures, {there.source}, SHA-256 {there.sha256[:12]}…"
+            listed = count_of(len(there.names), "picture")
+            found = f"{listed}, {there.source}, SHA-256 {there.sha256[:12]}…"
         except UserError:
             found = "it cannot be read as a mask list"
         if not overwrite:

@@ -14,6 +14,7 @@ from gmsrm_jax.data.masks.files import read_hole
 from gmsrm_jax.data.masks.list_file import PAIRED, MaskList, build_mask_list
 from gmsrm_jax.data.masks.names import masks_of, stem_of
 from gmsrm_jax.data.sources import Pictures
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 
 
@@ -63,7 +64,8 @@ def paired_masks(config: ConfigDict, pictures: Pictures, count: int) -> MaskList
                 empty.append(mask_of[name])
             yield [mask[..., None]]
 
-    source = f"folder {folder.resolve().name}, {len(names)} masks named after the pictures"
+    masked = count_of(len(names), "mask")
+    source = f"folder {folder.resolve().name}, {masked} named after the pictures"
     if invert:
         source += ", inverted"
     seed = config.evaluation.seed

@@ -34,7 +34,7 @@ def white_part(
     invert: bool,
     name: str,
     cure: str = "",
-    options: tuple[str, str] = ("mask_invert", "mask_threshold"),
+    options: tuple[str, str] = ("pass mask_invert", "mask_threshold"),
 ) -> tuple[np.ndarray, list[str]]:
     """Says where a mask is white, or of the colour that stands for it.
 
@@ -45,7 +45,8 @@ def white_part(
         invert: whether the hole is what is not white.
         name: what to call the mask in messages.
         cure: a further one for a picture that is no mask.
-        options: what `invert` and `threshold` are called where the mask is given; "" for none.
+        options: how `invert` is asked for, and what `threshold` is called, where the mask is given;
+            "" for not at all.
 
     Returns:
         bool [H, W], and what is odd, one line each.
@@ -133,7 +134,7 @@ def _painted(
         if invert:
             return ~where[place], []
         raise UserError(
-            f"{name}: {named(most)} on white, and white is the hole; paint on black, or pass "
+            f"{name}: {named(most)} on white, and white is the hole; paint on black, or "
             f"{inverting} if {named(most)} is the hole"
         )
     found = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]

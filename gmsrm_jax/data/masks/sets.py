@@ -23,6 +23,7 @@ from gmsrm_jax.data.masks.files import (
     write_packed_masks,
 )
 from gmsrm_jax.data.masks.list_file import read_mask_list
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
 from gmsrm_jax.runtime.files import replacing
 from gmsrm_jax.runtime.image_grid import to_png
@@ -129,19 +130,19 @@ def read_mask_folder(folder: str | os.PathLike[str], size: int, invert: bool = F
         first = next(iter(unreadable.values()))
         raise UserError(
             printable(
-                f"mask folder {root}: {len(unreadable)} of {len(paths)} masks cannot be read: "
-                f"{named(list(unreadable))}; the first: {first}, or remove it"
+                f"mask folder {root}: {len(unreadable)} of {count_of(len(paths), 'mask')} cannot "
+                f"be read: {named(list(unreadable))}; the first: {first}, or remove it"
             )
         )
     bits = np.stack([mask for mask in found if not isinstance(mask, UserError)])
     if not bits.any():
         hole, other = ("black", "white") if invert else ("white", "black")
         raise UserError(
-            f"mask folder {root}: none of its {len(paths)} masks has a {hole} pixel, which is a "
-            f"hole; if {other} is the hole in them, {'do not ' if invert else ''}invert them"
+            f"mask folder {root}: none of {count_of(len(paths), 'mask')} has a {hole} pixel, which "
+            f"is a hole; if {other} is the hole in them, {'do not ' if invert else ''}invert them"
         )
-    inverted = ", inverted" if invert else ""
-    return MaskSet(bits, size, f"folder {root.resolve().name}, {len(paths)} files{inverted}")
+    files, inverted = count_of(len(paths), "file"), ", inverted" if invert else ""
+    return MaskSet(bits, size, f"folder {root.resolve().name}, {files}{inverted}")
 
 
 def open_masks(
@@ -181,7 +182,7 @@ def open_masks(
         bits, side = read_packed_masks(path)
         return MaskSet(bits, side, f"mask bank {path.name}")
     masks = read_mask_list(path)
-    shape = f"{len(masks.names)} pictures × {len(masks.bins)} masks"
+    shape = f"{count_of(len(masks.names), 'picture')} × {count_of(len(masks.bins), 'mask')}"
     bits = masks.packed.reshape(-1, masks.packed.shape[-1])
     return MaskSet(bits, masks.size, f"mask list of {shape}, {masks.source}")
 

@@ -5,6 +5,7 @@ from PIL import Image, ImageDraw
 
 from gmsrm_jax.data.masks.bins import RATIO_BINS, bin_name, ratio_bin
 from gmsrm_jax.data.masks.sets import MaskSet
+from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.image_grid import grid
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -42,9 +43,8 @@ def describe(masks: MaskSet) -> str:
     values = " / ".join(f"{value:.1f}" for value in np.quantile(percent, QUANTILES))
     counts = histogram(ratios)
     most = max(counts.values())
-    noun = "mask" if len(masks) == 1 else "masks"
     lines = [
-        f"{len(masks)} {noun} of {masks.size} px: {masks.source}",
+        f"{count_of(len(masks), 'mask')} of {masks.size} px: {masks.source}",
         f"hole ratio: mean {percent.mean():.2f} %, sd {percent.std():.2f} %",
         f"quantiles {heads} %: {values} %",
     ]
