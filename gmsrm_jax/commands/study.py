@@ -113,7 +113,8 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     samples = read_samples(methods, inputs)
     count = len(samples) if args.count is None else args.count
     if count > len(samples):
-        raise UserError(f"--count={count}: there are only {len(samples)}; give that or less")
+        there = count_of(len(samples), "sample")
+        raise UserError(f"--count={count}: there are {there}; give that or less")
     if args.repeats > count:
         raise UserError(
             f"--repeats={args.repeats}: of {count_of(count, 'sample')}; give that or less"

@@ -84,7 +84,8 @@ def test_the_command_serves_stops_cleanly_and_goes_on(folders, tmp_path, capsys,
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         head = [process.stdout.readline(), process.stdout.readline()]
         url = re.search(r"http://127\.0\.0\.1:\d+/", head[1])[0]
-        assert f"; {position} votes so far" in head[0]
+        words = "1 vote" if position == 1 else f"{position} votes"
+        assert f"; {words} so far" in head[0]
         page, _ = get(url)
         number = re.search(rb'data-study="(\w+)"', page)[1].decode()
         vote = {"study": number, "participant": ANNA, "position": position, "ranking": [0, 1, 2]}
