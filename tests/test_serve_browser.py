@@ -19,7 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from serving import PATIENCE, decoded, encoded, hole, photo, running
+from serving import PATIENCE, ask, decoded, encoded, hole, photo, running
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -295,6 +295,27 @@ def test_an_example_is_filled(page):
     page.click("#picture button[aria-label=Clear]")
     page.wait(page.shows_no_result)
     page.choose_picture("next.png", encoded(photo(64, 96)))
+    page.click("#fill")
+    assert "there is no hole" in page.message()
+
+
+def test_a_filling_under_way_is_not_shown_beside_the_next_picture(page, run):
+    def jobs():
+        return ask(run.port, "GET", "/healthz").json["queue"]
+
+    page.choose_picture("large.png", encoded(photo(900, 1200)))
+    page.click("button[role=tab]:nth-of-type(2)")
+    page.choose("#mask", "mask.png", encoded(hole(900, 1200)))
+    page.find("#mask a")
+    page.click("#fill")
+    page.wait(jobs)
+    page.click("#picture button[aria-label=Clear]")
+    page.wait(lambda: not page.find("#picture").text.count("large.png"))
+    page.wait(lambda: not jobs())
+    time.sleep(1)  # in which it would come
+    assert page.shows_no_result()
+    page.click("#mask button[aria-label=Clear]")
+    page.choose_picture("next.png", encoded(hole(64, 96)))
     page.click("#fill")
     assert "there is no hole" in page.message()
 

@@ -96,9 +96,10 @@ def test_a_mask_is_cured_with_what_is_on_the_page(events, tmp_path, colours, siz
     mask.save(tmp_path / "mask.png")
     Image.new("RGB", (20, 16)).save(tmp_path / "picture.png")
     files = [{"path": str(tmp_path / name)} for name in ("picture.png", "mask.png")]
-    *result, status = asyncio.run(
+    filled, status = asyncio.run(
         events.fill(files[0], None, files[1], False, False, 1, 0, "auto", 0)
     )
+    *result, _ = asyncio.run(events.reveal(filled, files[0]))
     assert result == [gr.skip()] * 5
     # Markdown's own signs are escaped.
     assert message in status.replace("\\", "") and "mask_" not in status.replace("\\", "")

@@ -147,13 +147,15 @@ def build_page(inpainter: Inpainter, worker: Worker, limits: Limits, folder: Pat
         quiet = {"show_progress": "hidden", **private}
         told = {"show_progress_on": status, **private}
         result = [slider, fillings, files, again, shown]
+        filled = gr.State(None)
         filling = button.click(
             events.fill,
             [picture, editor, mask, invert, fit, *options],
-            [*result, status],
+            [filled, status],
             concurrency_limit=1,
             **told,
         )
+        filling.then(events.reveal, [filled, picture], [*result, status], **quiet)
         fillings.select(events.show, [shown], [slider, status, shown], **quiet)
         # With another picture, a filling that is under way belongs to the one before.
         of_picture = [editor, hint, status, *result]

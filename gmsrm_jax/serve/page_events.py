@@ -113,7 +113,7 @@ class PageEvents:
         canvas = _canvas(picture, mask.hole)
         return str(example.picture), str(example.mask), *canvas, _size(picture), *no_result()
 
-    @_told(lambda said: (*_same(5), said))
+    @_told(lambda said: (None, said))
     async def fill(
         self,
         file: Any,
@@ -127,7 +127,7 @@ class PageEvents:
         feather: Any,
         progress: gr.Progress = _PROGRESS,
     ) -> tuple:
-        """Fills the hole: the result, and what to say."""
+        """Fills the hole: for `reveal`, the picture's path with the result; and what to say."""
         path = _path(file, "choose a picture first")
         mask_path = _path(mask_file, "choose the mask again") if mask_file else None
         painted = painting.get("layers") or () if isinstance(painting, dict) else ()
@@ -151,7 +151,13 @@ class PageEvents:
             job.check()
             return self._shown(picture, filled)
 
-        return await self._worker.run(work)
+        return (path, await self._worker.run(work)), gr.skip()
+
+    async def reveal(self, filled: tuple[Path, tuple] | None, file: Any) -> tuple:
+        """Shows what was filled, with what to say, unless its picture is gone by now."""
+        if filled is None or not file or filled[0] != _path(file, "choose a picture first"):
+            return *_same(5), gr.skip()
+        return filled[1]
 
     @_told(lambda said: (gr.skip(), said, gr.skip()))
     async def show(self, shown: dict[str, Any], event: gr.SelectData) -> tuple:
