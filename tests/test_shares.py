@@ -50,6 +50,7 @@ def test_which_share(text, environment, share):
         ("1", {}, "write I/N"),
         ("-1/3", {}, "write I/N"),
         ("0/0", {}, "write I/N"),
+        ("0/1" + "0" * 23, {}, "give at most 1000000"),
         ("auto", {}, "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set"),
         ("auto", {"JOB_COMPLETION_INDEX": "1"}, "no number of shares; write auto/N"),
         ("auto", ALONE, "an array of one task, does not say"),

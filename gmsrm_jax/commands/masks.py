@@ -9,6 +9,7 @@ from gmsrm_jax.commands.config_files import change_fields, is_config_file, read_
 from gmsrm_jax.commands.options import add_fields, whole, writing
 from gmsrm_jax.runtime.counts import count_of
 from gmsrm_jax.runtime.errors import UserError
+from gmsrm_jax.runtime.files import user_path
 
 
 def _side(text: str) -> int:
@@ -16,6 +17,11 @@ def _side(text: str) -> int:
     if value < 32 or value & (value - 1):
         raise argparse.ArgumentTypeError(f"{value} is no power of two from 32")
     return value
+
+
+def _path(option: str) -> Callable[[str], str]:
+    """Returns argparse's type of a file or folder, ~ for a home."""
+    return lambda text: str(user_path(text, option))
 
 
 _SAMPLER = (
@@ -51,7 +57,8 @@ def add_parser(subparsers: Subparsers) -> None:
     _add_output(draw, "BANK.npz|DIR", "the bank, or a new folder of PNGs")
 
     pack = add_command(actions, "pack", _pack.__doc__, _pack).add_argument
-    pack("--input", required=True, metavar="DIR", help="folder of mask pictures")
+    folder = _path("--input")
+    pack("--input", required=True, type=folder, metavar="DIR", help="folder of mask pictures")
     pack("--size", **_SIZE)
     pack("--invert", **_INVERT)
     _add_output(pack, "BANK.npz", "the bank to write")
@@ -80,13 +87,14 @@ def add_parser(subparsers: Subparsers) -> None:
     show("--count", **_COUNT, help="number of masks to draw (default: 2000)")
     show("--seed", type=whole(0), metavar="N", help="seed of the draw (default: 0)")
     show("--invert", **_INVERT)
-    show("--output", metavar="SHEET.png", help="the sheet to write")
+    sheet = _path("--output")
+    show("--output", type=sheet, metavar="SHEET.png", help="the sheet to write")
 
     add_command(actions, "samplers", _samplers.__doc__, _samplers)
 
 
 def _add_output(add: Callable[..., Any], metavar: str, about: str) -> None:
-    add("--output", required=True, metavar=metavar, help=about)
+    add("--output", required=True, type=_path("--output"), metavar=metavar, help=about)
     add("--overwrite", action="store_true", help="replace what exists there")
 
 

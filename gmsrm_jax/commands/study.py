@@ -105,7 +105,8 @@ def _serve(args: argparse.Namespace, path: Path) -> None:
     from gmsrm_jax.study.votes import Votes
 
     _check(args)
-    methods, inputs = dict(args.methods), args.input
+    methods = {name: user_path(folder, f"--methods {name}") for name, folder in args.methods}
+    inputs = user_path(args.input, "--input") if args.input else None
     if args.networks:
         made, holed = _fill(args)
         methods |= made

@@ -52,7 +52,9 @@ class Plan:
     jobs: list[Job]
 
 
-def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
+def find_pairs(
+    images: Path, masks: Path | None, options: tuple[str, str] = ("--image", "--mask")
+) -> list[Pair]:
     """Finds pictures and their masks.
 
     A mask file or a folder of masks may lie below the folder of the pictures, and the folder of
@@ -63,6 +65,7 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
         masks: a mask file, which is for all pictures; a folder of masks named after the pictures,
             which may be the pictures' own if each is named as a mask; None: each picture's own
             transparent part.
+        options: what gave the two, for messages.
 
     Returns:
         Pairs in the order of their stems.
@@ -71,30 +74,33 @@ def find_pairs(images: Path, masks: Path | None) -> list[Pair]:
         UserError: nothing there, pictures without masks, masks without pictures, two files of one
             stem, or two masks for a picture; names them.
     """
-    _check_exists("--image", images)
+    of_images, of_masks = options
+    _check_exists(of_images, images)
     if masks is not None:
-        _check_exists("--mask", masks)
+        _check_exists(of_masks, masks)
     if not images.is_dir():
         if masks is not None and masks.is_dir():
             raise UserError(
-                f"--mask={masks}: is a folder, but --image={images} is one file; name the mask file"
+                f"{of_masks}={masks}: is a folder, but {of_images}={images} is one file; name the "
+                "mask file"
             )
         return [Pair(images.stem, images, masks)]
-    pictures = _by_stem("--image", images, masks)
+    pictures = _by_stem(of_images, images, masks)
     if masks is None or not masks.is_dir():
         return [Pair(*picture, masks) for picture in pictures.values()]
     if real_path(images) == real_path(masks):
         of_stem = {key: file for key, file in pictures.items() if named_after(key, pictures)}
         if not of_stem:
             raise UserError(
-                f"--mask={masks}: is the folder of the pictures, and none in it is named NAME_mask "
-                "after another; name the masks so, or put them into a folder and pass that"
+                f"{of_masks}={masks}: is the folder of the pictures, and none in it is named "
+                "NAME_mask after another; name the masks so, or put them into a folder and pass "
+                "that"
             )
         pictures = {key: file for key, file in pictures.items() if key not in of_stem}
     else:
-        of_stem = _by_stem("--mask", masks, images)
+        of_stem = _by_stem(of_masks, masks, images)
     of_picture = masks_of(pictures, of_stem)
-    _check_paired(images, pictures, masks, of_stem, of_picture)
+    _check_paired(of_masks, images, pictures, masks, of_stem, of_picture)
     return [Pair(*picture, of_stem[of_picture[key]][1]) for key, picture in pictures.items()]
 
 
@@ -197,6 +203,7 @@ def _below(folder: Path, other: Path | None) -> Path | None:
 
 
 def _check_paired(
+    option: str,
     images: Path,
     pictures: dict[str, tuple[str, Path]],
     masks: Path,
@@ -218,7 +225,7 @@ def _check_paired(
     if not bare:
         cure = "move these masks away, or add their pictures"
     if any(named_after(key, pictures) for key in pictures):
-        cure = f"if the masks lie beside the pictures, pass --mask={images}"
+        cure = f"if the masks lie beside the pictures, pass {option}={images}"
     raise UserError("; ".join([*faults, cure]))
 
 

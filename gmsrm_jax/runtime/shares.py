@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from gmsrm_jax.runtime.errors import UserError
 
 _TASK, _FIRST, _TASKS = "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT"
+_MOST = 1_000_000
 _STEP, _POD = "SLURM_ARRAY_TASK_STEP", "JOB_COMPLETION_INDEX"
 
 
@@ -63,6 +64,8 @@ def read_share(text: str, environment: Mapping[str, str] = os.environ) -> Share:
         share = _place_in_array(text, environment)
     else:
         share = Share(_index(text, environment), int(found[2]))
+    if share.count > _MOST:
+        raise UserError(f"--shard {text}: {share.count} shares; give at most {_MOST}")
     if share.index >= share.count:
         where = f"--shard {text}" + (f" is {share} here" if found[1] == "auto" else "")
         raise UserError(

@@ -41,7 +41,7 @@ def make_fillings(
     Raises:
         UserError: pictures and masks that do not pair, or one that cannot be used or written.
     """
-    pairs = find_pairs(images, masks)
+    pairs = find_pairs(images, masks, ("--images", "--masks"))
     inputs = folder / "input"
     with _renamed(inputs) as made:
         for pair in pairs:

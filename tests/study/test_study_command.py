@@ -52,6 +52,21 @@ def test_the_command_refuses_in_one_line(folders, tmp_path, capsys, more, messag
     assert not (tmp_path / "new").exists()
 
 
+def test_the_command_expands_homes_and_names_its_own_options(
+    folders, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    out = ["study", "--out", "~/out", "--device", "cpu"]
+    assert main([*out, "--methods", f"a={folders['input']}", "b=~/none"]) == 2
+    assert f"{tmp_path / 'none'}: no such folder" in capsys.readouterr().err
+    networks = ["--networks", "a=photos-128", "b=facades-128"]
+    assert main([*out, *networks, "--images", "~/none"]) == 2
+    assert f"--images={tmp_path / 'none'}: there is no such file" in capsys.readouterr().err
+    there = str(folders["input"])
+    assert main([*out, *networks, "--images", there, "--masks", there]) == 2
+    assert f"--masks={there}: is the folder of the pictures" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "more", [["--methods", "a", "b=c"], ["--count", "0"], ["--port", "70000"], ["--methods", "=x"]]
 )
