@@ -80,6 +80,14 @@ def test_a_hole_at_the_border_is_filled_from_inside(box: tuple[int, int, int, in
     assert np.abs(result[hole].astype(int) - truth[hole]).mean() < 8
 
 
+def test_a_half_is_continued_as_the_mirror_image_of_the_other() -> None:
+    half = texture(96, 60)
+    picture = np.concatenate([half[:, 1:], half[:, ::-1], texture(96, 21, seed=1)], axis=1)
+    hole = box_hole(picture.shape, (34, 70, 62, 104))
+    got = filled(np.where(hole[..., None], 0, picture), hole, np.full_like(picture, 128))
+    assert np.abs(got[hole].astype(int) - picture[hole]).mean() < 8
+
+
 def test_thin_parts_are_the_networks_bit_for_bit() -> None:
     rgb = texture(160, 200)
     thin = box_hole(rgb.shape, (20, 10, 31, 190), (50, 100, 54, 104))

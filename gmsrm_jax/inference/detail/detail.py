@@ -167,7 +167,10 @@ def _fill_window(
         touch it; nowhere if there is too little to copy from.
     """
     depth = depth_of(np.pad(own, 1, mode="edge"))[1:-1, 1:-1]
-    first = _first_level(picture, hole, own, float(depth[own].max()))
+    canvas = picture, hole, own
+    if hole.size <= _WHOLE:
+        canvas = _beside_its_mirror_image(*canvas)
+    first = _first_level(*canvas, float(depth[own].max()))
     if first is None:
         return picture, np.zeros_like(own)
     level, index = first
@@ -181,16 +184,31 @@ def _fill_window(
     yield float(shares[0])
     for number, k in enumerate(range(index, -1, -1), 1):
         if k != index:
-            before, level = level, make_level(picture, hole, own, k)
+            before, level = level, make_level(*canvas, k)
             features = PatchFeatures(level, FEATURES, rng)
             shifts = carried_over(before, *shifts, level, 2)
         rounds = _LAST_ROUNDS if k == 0 and index else _ROUNDS
         search = synthesise(level, shifts, features, rounds, k == index, rng)
         for turn, _ in enumerate(search, 1):
             yield float(shares[number - 1] + (shares[number] - shares[number - 1]) * turn / rounds)
-    filled, covered = predicted_by(level, shifts)
+    filled, covered = (x[:, : own.shape[1]] for x in predicted_by(level, shifts))
     where = own | (ndimage.binary_dilation(own, _EIGHT) & ~hole & covered)
     return low_frequencies(filled, picture, own, depth), where
+
+
+def _beside_its_mirror_image(
+    picture: np.ndarray, hole: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A window with its mirror image to its right, in which nothing is to be filled.
+
+    What is alike on both sides of an upright axis, as windows, doors and faces are, is so continued
+    by a shift like any other: x ↦ 2a − x is x ↦ x + 2W − 1 − 2a into the image.
+    """
+    return (
+        np.concatenate([picture, picture[:, ::-1]], axis=1),
+        np.concatenate([hole, hole[:, ::-1]], axis=1),
+        np.concatenate([own, np.zeros_like(own)], axis=1),
+    )
 
 
 def _first_level(
