@@ -76,7 +76,7 @@ def test_a_config_without_it_has_no_second_phase():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fields", [{}, {"discriminator": "features", "crop": 16}])
+@pytest.mark.parametrize("fields", [{"discriminator": "patch"}, {"crop": 16}])
 def test_the_discriminator_goes_ahead_then_both_move_and_the_memory_stays(fields):
     config = small_config(**fields)
     stage, state, batch, whole = begun(config)

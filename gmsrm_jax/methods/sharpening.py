@@ -76,8 +76,8 @@ class Sharpening(Section):
     matching_weight: float = setting(
         10.0, "of the discriminator's features, times the adversarial weight", ge=0
     )
-    discriminator: Literal["patch", "features"] = setting(
-        "patch", "a PatchGAN of its own; features: heads on the VGG maps"
+    discriminator: Literal["features", "patch"] = setting(
+        "features", "heads on the VGG maps; patch: a PatchGAN of its own"
     )
     discriminator_features: Channels = setting(
         (64, 128, 256, 512), "channels of its hidden convolutions, or of the heads (the first)"
