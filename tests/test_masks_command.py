@@ -422,15 +422,19 @@ def test_outputs_are_not_replaced_unasked(mask_folder, pictures, tmp_path, capsy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank.npz", "new"]
 
 
-def test_a_home_may_be_written_as_a_tilde(mask_folder, tmp_path, monkeypatch):
+def test_a_home_may_be_written_as_a_tilde(mask_folder, pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "masks").symlink_to(mask_folder)
     assert masks("draw", "--sampler", "centre:0.5", "--size", 32, "--output=~/centre.npz") == 0
     assert masks("pack", "--input=~/masks", "--size", 32, "--output=~/packed.npz") == 0
     assert masks("show", "~/packed.npz", "--output=~/sheet.png") == 0
+    (tmp_path / "test.npy").symlink_to(pictures)
+    drawn = ["--masks=~/masks", "--size", 32, "--output=~/list.npz"]
+    assert masks("assign", "--images=~/test.npy", *drawn) == 0
     made = {path.name for path in tmp_path.glob("*.*")}
-    assert made >= {"centre.npz", "packed.npz", "sheet.png"} and not (tmp_path / "~").exists()
+    assert made >= {"centre.npz", "packed.npz", "sheet.png", "list.npz"}
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ def add_parser(subparsers: Subparsers) -> None:
     assign("--size", **_SIZE)
     assign("--seed", **_SEED)
     masks_help = "drawn ones, or a folder of mask pictures (default: %(default)s)"
-    assign("--masks", default="generated", metavar="generated|DIR", help=masks_help)
+    drawn: Any = {"type": _path("--masks"), "default": "generated", "metavar": "generated|DIR"}
+    assign("--masks", **drawn, help=masks_help)
     assign("--invert", **_INVERT)
     _add_output(assign, "LIST.npz", "the list to write")
     add_fields(assigning)

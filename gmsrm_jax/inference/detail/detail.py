@@ -19,7 +19,7 @@ from gmsrm_jax.inference.detail.synthesis import carried_over, predicted_by, syn
 from gmsrm_jax.inference.detail.transfer import low_frequencies, within_surroundings
 
 _THIN = 6.0  # pixels: parts that are no deeper stay the network's
-_WHOLE = 1_000_000  # pixels of a picture that is worked on at once
+_WHOLE = 1_000_000  # pixels of a picture worked on at once, and of a window that is mirrored
 _MARGIN, _LEAST_MARGIN = 0.6, 256  # of a window around a part: in its longer sides, and in pixels
 _LEAST_SOURCES = 64
 _ROUNDS, _LAST_ROUNDS = 2, 1
