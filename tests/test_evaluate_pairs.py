@@ -133,30 +133,38 @@ def test_the_best_row_of_each_bin_is_named_also_where_it_is_no_network():
 
 
 @pytest.mark.parametrize(
-    ("gains", "said"),
+    ("gains", "sharpness", "said"),
     [
-        ([0.9, 1.1, 1.3], "it helped"),
-        ([-0.9, -1.1, -1.3], "it did harm, facades-128 is better"),
-        ([-0.9, 1.1, 1.3], "no clear difference"),
-        ([1.0], "no clear difference"),
+        ([0.9, 1.1, 1.3], [0.5, 0.5, 0.5], "it helped"),
+        ([0.9, 1.1, 1.3], [0.7, 0.72, 0.74], "it helped"),
+        ([-0.9, -1.1, -1.3], [0.5, 0.5, 0.5], "it did harm, facades-128 is better"),
+        ([-0.9, -1.1, -1.3], [0.7, 0.72, 0.74], "they disagree, so compare the pictures"),
+        ([0.9, 1.1, 1.3], [0.3, 0.31, 0.3], "they disagree, so compare the pictures"),
+        ([-0.9, 1.1, 1.3], [0.5, 0.5, 0.5], "no clear difference"),
+        ([-0.9, 1.1, 1.3], [0.7, 0.72, 0.74], "it helped sharpness"),
+        ([-0.9, 1.1, 1.3], [1.7, 1.72, 1.74], "it did harm to sharpness"),
+        ([1.0], [0.5], "no clear difference"),
     ],
 )
-def test_whether_a_fine_tuning_helped_is_said_with_its_spread(tmp_path, gains, said):
-    lines = ["picture,mask_index,method,psnr"]
-    for picture, gain in enumerate(gains):
+def test_whether_a_fine_tuning_helped_is_said_with_its_spread(tmp_path, gains, sharpness, said):
+    lines = ["picture,mask_index,method,psnr,sharpness"]
+    for picture, (gain, sharp) in enumerate(zip(gains, sharpness, strict=True)):
         for hole in range(2):
             index, base = 2 * picture + hole, 20.0 + 3 * hole + picture
-            lines.append(f'{picture},{index},"before, facades-128",{base}')
-            lines.append(f"{picture},{index},GM-SRM,{base + gain + (0.1 if hole else -0.1)}")
+            lines.append(f'{picture},{index},"before, facades-128",{base},0.5')
+            own = base + gain + (0.1 if hole else -0.1)
+            lines.append(f"{picture},{index},GM-SRM,{own},{sharp}")
     (tmp_path / "per_image.csv").write_text("\n".join(lines))
     metrics = {
         "facts": {"began_with": {"name": "facades-128", "sha256": ""}},
         "methods": dict.fromkeys(("GM-SRM", "before, facades-128")),
     }
     line = gain_line(tmp_path, metrics)
-    assert said in line
+    assert line.endswith(said) or f": {said}, more" in line
     assert f"PSNR {np.mean(gains):+.2f}" in line
+    assert f"sharpness 0.50 → {np.mean(sharpness):.2f} (1 is right)" in line
     if len(gains) > 1:
         low, high = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
-        assert f"± {(high - low) / 2:.2f} dB on {len(gains)} test pictures" in line
+        assert f"± {(high - low) / 2:.2f} dB" in line
+        assert f"on {len(gains)} test pictures" in line
     assert gain_line(tmp_path, {"facts": {}}) == ""
