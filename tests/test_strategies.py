@@ -166,7 +166,7 @@ def test_tile_bounds_the_rounds_of_thick_holes() -> None:
 def test_tile_leaves_no_steps_between_rounds_whose_networks_disagree() -> None:
     truth = np.full((160, 160, 3), 100, np.uint8)
     hole = box_hole(160, 160, (60, 60, 100, 100))
-    shades = iter(np.linspace(90, 110, 200))
+    shades = iter(np.linspace(90, 110, 40))
     filled, squares = drive(
         fill("tile", truth, hole, SIZE),
         lambda s: np.full_like(s.image, round(float(next(shades)))),
