@@ -254,7 +254,7 @@ def test_features_keep_the_distance_of_patches() -> None:
 def energy(costs: np.ndarray, edges: list, pairs: list, labels: np.ndarray) -> float:
     total = costs[np.arange(len(costs)), labels].sum()
     for (a, b), V in zip(edges, pairs, strict=True):
-        total += V[np.arange(len(a)), labels[a], labels[b]].sum()
+        total += V[labels[a], labels[b], np.arange(len(a))].sum()
     return float(total)
 
 
@@ -281,9 +281,9 @@ def test_belief_propagation_prunes_labels_and_keeps_the_best() -> None:
     ]
     costs = rng.random((36, 40)).astype(np.float32)
     costs[np.arange(36), 33] = 0
-    pairs = [np.ones((30, 40, 40), np.float32) for _ in range(2)]
+    pairs = [np.ones((40, 40, 30), np.float32) for _ in range(2)]
     for V in pairs:
-        V[:, np.arange(40), np.arange(40)] = 0
+        V[np.arange(40), np.arange(40)] = 0
     ranked = minimise(costs, edges, pairs)
     assert ranked.shape == (36, 16)
     np.testing.assert_array_equal(ranked[:, 0], 33)

@@ -10,7 +10,10 @@ neighbours often lack the shift that continues it at no cost; the next ones are 
 shifts that won around it, and those that won most often. This lowers the energy by a sixth.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -37,6 +40,10 @@ _TURNS = 2  # further ones, with the shifts that won before
 _KEPT, _COMMON, _AROUND = 8, 16, 25
 _NO_SOURCE = 1e6
 _BEYOND = 200.0  # cost of a neighbour that would be copied from what is no source
+_EDGES_AT_ONCE = 64  # of whose pairs of labels the costs are in a processor's cache
+
+_Edges = TypeVar("_Edges")
+_Found = TypeVar("_Found")
 
 
 class Nodes(NamedTuple):
@@ -77,10 +84,8 @@ def solve(
         labels, costs = _sorted(labels, costs)
         # A label that is no source stays dear; its features are those of any source.
         usable = np.where(labels >= 0, labels, sources[0])
-        pairs = [
-            _pair_costs(level, table, row_of, usable, first, second, step)
-            for first, second, step in grid.edges
-        ]
+        costs_of = functools.partial(_pair_costs, level, table, row_of, usable)
+        pairs = _at_once(costs_of, grid.edges)
         ranked = minimise(costs, [(a, b) for a, b, _ in grid.edges], pairs)
         best = np.take_along_axis(usable, ranked, 1)
         if turn < _TURNS:
@@ -114,7 +119,7 @@ def minimise(
         costs: float32 [n, K], of each label of each node.
         edges: for each set of edges, first and second nodes, int [E]; a node stands at most once
             on each side of a set.
-        pairs: for each set V, float32 [E, K, K]: first node's label, second node's.
+        pairs: for each set V, float32 [K, K, E]: first node's label, second node's, edge.
 
     Returns:
         int64 [n, min(K, 16)], the labels of each node, the best first: exact where the edges form
@@ -122,34 +127,62 @@ def minimise(
     """
     rows = np.arange(len(costs))[:, None]
     labels = np.broadcast_to(np.arange(costs.shape[1]), costs.shape)
-    both = [(pair, np.ascontiguousarray(pair.transpose(0, 2, 1))) for pair in pairs]
+    pairs = list(pairs)
     messages = [
-        [np.zeros((len(a), costs.shape[1]), np.float32) for _ in range(2)] for a, _ in edges
-    ]
+        (np.zeros((costs.shape[1], len(a)), np.float32),) * 2 for a, _ in edges
+    ]  # [K, E], to the second nodes and to the first
     belief = costs
+
+    def passed(
+        edge: tuple[tuple[np.ndarray, np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray]],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        (a, b), V, (to_b, to_a) = edge
+        return _messages(belief[a].T - to_a, belief[b].T - to_b, V, to_b, to_a)
+
     for done in range(_ROUNDS):
         if done == _PRUNE_AFTER and costs.shape[1] > _PRUNED:
             kept = np.argsort(belief, axis=1, kind="stable")[:, :_PRUNED]
             costs, belief, labels = costs[rows, kept], belief[rows, kept], labels[rows, kept]
             for k, (a, b) in enumerate(edges):
-                place = np.arange(len(a))[:, None]
-                V = both[k][0][place[..., None], kept[a][:, :, None], kept[b][:, None, :]]
-                both[k] = V, np.ascontiguousarray(V.transpose(0, 2, 1))
-                messages[k] = [messages[k][0][place, kept[b]], messages[k][1][place, kept[a]]]
-        fresh = []
-        for (a, b), (V, V_turned), (to_b, to_a) in zip(edges, both, messages, strict=True):
-            new_b = ((belief[a] - to_a)[:, None, :] + V_turned).min(2)
-            new_a = ((belief[b] - to_b)[:, None, :] + V).min(2)
-            new_b -= new_b.min(1, keepdims=True)
-            new_a -= new_a.min(1, keepdims=True)
-            keep = np.float32(_DAMPING)
-            fresh.append([keep * to_b + (1 - keep) * new_b, keep * to_a + (1 - keep) * new_a])
-        messages = fresh
+                place, of_a, of_b = np.arange(len(a)), kept[a].T, kept[b].T
+                pairs[k] = pairs[k][of_a[:, None], of_b[None], place]
+                messages[k] = messages[k][0][of_b, place], messages[k][1][of_a, place]
+        messages = _at_once(passed, zip(edges, pairs, messages, strict=True))
         belief = costs.copy()
         for (a, b), (to_b, to_a) in zip(edges, messages, strict=True):
-            belief[b] += to_b
-            belief[a] += to_a
+            belief[b] += to_b.T
+            belief[a] += to_a.T
     return np.take_along_axis(labels, np.argsort(belief, axis=1, kind="stable"), 1)
+
+
+def _messages(
+    from_a: np.ndarray, from_b: np.ndarray, V: np.ndarray, to_b: np.ndarray, to_a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The next messages over a set of edges, to their second and first nodes, float32 [K, E].
+
+    Args:
+        from_a: float32 [K, E], beliefs of first nodes without what the second ones told them.
+        from_b: the other way round.
+        V: float32 [K, K, E].
+        to_b: the messages before.
+        to_a: the messages before.
+    """
+    new_b, new_a = np.full_like(to_b, np.inf), np.empty_like(to_a)
+    cost = np.empty_like(to_b)
+    for i, row in enumerate(V):  # edges come last, so that each step is one long vector's
+        np.minimum(new_b, np.add(row, from_a[i], out=cost), out=new_b)
+        np.add(row, from_b, out=cost).min(0, out=new_a[i])
+    for new, old in ((new_b, to_b), (new_a, to_a)):
+        new -= new.min(0)
+        new *= np.float32(1 - _DAMPING)
+        new += np.float32(_DAMPING) * old
+    return new_b, new_a
+
+
+def _at_once(function: Callable[[_Edges], _Found], items: Iterable[_Edges]) -> list[_Found]:
+    """The results for each item, a thread each: NumPy works outside Python's lock."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(function, items))
 
 
 class _Grid(NamedTuple):
@@ -270,7 +303,7 @@ def _guide_matches(
         filled = np.where(level.hole[:, None], level.guide, level.pixels)
         places = nodes[trusted]
         asked = np.hstack([features.at(filled, places)[:, :_COARSEST], weight * low_guide[places]])
-        _, nearest = tree.query(asked, count, eps=1.0)
+        _, nearest = tree.query(asked, count, eps=1.0, workers=-1)
         found[trusted, :count] = sources[nearest].reshape(len(trusted), count)
     return found
 
@@ -292,7 +325,7 @@ def _local_candidates(
     ring = np.sort(ring[rng.permutation(len(ring))[:1500]])
     places = sources[ring]
     count = min(24, len(sources))
-    _, alike = cKDTree(table[:, :_LOW]).query(table[ring][:, :_LOW], count, eps=1.0)
+    _, alike = cKDTree(table[:, :_LOW]).query(table[ring][:, :_LOW], count, eps=1.0, workers=-1)
     alike = sources[alike.reshape(len(ring), count)]
     far = _far_apart(level, alike, places[:, None])
     order = np.argsort(np.where(far, rng.random(alike.shape), 2.0), axis=1)[:, :6]
@@ -362,20 +395,24 @@ def _pair_costs(
     table: np.ndarray,
     row_of: np.ndarray,
     labels: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    step: int,
+    edges: tuple[np.ndarray, np.ndarray, int],
 ) -> np.ndarray:
-    """V(i, j) = ‖f(q_i + step) − f(q_j)‖², float32 [E, K, K]; + 200 if q_i + step is no source."""
-    places, others = labels[first], labels[second]
-    beside = _sources_at(level, places + step)
-    missing = beside < 0
-    one = table[row_of[np.where(missing, places, beside)]]
-    two = table[row_of[others]]
-    V = one @ (-2 * two.transpose(0, 2, 1))
-    V += np.einsum("ekf,ekf->ek", one, one)[:, :, None]
-    V += np.einsum("ekf,ekf->ek", two, two)[:, None, :]
-    np.maximum(V, 0, out=V)
-    V[(places + step)[:, :, None] == others[:, None, :]] = 0
-    V += np.float32(_BEYOND) * missing[:, :, None]
-    return V
+    """V(i, j) = ‖f(q_i + step) − f(q_j)‖², float32 [K, K, E]; + 200 if q_i + step is no source."""
+    first, second, step = edges
+    width = labels.shape[1]
+    costs = np.empty((width, width, len(first)), np.float32)
+    for start in range(0, len(first), _EDGES_AT_ONCE):
+        part = slice(start, start + _EDGES_AT_ONCE)
+        places, others = labels[first[part]], labels[second[part]]
+        beside = _sources_at(level, places + step)
+        missing = beside < 0
+        one = table[row_of[np.where(missing, places, beside)]]
+        two = table[row_of[others]]
+        V = one @ (-2 * two.transpose(0, 2, 1))
+        V += np.einsum("ekf,ekf->ek", one, one)[:, :, None]
+        V += np.einsum("ekf,ekf->ek", two, two)[:, None, :]
+        np.maximum(V, 0, out=V)
+        V[(places + step)[:, :, None] == others[:, None, :]] = 0
+        V += np.float32(_BEYOND) * missing[:, :, None]
+        costs[..., part] = V.transpose(1, 2, 0)
+    return costs

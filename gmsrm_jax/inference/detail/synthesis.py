@@ -213,18 +213,22 @@ def _votes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of votes float32 [P, 3] and of their weights float32 [P].
 
-    Patch n adds weights[n] · G(o) · I(q_n + o) to pixel p_n + o, G a Gaussian of 0.8 pixels.
+    Patch n adds weights[n] · G(o) · (I(q_n + o), 1) to pixel p_n + o, G a Gaussian of 0.8 pixels.
     """
-    total = np.zeros_like(level.pixels)
-    weight = np.zeros(len(level.pixels), np.float32)
+    ones = np.ones((len(level.pixels), 1), np.float32)
+    pixels = np.concatenate([level.pixels, ones], axis=1)
+    total = np.zeros_like(pixels)
     for dy in range(-RADIUS, RADIUS + 1):
         for dx in range(-RADIUS, RADIUS + 1):
             offset = dy * level.stride + dx
             share = weights * np.float32(np.exp(-(dy**2 + dx**2) / (2 * _VOTE_SIGMA**2)))
-            # For one offset all pixels are distinct: no place is added to twice.
-            total[targets + offset] += share[:, None] * level.pixels[sources + offset]
-            weight[targets + offset] += share
-    return total, weight
+            # For one offset all pixels are distinct: no place is added to twice. Rows that are
+            # taken come four times as fast as indexed ones.
+            votes = pixels.take(sources + offset, axis=0)
+            votes *= share[:, None]
+            votes += total.take(targets + offset, axis=0)
+            total[targets + offset] = votes
+    return total[:, :3], total[:, 3]
 
 
 def _nearest_place(level: Level, missing: np.ndarray) -> np.ndarray:
