@@ -151,6 +151,26 @@ def test_tile_keeps_thin_holes_at_the_scale_of_the_network() -> None:
     assert all(square.image[:8].tobytes() in blocks for square in squares)
 
 
+@pytest.mark.parametrize("strategy", ["tile", "detail"])
+def test_few_squares_show_all_of_a_part_well_inside(strategy: str) -> None:
+    rows, columns = np.mgrid[:100, :250].astype(np.uint8)
+    picture = np.stack([rows, columns, np.zeros_like(rows)], -1)  # colours say where they are
+    middle = 45 + np.rint(10 * np.sin(columns / 20)).astype(int)
+    hole = (np.abs(rows.astype(int) - middle) <= 7) & (columns > 10) & (columns < 240)
+    seen = np.zeros_like(hole)
+    edge = SIZE // 8
+
+    def answer(square: Square) -> np.ndarray:
+        inner = np.s_[edge:-edge, edge:-edge]
+        places = square.image[inner][square.hole[inner]]
+        seen[places[:, 0], places[:, 1]] = True
+        return square.image
+
+    _, squares = drive(fill(strategy, picture, hole, SIZE), answer)
+    assert seen[hole].all()
+    assert len(squares) <= 2 * -(-229 // (3 * SIZE // 4))  # two rows of cells of 3 S / 4
+
+
 def test_tile_bounds_the_rounds_of_thick_holes() -> None:
     rounds = 0
     filling = fill("tile", plane(900, 900), box_hole(900, 900, (150, 150, 750, 750)), SIZE)
