@@ -88,6 +88,15 @@ def test_a_half_is_continued_as_the_mirror_image_of_the_other() -> None:
     assert np.abs(got[hole].astype(int) - picture[hole]).mean() < 8
 
 
+def test_what_is_alike_all_over_is_copied_from_the_same_height() -> None:
+    picture = texture(300, 160)
+    picture[..., 2] = np.where(np.arange(300) < 110, 120, 124)[:, None]  # only tells the halves
+    hole = box_hole(picture.shape, (30, 50, 80, 110))
+    guide = np.where(hole[..., None], np.uint8(122), picture)
+    got = filled(np.where(hole[..., None], np.uint8(0), picture), hole, guide)
+    assert (got[hole][:, 2] < 122).mean() > 0.85  # 0.78 if heights cost nothing
+
+
 def test_thin_parts_are_the_networks_bit_for_bit() -> None:
     rgb = texture(160, 200)
     thin = box_hole(rgb.shape, (20, 10, 31, 190), (50, 100, 54, 104))

@@ -2,8 +2,9 @@
 
 A Markov random field: the labels of a node are places of the known picture. A label costs what its
 patch differs from the known pixels around the node and, on a low-pass scale, from the network's
-filling; two neighbours cost what their patches differ where one continues the other, nothing when
-both are copied with the same shift. Whole windows, letters and cornices are so copied in one piece.
+filling, and how far it lies above or below. Two neighbours cost what their patches differ where one
+continues the other, nothing when both are copied with the same shift. Whole windows, letters and
+cornices are so copied in one piece.
 
 The field is solved three times. The first labels of a node are drawn for it alone, so that its
 neighbours often lack the shift that continues it at no cost; the next ones are its own best, the
@@ -33,6 +34,7 @@ _KNOWN_WEIGHT = 16.0
 _PULL, _LEAST_PULL = 0.25, 0.02
 TRUST = 12.0
 """Pixels of the network over which the pull to its filling falls to 1/e."""
+_UPRIGHT = 1200.0  # cost of a source that lies a picture's height above or below
 _COLOUR_SIGMA = 2.0
 _ROUNDS, _DAMPING = 16, 0.3
 _PRUNE_AFTER, _PRUNED = 4, 16
@@ -368,11 +370,14 @@ def _unary(
     """Costs of single labels, float32 [n, K]; 10⁶ where there is none.
 
     16 · Σ_r g_r ‖I(q + r) − I(p + r)‖² over the known pixels r of the patch, plus the pull to the
-    guide times ‖low_I(q) − low_N(p)‖².
+    guide times ‖low_I(q) − low_N(p)‖², plus 1200 · |y_q − y_p| / H: pictures are upright, and what
+    lies at one height, rows of windows, a shelf, the ground, is alike.
     """
     usable = np.maximum(labels, 0)
     difference = low_known[usable] - low_guide[nodes][:, None]
     costs = pull[:, None] * np.einsum("nkc,nkc->nk", difference, difference)
+    rise = np.abs(usable // level.stride - (nodes // level.stride)[:, None])
+    costs += np.float32(_UPRIGHT / level.height) * rise
     gaussian = gaussian_weight().astype(np.float32)
     known = patches((~level.hole).astype(np.float32)[:, None], level.stride, nodes)
     for node in np.array_split(np.arange(len(nodes)), max(1, len(nodes) // 128)):
