@@ -8,7 +8,7 @@ below.
 VGG-19: relu1_1, relu2_1, relu3_1 of the original network (CC BY 4.0), in the package.
 Length: 12,000 pictures, then 10,800, of which 800 for the heads alone; from half of the way between
 the two phases' weights again 10,400, then 5,800. 3:30 h of one CPU core, beside other work. What
-ships is 0.65 of the way from the last two: of the shares 0, 0.5, 0.65, 0.75 and 1 it was the largest
+ships is 0.65 of the way between the last two: of the shares 0, 0.5, 0.65, 0.75 and 1 the largest
 that kept the PSNR of before, on 36 photographs held out for this choice (docs/evaluation.md).
 
     python tools/mix_pictures.py --out data/mixed facades=data/facades photos=data/photos --times \

@@ -67,7 +67,8 @@ def gain_line(folder: Path, metrics: dict[str, Any]) -> str:
         table[table["method"] == name].set_index(["picture", "mask_index"]) for name in (row, own)
     )
     gain = _mean_and_margin(now["psnr"] - before["psnr"])
-    nearer = _mean_and_margin((before["sharpness"] - 1).abs() - (now["sharpness"] - 1).abs())
+    off, still_off = ((scores["sharpness"] - 1).abs() for scores in (before, now))
+    nearer = _mean_and_margin(off - still_off)
     better, sharper = (_sign_if_clear(*change) for change in (gain, nearer))
     said = "no clear difference, more test pictures would tell"
     if better * sharper < 0:
@@ -78,10 +79,14 @@ def gain_line(folder: Path, metrics: dict[str, Any]) -> str:
         said = "it helped sharpness" if sharper > 0 else "it did harm to sharpness"
     spread = "" if math.isinf(gain[1]) else f" ± {gain[1]:.2f}"
     pictures = count_of(before.index.get_level_values("picture").nunique(), "test picture")
-    sharpness = f"{before['sharpness'].mean():.2f} → {now['sharpness'].mean():.2f}"
+    scored = off.notna() & still_off.notna()
+    sharpness = ""
+    if scored.any():
+        means = f"{off[scored].mean():.2f}, now {still_off[scored].mean():.2f}"
+        sharpness = f", sharpness was off by {means},"
     return (
-        f"against {begun['name']}, which it began with: PSNR {gain[0]:+.2f}{spread} dB, "
-        f"sharpness {sharpness} (1 is right) on {pictures}: {said}"
+        f"against {begun['name']}, which it began with: PSNR {gain[0]:+.2f}{spread} dB{sharpness} "
+        f"on {pictures}: {said}"
     )
 
 

@@ -71,12 +71,11 @@ def fill_by_rings(rgb: np.ndarray, hole: np.ndarray, own: np.ndarray, size: int)
 
 
 def _cover(area: np.ndarray, size: int) -> list[Window]:
-    """Returns windows that hold each pixel of an area at least S / 8 inside.
+    """Returns windows that hold each pixel of an area, and S / 8 around it or to the border.
 
     One for each cell of 3 S / 4 that has any of it, around what it has: half as many windows as
     with cells of S / 2, and no worse (docs/detail.md).
     """
-    # SciPy's filters take a while to import, and small pictures need none.
     from scipy import ndimage
 
     height, width = area.shape

@@ -12,6 +12,7 @@ shifts that won around it, and those that won most often. This lowers the energy
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -34,7 +35,7 @@ _KNOWN_WEIGHT = 16.0
 _PULL, _LEAST_PULL = 0.25, 0.02
 TRUST = 12.0
 """Pixels of the network over which the pull to its filling falls to 1/e."""
-_UPRIGHT = 1200.0  # cost of a source that lies a picture's height above or below
+_UPRIGHT = 1200.0  # cost of a source that lies a window's height above or below
 _COLOUR_SIGMA = 2.0
 _ROUNDS, _DAMPING = 16, 0.3
 _PRUNE_AFTER, _PRUNED = 4, 16
@@ -42,6 +43,7 @@ _TURNS = 2  # further ones, with the shifts that won before
 _KEPT, _COMMON, _AROUND = 8, 16, 25
 _NO_SOURCE = 1e6
 _BEYOND = 200.0  # cost of a neighbour that would be copied from what is no source
+_THREADS = min(4, os.cpu_count() or 1)  # of searches; several processes may share a machine
 _EDGES_AT_ONCE = 64  # of whose pairs of labels the costs are in a processor's cache
 
 _Edges = TypeVar("_Edges")
@@ -146,7 +148,9 @@ def minimise(
             kept = np.argsort(belief, axis=1, kind="stable")[:, :_PRUNED]
             costs, belief, labels = costs[rows, kept], belief[rows, kept], labels[rows, kept]
             for k, (a, b) in enumerate(edges):
-                place, of_a, of_b = np.arange(len(a)), kept[a].T, kept[b].T
+                place = np.arange(len(a))
+                # Indices in order, or what they take is not: edges stay last in memory.
+                of_a, of_b = (np.ascontiguousarray(kept[nodes].T) for nodes in (a, b))
                 pairs[k] = pairs[k][of_a[:, None], of_b[None], place]
                 messages[k] = messages[k][0][of_b, place], messages[k][1][of_a, place]
         messages = _at_once(passed, zip(edges, pairs, messages, strict=True))
@@ -305,7 +309,7 @@ def _guide_matches(
         filled = np.where(level.hole[:, None], level.guide, level.pixels)
         places = nodes[trusted]
         asked = np.hstack([features.at(filled, places)[:, :_COARSEST], weight * low_guide[places]])
-        _, nearest = tree.query(asked, count, eps=1.0, workers=-1)
+        _, nearest = tree.query(asked, count, eps=1.0, workers=_THREADS)
         found[trusted, :count] = sources[nearest].reshape(len(trusted), count)
     return found
 
@@ -327,7 +331,9 @@ def _local_candidates(
     ring = np.sort(ring[rng.permutation(len(ring))[:1500]])
     places = sources[ring]
     count = min(24, len(sources))
-    _, alike = cKDTree(table[:, :_LOW]).query(table[ring][:, :_LOW], count, eps=1.0, workers=-1)
+    _, alike = cKDTree(table[:, :_LOW]).query(
+        table[ring][:, :_LOW], count, eps=1.0, workers=_THREADS
+    )
     alike = sources[alike.reshape(len(ring), count)]
     far = _far_apart(level, alike, places[:, None])
     order = np.argsort(np.where(far, rng.random(alike.shape), 2.0), axis=1)[:, :6]
@@ -370,8 +376,8 @@ def _unary(
     """Costs of single labels, float32 [n, K]; 10⁶ where there is none.
 
     16 · Σ_r g_r ‖I(q + r) − I(p + r)‖² over the known pixels r of the patch, plus the pull to the
-    guide times ‖low_I(q) − low_N(p)‖², plus 1200 · |y_q − y_p| / H: pictures are upright, and what
-    lies at one height, rows of windows, a shelf, the ground, is alike.
+    guide times ‖low_I(q) − low_N(p)‖², plus 1200 · |y_q − y_p| / H, H the window's: pictures are
+    upright, and what lies at one height, rows of windows, a shelf, the ground, is alike.
     """
     usable = np.maximum(labels, 0)
     difference = low_known[usable] - low_guide[nodes][:, None]
