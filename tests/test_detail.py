@@ -301,12 +301,15 @@ def test_belief_propagation_prunes_labels_and_keeps_the_best() -> None:
 def test_the_transfer_is_its_formula() -> None:
     rng = np.random.default_rng(2)
     D, N = rng.integers(60, 200, (2, 40, 50, 3)).astype(np.float32)
+    N[:, 25:] += 50  # another thing than D has there
     hole = box_hole((40, 50), (10, 12, 30, 40))
     depth = ndimage.distance_transform_edt(hole)
     correction = ndimage.gaussian_filter(
         np.where(hole[..., None], N - D, 0.0), (4, 4, 0), mode="nearest"
     )
-    wanted = D + (np.exp(-depth / 20) * hole)[..., None] * correction
+    believed = np.exp(-(correction**2).sum(-1) / (2 * 16**2))
+    assert believed[hole].min() < 0.5 < believed[hole].max()
+    wanted = D + (np.exp(-depth / 20) * believed * hole)[..., None] * correction
     result = low_frequencies(D, N.astype(np.uint8), hole, depth.astype(np.float32))
     np.testing.assert_allclose(result, wanted, atol=0.51)
 

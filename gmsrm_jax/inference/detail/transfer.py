@@ -5,6 +5,7 @@ from scipy import ndimage
 
 _SIGMA = 4.0  # pixels: what is coarser is the network's
 _DEPTH = 20.0  # pixels over which it fades
+_SHADE = 16.0  # levels: what differs by much more is another thing, not another light
 _CELL = 8  # pixels: least side of a square whose known colours bound a filling
 _ENOUGH = 0.25  # share of it that must be known
 
@@ -14,8 +15,9 @@ def low_frequencies(
 ) -> np.ndarray:
     """Pulls colours and shading near the hole's edge towards the network's.
 
-    out = D + e^(−depth / 20) · G₄ ∗ (N − D) in the hole, G₄ a Gaussian of 4 pixels over N − D,
-    which is 0 on known pixels. Edges and texture stay as they are.
+    out = D + e^(−depth / 20) · e^(−‖x‖² / 2·16²) · x in the hole, x = G₄ ∗ (N − D), G₄ a Gaussian
+    of 4 pixels over N − D, which is 0 on known pixels. Edges and texture stay as they are; where
+    the network saw another thing than was copied, its colours would only be a smudge.
 
     Args:
         filled: D, float32 [H, W, 3] in 0 … 255.
@@ -28,7 +30,9 @@ def low_frequencies(
     """
     correction = np.where(hole[..., None], guide - filled, np.float32(0))
     correction = ndimage.gaussian_filter(correction, _SIGMA, mode="nearest", axes=(0, 1))
-    fade = np.where(hole, np.exp(-depth / np.float32(_DEPTH)), np.float32(0))
+    square = np.einsum("hwc,hwc->hw", correction, correction)
+    fade = np.exp(-depth / np.float32(_DEPTH) - square / np.float32(2 * _SHADE**2))
+    fade = np.where(hole, fade, np.float32(0))
     correction *= fade[..., None]
     correction += filled
     return np.clip(np.rint(correction), 0, 255).astype(np.uint8)
