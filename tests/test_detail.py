@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from gmsrm_jax.inference.detail import Guide, fill_detail
+from gmsrm_jax.inference.detail.belief import minimise
 from gmsrm_jax.inference.detail.features import PatchFeatures, patch_metric, patches
 from gmsrm_jax.inference.detail.levels import depth_of, make_level, number_of_levels
-from gmsrm_jax.inference.detail.shift_map import minimise
 from gmsrm_jax.inference.detail.transfer import low_frequencies, within_surroundings
 from gmsrm_jax.inference.strategies import choose, fill
 from gmsrm_jax.inference.tiling import Square

@@ -13,14 +13,13 @@ shifts that won around it, and those that won most often. This lowers the energy
 
 import functools
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from gmsrm_jax.inference.detail.belief import at_once, minimise
 from gmsrm_jax.inference.detail.features import PatchFeatures, gaussian_weight, patches
 from gmsrm_jax.inference.detail.levels import BORDER, RADIUS, Level
 
@@ -37,17 +36,12 @@ TRUST = 12.0
 """Pixels of the network over which the pull to its filling falls to 1/e."""
 _UPRIGHT = 1200.0  # cost of a source that lies a window's height above or below
 _COLOUR_SIGMA = 2.0
-_ROUNDS, _DAMPING = 16, 0.3
-_PRUNE_AFTER, _PRUNED = 4, 16
 _TURNS = 2  # further ones, with the shifts that won before
 _KEPT, _COMMON, _AROUND = 8, 16, 25
 _NO_SOURCE = 1e6
 _BEYOND = 200.0  # cost of a neighbour that would be copied from what is no source
 _THREADS = min(4, os.cpu_count() or 1)  # of searches; several processes may share a machine
 _EDGES_AT_ONCE = 64  # of whose pairs of labels the costs are in a processor's cache
-
-_Edges = TypeVar("_Edges")
-_Found = TypeVar("_Found")
 
 
 class Nodes(NamedTuple):
@@ -89,7 +83,7 @@ def solve(
         # A label that is no source stays dear; its features are those of any source.
         usable = np.where(labels >= 0, labels, sources[0])
         costs_of = functools.partial(_pair_costs, level, table, row_of, usable)
-        pairs = _at_once(costs_of, grid.edges)
+        pairs = at_once(costs_of, grid.edges)
         ranked = minimise(costs, [(a, b) for a, b, _ in grid.edges], pairs)
         best = np.take_along_axis(usable, ranked, 1)
         if turn < _TURNS:
@@ -109,86 +103,6 @@ def _propagated(level: Level, nodes: np.ndarray, best: np.ndarray) -> np.ndarray
         [np.broadcast_to(common, (len(nodes), len(common))), shifts[near]], axis=1
     )
     return np.concatenate([best[:, :_KEPT], _sources_at(level, nodes[:, None] + offered)], axis=1)
-
-
-def minimise(
-    costs: np.ndarray, edges: list[tuple[np.ndarray, np.ndarray]], pairs: list[np.ndarray]
-) -> np.ndarray:
-    """Min-sum belief propagation, all messages at once, damped by 0.3, 16 rounds.
-
-    Message of a to b about b's label j: min_i (belief_a(i) − message_{b→a}(i) + V(i, j)), its own
-    least value subtracted. After round 4 each node keeps its 16 best labels.
-
-    Args:
-        costs: float32 [n, K], of each label of each node.
-        edges: for each set of edges, first and second nodes, int [E]; a node stands at most once
-            on each side of a set.
-        pairs: for each set V, float32 [K, K, E]: first node's label, second node's, edge.
-
-    Returns:
-        int64 [n, min(K, 16)], the labels of each node, the best first: exact where the edges form
-        a tree that is no deeper than the rounds.
-    """
-    rows = np.arange(len(costs))[:, None]
-    labels = np.broadcast_to(np.arange(costs.shape[1]), costs.shape)
-    pairs = list(pairs)
-    messages = [
-        (np.zeros((costs.shape[1], len(a)), np.float32),) * 2 for a, _ in edges
-    ]  # [K, E], to the second nodes and to the first
-    belief = costs
-
-    def passed(
-        edge: tuple[tuple[np.ndarray, np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray]],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        (a, b), V, (to_b, to_a) = edge
-        return _messages(belief[a].T - to_a, belief[b].T - to_b, V, to_b, to_a)
-
-    for done in range(_ROUNDS):
-        if done == _PRUNE_AFTER and costs.shape[1] > _PRUNED:
-            kept = np.argsort(belief, axis=1, kind="stable")[:, :_PRUNED]
-            costs, belief, labels = costs[rows, kept], belief[rows, kept], labels[rows, kept]
-            for k, (a, b) in enumerate(edges):
-                place = np.arange(len(a))
-                # Indices in order, or what they take is not: edges stay last in memory.
-                of_a, of_b = (np.ascontiguousarray(kept[nodes].T) for nodes in (a, b))
-                pairs[k] = pairs[k][of_a[:, None], of_b[None], place]
-                messages[k] = messages[k][0][of_b, place], messages[k][1][of_a, place]
-        messages = _at_once(passed, zip(edges, pairs, messages, strict=True))
-        belief = costs.copy()
-        for (a, b), (to_b, to_a) in zip(edges, messages, strict=True):
-            belief[b] += to_b.T
-            belief[a] += to_a.T
-    return np.take_along_axis(labels, np.argsort(belief, axis=1, kind="stable"), 1)
-
-
-def _messages(
-    from_a: np.ndarray, from_b: np.ndarray, V: np.ndarray, to_b: np.ndarray, to_a: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The next messages over a set of edges, to their second and first nodes, float32 [K, E].
-
-    Args:
-        from_a: float32 [K, E], beliefs of first nodes without what the second ones told them.
-        from_b: the other way round.
-        V: float32 [K, K, E].
-        to_b: the messages before.
-        to_a: the messages before.
-    """
-    new_b, new_a = np.full_like(to_b, np.inf), np.empty_like(to_a)
-    cost = np.empty_like(to_b)
-    for i, row in enumerate(V):  # edges come last, so that each step is one long vector's
-        np.minimum(new_b, np.add(row, from_a[i], out=cost), out=new_b)
-        np.add(row, from_b, out=cost).min(0, out=new_a[i])
-    for new, old in ((new_b, to_b), (new_a, to_a)):
-        new -= new.min(0)
-        new *= np.float32(1 - _DAMPING)
-        new += np.float32(_DAMPING) * old
-    return new_b, new_a
-
-
-def _at_once(function: Callable[[_Edges], _Found], items: Iterable[_Edges]) -> list[_Found]:
-    """The results for each item, a thread each: NumPy works outside Python's lock."""
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(function, items))
 
 
 class _Grid(NamedTuple):
